@@ -44,7 +44,13 @@ function build() {
 function turbo(name) {
   const quiet = task === 'build' ? [] : ['--output-logs=errors-only', '--log-prefix=none', '--ui=stream']
   const began = Date.now()
-  const done = spawnSync('turbo', ['run', name, ...quiet], { cwd: root, env, shell: windows, encoding: 'utf8', stdio: task === 'build' ? 'inherit' : 'pipe' })
+  const done = spawnSync('turbo', ['run', name, ...quiet], {
+    cwd: root,
+    env,
+    shell: windows,
+    encoding: 'utf8',
+    stdio: task === 'build' ? 'inherit' : 'pipe',
+  })
   if (done.status !== 0) {
     process.stderr.write(`${done.stdout ?? ''}${done.stderr ?? ''}`)
     return false
@@ -66,7 +72,13 @@ function node(script, ...args) {
 function environment() {
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
   const path = [bin, join(root, 'node_modules', '.bin'), process.env.PATH ?? ''].join(delimiter)
-  return { ...clean, PATH: path, POSTERN_PEERS: presentPeers().join(' '), TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' }
+  return {
+    ...clean,
+    PATH: path,
+    POSTERN_PEERS: presentPeers().join(' '),
+    TURBO_TELEMETRY_DISABLED: '1',
+    DO_NOT_TRACK: '1',
+  }
 }
 
 function nodeProgram() {
@@ -91,7 +103,12 @@ function installTools() {
 
 function installPackages() {
   const stamp = join(tools, 'packages')
-  const wanted = hash([join(root, 'pnpm-lock.yaml'), join(root, 'pnpm-workspace.yaml'), join(root, 'package.json'), ...manifests()])
+  const wanted = hash([
+    join(root, 'pnpm-lock.yaml'),
+    join(root, 'pnpm-workspace.yaml'),
+    join(root, 'package.json'),
+    ...manifests(),
+  ])
   if (read(stamp) === wanted && existsSync(join(root, 'node_modules'))) return
   const began = Date.now()
   say('installing packages …')
@@ -103,7 +120,10 @@ function installPackages() {
 function manifests() {
   const groups = ['packages', 'plugins', 'apps'].map(name => join(root, name)).filter(existsSync)
   const folders = groups.flatMap(group => readdirSync(group).map(name => join(group, name)))
-  return [...folders, join(root, 'e2e'), join(root, 'bench')].map(folder => join(folder, 'package.json')).filter(existsSync).sort()
+  return [...folders, join(root, 'e2e'), join(root, 'bench')]
+    .map(folder => join(folder, 'package.json'))
+    .filter(existsSync)
+    .sort()
 }
 
 function run(command, args, cwd) {

@@ -12,7 +12,10 @@ export const PEERS = {
   rsync: { package: 'rsync', program: 'rsync' },
   curl: { package: 'curl', program: 'curl' },
   go: { package: 'golang-go', program: 'go' },
-  'go-yamux': { package: 'golang-github-hashicorp-yamux-dev', path: '/usr/share/gocode/src/github.com/hashicorp/yamux' },
+  'go-yamux': {
+    package: 'golang-github-hashicorp-yamux-dev',
+    path: '/usr/share/gocode/src/github.com/hashicorp/yamux',
+  },
 }
 
 /** Where a program is, or undefined. sbin is searched too: sshd lives there, and a plain user's PATH leaves it out. */

@@ -1,0 +1,62 @@
+import type { Call, Json } from './words.ts'
+
+/** What each side's host lends its plugins, instead of globals. A side gets only its own. */
+export interface Host {
+  client: ClientHost
+  edge: EdgeHost
+  origin: OriginHost
+}
+
+export interface ClientHost {
+  readonly secrets: Secrets
+  readonly ui: Ui
+  /** The host's proxies and trust apply. */
+  fetch(input: URL, init: RequestInit & { signal: AbortSignal }): Promise<Response>
+}
+
+export interface EdgeHost {
+  readonly records: Records
+  readonly keys: Keys
+  readonly attempts: Attempts
+  /** Guarded: no private addresses, no cross-origin redirects. */
+  fetch(input: URL, init: RequestInit & { signal: AbortSignal }): Promise<Response>
+}
+
+export interface OriginHost {
+  /** Addresses of a name, by the daemon's own resolver. */
+  resolve(host: string, call: Call): Promise<readonly string[]>
+}
+
+/** The user's own secrets on this machine: the OS keyring or 0600 files. */
+export interface Secrets {
+  get(key: string): Promise<string | undefined>
+  set(key: string, value: string): Promise<void>
+  /** One process at a time, also across processes. */
+  exclusively<T>(key: string, work: () => Promise<T>, call: Call): Promise<T>
+}
+
+/** The terminal (/dev/tty, CON) or the browser; never stdin and stdout, which may be the pipe. */
+export interface Ui {
+  show(line: string): void
+  /** @returns false when it is known that no browser opened */
+  open(url: URL): Promise<boolean>
+  ask(question: string, how: { readonly secret: boolean }, call: Call): Promise<string>
+}
+
+/** The plugin's own rows at the edge, nobody else's. */
+export interface Records {
+  get(id: string): Promise<Json | undefined>
+  put(id: string, value: Json): Promise<void>
+  delete(id: string): Promise<void>
+}
+
+export interface Keys {
+  jwks(): Promise<Json>
+}
+
+/** Slows guessing without locking out who knows the secret: count failures only, by a key the guesser cannot choose freely. */
+export interface Attempts {
+  /** False once there were too many failures lately. */
+  allow(key: string): Promise<boolean>
+  failed(key: string): Promise<void>
+}

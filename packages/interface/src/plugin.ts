@@ -1,0 +1,69 @@
+import type { AuthProvider, AuthVerifier } from './auth.ts'
+import type { Host } from './host.ts'
+import type { OptionSpecs, Options } from './options.ts'
+import type { Protocol, ProtocolRules, ProtocolServer } from './protocol.ts'
+import type { Transport, TransportListener } from './transport.ts'
+
+/**
+ * The integer version of everything in this package that a plugin can see. A host loads a plugin of its own version only.
+ */
+export const API_VERSION = 1
+
+/** What each side of each kind creates. */
+export interface Kinds {
+  auth: { client: AuthProvider; edge: AuthVerifier }
+  transport: { client: Transport; edge: TransportListener }
+  protocol: { client: Protocol; origin: ProtocolServer; edge: ProtocolRules }
+}
+
+export type Kind = keyof Kinds
+export type Side<K extends Kind = Kind> = K extends Kind ? keyof Kinds[K] & string : never
+
+/** One side of one plugin: the default export of the module its manifest names for that side. */
+export interface Plugin<K extends Kind, S extends Side<K>, O extends OptionSpecs = OptionSpecs> {
+  readonly api: typeof API_VERSION
+  readonly kind: K
+  readonly side: S
+  /** As typed after `--auth`, `--transport`; lower-case letters, digits and hyphens. */
+  readonly name: string
+  readonly options: O
+  /** The user's options first, then what the host lends this side. Heavy imports belong here, not at the top of the module. */
+  create(options: Options<O>, host: S extends keyof Host ? Host[S] : never): Kinds[K][S] | Promise<Kinds[K][S]>
+}
+
+/**
+ * Declares one side of a plugin and infers its option types.
+ *
+ * @example
+ * export default definePlugin({
+ *   kind: 'auth', side: 'client', name: 'api-key',
+ *   options: { key: { type: 'secret', summary: 'the API key', required: true } },
+ *   create: ({ key }) => ({ authenticate: async () => ({ headers: { 'x-api-key': key } }) }),
+ * })
+ */
+export function definePlugin<K extends Kind, S extends Side<K>, const O extends OptionSpecs>(
+  plugin: Omit<Plugin<K, S, O>, 'api'>,
+): Plugin<K, S, O> {
+  return { api: API_VERSION, ...plugin }
+}
+
+/** One entry of `"postern": { "plugins": [...] }` in a plugin package's package.json: read before any of its code is imported. */
+export interface ManifestEntry {
+  readonly kind: Kind
+  readonly name: string
+  readonly summary?: string
+  /** Protocols only: the service schemes it serves, for example `["ssh"]` for `ssh://localhost:22`. */
+  readonly schemes?: readonly string[]
+  /** The option names of each side, so that an error can name the plugin that owns a flag without loading it. */
+  readonly options?: Readonly<Partial<Record<Side, readonly string[]>>>
+  /** A module per side, relative to the package's folder, for example `./dist/client.js`. */
+  readonly client?: string
+  readonly edge?: string
+  readonly origin?: string
+}
+
+/** `"postern"` in a plugin's package.json. */
+export interface Manifest {
+  readonly api: number
+  readonly plugins: readonly ManifestEntry[]
+}
