@@ -1,0 +1,3 @@
+export { CONNECTIONS, type DaemonConfig, type RunningDaemon, startDaemon } from './daemon.ts'
+export { type IngressRule, readRule, showService } from './ingress.ts'
+export type { ServedRule } from './serve.ts'

@@ -1,0 +1,41 @@
+import { readHostname } from '@postern/client'
+import { PosternError } from '@postern/interface'
+
+/** One line of what the daemon serves: an application's hostname, and the service behind it. */
+export interface IngressRule {
+  readonly hostname: string
+  /** With its port filled in, for example `ssh://localhost:22`. */
+  readonly service: URL
+}
+
+/**
+ * Reads a rule. The service is `scheme://host:port` (the port may be left out where the scheme has one) or `unix:/path`.
+ *
+ * @param defaultPort the port a scheme means when none is written; undefined when no plugin serves the scheme
+ * @throws PosternError HOSTNAME_INVALID, OPTION_INVALID
+ */
+export function readRule(hostname: string, service: string, defaultPort: (scheme: string) => number | 'none' | undefined): IngressRule {
+  const bad = (why: string) => new PosternError('OPTION_INVALID', `the service ${JSON.stringify(service)} ${why}`)
+  const url = URL.canParse(service) ? new URL(service) : undefined
+  if (!url) throw bad('is not a URL such as ssh://localhost:22')
+  const scheme = url.protocol.slice(0, -1)
+  const port = defaultPort(scheme)
+  if (port === undefined) throw bad(`has the scheme ${scheme}:, which no plugin of this daemon serves`)
+  if (url.username || url.password) throw bad('has a user or password in it; a service has neither')
+  if (scheme === 'unix') {
+    if (!url.pathname.startsWith('/')) throw bad('needs an absolute path, for example unix:/run/app.sock')
+  } else {
+    if (!url.hostname) throw bad('names no host')
+    if (url.port === '') {
+      if (port === 'none') throw bad('names no port')
+      url.port = String(port)
+    }
+    if ((url.pathname !== '' && url.pathname !== '/') || url.search || url.hash) throw bad('has a path; a service is a host and a port')
+  }
+  return { hostname: readHostname(hostname).hostname, service: url }
+}
+
+/** A service the way people write it. */
+export function showService(service: URL): string {
+  return service.protocol === 'unix:' ? `unix:${service.pathname}` : `${service.protocol}//${service.host}`
+}

@@ -1,0 +1,118 @@
+import { type LookupAddress, lookup as systemLookup } from 'node:dns'
+import { isIP, type LookupFunction, connect as netConnect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { connect as tlsConnect, type TLSSocket } from 'node:tls'
+import { type Call, type Credential, PosternError, type Securing } from '@postern/interface'
+import { isLoopbackName } from './hostname.ts'
+
+/** How long TCP may take, and TLS after it: together within the 15 s in which people give up. */
+const TCP_DEADLINE = 10_000
+const TLS_DEADLINE = 10_000
+
+export interface EdgeAddress {
+  /** Dialled: an address or a name. */
+  readonly host: string
+  readonly port: number
+  /** What SNI says and the certificate must be for. */
+  readonly serverName: string
+}
+
+export interface Trust {
+  /** PEM. Where given, these alone are trusted for the edge; else what the system trusts. */
+  readonly ca: readonly string[]
+}
+
+/**
+ * TCP to the edge and, with `securing`, TLS on top: happy eyeballs (RFC 8305), no Nagle, keep-alive, `*.localhost` is loopback.
+ * The certificate is always verified: no environment variable turns that off.
+ *
+ * @throws PosternError EDGE_UNREACHABLE, EDGE_UNTRUSTED, EDGE_PROTOCOL; `call.signal.reason`
+ */
+export async function connectEdge(to: EdgeAddress, securing: Securing | undefined, trust: Trust, credential: Credential, call: Call): Promise<Duplex> {
+  call.signal.throwIfAborted()
+  const tcp = netConnect({ host: to.host, port: to.port, noDelay: true, keepAlive: true, autoSelectFamily: true, lookup, allowHalfOpen: true })
+  await opened(tcp, 'connect', TCP_DEADLINE, to, call)
+  if (!securing) return tcp
+  const secured = tlsConnect({
+    socket: tcp,
+    servername: isIP(to.serverName) ? '' : to.serverName,
+    ALPNProtocols: [...securing.alpn],
+    minVersion: 'TLSv1.2',
+    rejectUnauthorized: true,
+    ...(trust.ca.length > 0 && { ca: [...trust.ca] }),
+    ...(credential.tls && { cert: credential.tls.cert, key: credential.tls.key }),
+  })
+  await opened(secured, 'secureConnect', TLS_DEADLINE, to, call)
+  return secured
+}
+
+/** RFC 6761: a resolver must not be asked about localhost, since it may answer anything. */
+export const lookup: LookupFunction = (name, options, done) => {
+  if (!isLoopbackName(name)) return systemLookup(name, options, done)
+  const both: LookupAddress[] = [
+    { address: '127.0.0.1', family: 4 },
+    { address: '::1', family: 6 },
+  ]
+  const wanted = options.family === 4 || options.family === 6 ? both.filter(one => one.family === options.family) : both
+  if (options.all) done(null, wanted)
+  else done(null, wanted[0]?.address ?? '127.0.0.1', wanted[0]?.family ?? 4)
+}
+
+function opened(socket: Socket | TLSSocket, event: 'connect' | 'secureConnect', deadline: number, to: EdgeAddress, call: Call): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} did not answer within ${deadline / 1000} s`)), deadline)
+    const settle = () => {
+      clearTimeout(timer)
+      call.signal.removeEventListener('abort', aborted)
+      socket.off(event, succeed).off('error', failed).off('close', closed)
+    }
+    const succeed = () => {
+      settle()
+      resolve()
+    }
+    const fail = (error: unknown) => {
+      settle()
+      socket.on('error', () => {}) // whatever it still says, the answer was given
+      socket.destroy()
+      reject(error)
+    }
+    const failed = (error: Error) => fail(explain(error, to))
+    const closed = () => fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} closed the connection while it was being made`))
+    const aborted = () => fail(call.signal.reason)
+    socket.on(event, succeed).on('error', failed).on('close', closed)
+    call.signal.addEventListener('abort', aborted)
+  })
+}
+
+const UNTRUSTED = /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT_ALTNAME|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/
+
+/** What an operating system or OpenSSL error means to a person who wanted the edge. */
+function explain(error: NodeJS.ErrnoException, to: EdgeAddress): PosternError {
+  const code = error.code ?? firstCode(error) ?? ''
+  const cause = error
+  if (UNTRUSTED.test(code)) {
+    return new PosternError('EDGE_UNTRUSTED', `the certificate of ${place(to)} is not trusted for ${to.serverName} (${code})`, { cause, speaker: 'client' })
+  }
+  if (code === 'EPROTO' || code.startsWith('ERR_SSL')) {
+    return new PosternError('EDGE_PROTOCOL', `${place(to)} does not speak TLS as an edge does (${code})`, { cause, speaker: 'client' })
+  }
+  const reasons: Record<string, string> = {
+    ENOTFOUND: 'its name does not resolve',
+    EAI_AGAIN: 'its name cannot be resolved now',
+    ECONNREFUSED: 'nothing listens there',
+    ECONNRESET: 'the connection was reset',
+    ETIMEDOUT: 'it does not answer',
+    EHOSTUNREACH: 'there is no route to it',
+    ENETUNREACH: 'there is no route to it',
+  }
+  return new PosternError('EDGE_UNREACHABLE', `cannot reach ${place(to)}: ${reasons[code] ?? (code || error.message)}`, { cause, speaker: 'client' })
+}
+
+/** Happy eyeballs reports an AggregateError: its parts say why. */
+function firstCode(error: Error): string | undefined {
+  return error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException | undefined)?.code : undefined
+}
+
+function place(to: EdgeAddress): string {
+  return `${to.serverName}${to.host === to.serverName ? '' : ` (${to.host})`}:${to.port}`
+}

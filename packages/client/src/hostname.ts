@@ -1,0 +1,29 @@
+import { PosternError } from '@postern/interface'
+
+const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/
+
+/** A hostname as an application has one, with the edge's port where it is not 443. */
+export interface HostAndPort {
+  /** Lower case, no trailing dot. */
+  readonly hostname: string
+  readonly port: number | undefined
+}
+
+/**
+ * Reads `db.example.com` or `db.localhost:8443`. Strict on purpose (RFC 952 and 1123 letters, digits and hyphens): the name
+ * ends in command lines, headers and certificates, and nothing that is not a hostname may get that far.
+ *
+ * @throws PosternError HOSTNAME_INVALID
+ */
+export function readHostname(text: string): HostAndPort {
+  const [name = '', port, ...more] = text.toLowerCase().split(':')
+  const good = more.length === 0 && name.length <= 253 && name.split('.').every(label => LABEL.test(label)) && !/^[\d.]+$/.test(name)
+  const number = port === undefined ? undefined : /^\d{1,5}$/.test(port) ? Number(port) : 0
+  if (!good || number === 0 || (number ?? 1) > 65535) throw new PosternError('HOSTNAME_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a hostname`)
+  return { hostname: name, port: number }
+}
+
+/** Whether a name means this machine whatever DNS says (RFC 6761, section 6.3). */
+export function isLoopbackName(name: string): boolean {
+  return name === 'localhost' || name.endsWith('.localhost')
+}

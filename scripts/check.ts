@@ -1,0 +1,32 @@
+// `npm run check`: what is not a test. Each check runs, whatever the one before it said; the last line counts.
+import { spawnSync } from 'node:child_process'
+import { dirname } from 'node:path'
+
+const root = dirname(import.meta.dirname)
+const node = process.execPath
+
+const CHECKS: Readonly<Record<string, readonly string[]>> = {
+  lint: ['biome', 'ci', '--error-on-warnings', '.'],
+  types: ['tsc', '-p', 'tsconfig.tests.json'],
+  layers: [node, 'scripts/layers.ts'],
+  generated: [node, 'scripts/generate.ts', '--check'],
+  packages: [node, 'scripts/pack-check.ts'],
+}
+
+const wanted = process.argv.slice(2)
+const names = wanted.length > 0 ? wanted : Object.keys(CHECKS)
+let failed = 0
+for (const name of names) {
+  const [program, ...args] = CHECKS[name] ?? []
+  if (!program) {
+    console.error(`check: no "${name}"; there are: ${Object.keys(CHECKS).join(', ')}`)
+    process.exit(2)
+  }
+  const began = Date.now()
+  const done = spawnSync(program, args, { cwd: root, stdio: 'inherit' })
+  const good = done.status === 0
+  if (!good) failed++
+  console.log(`${good ? 'ok  ' : 'FAIL'}  ${name}  ${((Date.now() - began) / 1000).toFixed(1)} s`)
+}
+console.log(`checks: ${names.length - failed} passed, ${failed} failed`)
+process.exit(failed === 0 ? 0 : 1)
