@@ -1,0 +1,9 @@
+export { hashSecret, verifySecret } from './secret.ts'
+export { createServiceToken, isServiceTokenId, type NewServiceToken } from './service-token.ts'
+export {
+  createTunnelToken,
+  isTunnelId,
+  type NewTunnelToken,
+  readTunnelToken,
+  type TunnelTokenParts,
+} from './tunnel-token.ts'
