@@ -1,0 +1,3 @@
+export { cut } from './cut.ts'
+export { joinHalves } from './halves.ts'
+export { type Pumped, type PumpOptions, pump } from './pump.ts'

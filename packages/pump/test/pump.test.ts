@@ -1,0 +1,211 @@
+import { once } from 'node:events'
+import { type Duplex, duplexPair } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, describe, expect, test } from 'vitest'
+import { pump } from '../src/index.ts'
+import { ending, memoryPair, type Pair, pattern, readAll, tcpPair, unixPair } from './pairs.ts'
+
+const open: Duplex[] = []
+afterEach(async () => {
+  for (const stream of open) {
+    stream.on('error', () => {}).destroy()
+    if (!stream.closed) await once(stream, 'close')
+  }
+  open.length = 0
+})
+
+async function two(make: () => Promise<Pair>): Promise<[Pair, Pair]> {
+  const pairs: [Pair, Pair] = [await make(), await make()]
+  for (const pair of pairs) open.push(pair.near, pair.far)
+  return pairs
+}
+
+describe.each([
+  ['TCP', tcpPair],
+  ['Unix sockets', unixPair],
+  ['memory', memoryPair],
+] as const)('pump over %s', (_name, make) => {
+  test('carries both ways at once, then half-closes each way on its own', async () => {
+    const [left, right] = await two(make)
+    const done = pump(left.near, right.near)
+    const bytes = pattern(3_000_000)
+    left.far.end(bytes)
+    expect((await readAll(right.far)).equals(bytes)).toBe(true)
+    // The left has ended; the right still has all the time in the world.
+    right.far.write(bytes.subarray(0, 1_000_000))
+    right.far.end(bytes.subarray(1_000_000))
+    expect((await readAll(left.far)).equals(bytes)).toBe(true)
+    expect(await done).toEqual({ sent: bytes.length, received: bytes.length })
+  })
+
+  test('delivers bytes and an end that were there before it was called', async () => {
+    const [left, right] = await two(make)
+    left.far.end('early')
+    await once(left.near, 'readable')
+    await sleep(20)
+    const done = pump(left.near, right.near)
+    expect((await readAll(right.far)).toString()).toBe('early')
+    right.far.end()
+    await readAll(left.far)
+    expect(await done).toEqual({ sent: 5, received: 0 })
+  })
+
+  test('takes over a stream that was paused', async () => {
+    const [left, right] = await two(make)
+    left.near.pause()
+    void pump(left.near, right.near)
+    left.far.end('x')
+    expect((await readAll(right.far)).toString()).toBe('x')
+  })
+
+  test('goes on after a side that had already ended', async () => {
+    const [left, right] = await two(make)
+    left.near.allowHalfOpen = true
+    left.far.end()
+    left.near.resume()
+    await once(left.near, 'end')
+    const done = pump(left.near, right.near)
+    await readAll(right.far)
+    right.far.end('answer')
+    expect((await readAll(left.far)).toString()).toBe('answer')
+    expect(await done).toEqual({ sent: 0, received: 6 })
+  })
+
+  test('an error of one side cuts the other, and says whose it was', async () => {
+    const [left, right] = await two(make)
+    const done = pump(left.near, right.near)
+    right.far.write('some')
+    await once(left.far, 'data')
+    const error = new Error('broken')
+    right.near.destroy(error)
+    expect(await done).toEqual({ sent: 0, received: 4, error, failed: 'b' })
+    expect(left.near.destroyed).toBe(true)
+  })
+
+  test('a side that is closed before its end is a cut, not an end', async () => {
+    const [left, right] = await two(make)
+    const done = pump(left.near, right.near)
+    left.near.destroy()
+    expect(await done).toMatchObject({ failed: 'a', error: { code: 'ERR_STREAM_PREMATURE_CLOSE' } })
+    expect(right.near.destroyed).toBe(true)
+  })
+
+  test('a side that was dead before the call cuts the other', async () => {
+    const [left, right] = await two(make)
+    left.near.destroy()
+    await once(left.near, 'close')
+    expect(await pump(left.near, right.near)).toMatchObject({ failed: 'a' })
+    expect(right.near.destroyed).toBe(true)
+  })
+
+  test('an abort cuts both, with its reason', async () => {
+    const [left, right] = await two(make)
+    const controller = new AbortController()
+    const done = pump(left.near, right.near, { signal: controller.signal })
+    const reason = new Error('enough')
+    controller.abort(reason)
+    expect(await done).toEqual({ sent: 0, received: 0, error: reason })
+    expect([left.near.destroyed, right.near.destroyed]).toEqual([true, true])
+  })
+
+  test('leaves no listener on streams that ended, nor on streams that were cut', async () => {
+    for (const cutIt of [false, true]) {
+      const [left, right] = await two(make)
+      const before = listeners(left.near)
+      const done = pump(left.near, right.near)
+      const closed = [left.near, right.near].map(stream => new Promise(resolve => stream.once('close', resolve)))
+      if (cutIt) left.near.destroy(new Error('x'))
+      else {
+        left.far.end('1')
+        right.far.end('2')
+        await Promise.all([readAll(left.far), readAll(right.far)])
+      }
+      await Promise.all([done, ...closed])
+      expect(listeners(left.near)).toEqual(before)
+      expect(listeners(right.near)).toEqual(before)
+    }
+  })
+
+  test('a thousand small writes arrive in order', async () => {
+    const [left, right] = await two(make)
+    void pump(left.near, right.near)
+    for (let i = 0; i < 1000; i++) left.far.write(`${i},`)
+    left.far.end()
+    const wanted = Array.from({ length: 1000 }, (_, i) => `${i},`).join('')
+    expect((await readAll(right.far)).toString()).toBe(wanted)
+  })
+})
+
+describe('cuts over TCP', () => {
+  test('the other side sees a reset, never an end', async () => {
+    const [left, right] = await two(tcpPair)
+    void pump(left.near, right.near)
+    const seen = ending(right.far)
+    ;(left.far as Awaited<ReturnType<typeof tcpPair>>['far']).resetAndDestroy()
+    expect(await seen).toBe('cut')
+  })
+
+  test('also after one direction had ended cleanly', async () => {
+    const [left, right] = await two(tcpPair)
+    const done = pump(left.near, right.near)
+    right.far.end('last')
+    expect((await readAll(left.far)).toString()).toBe('last')
+    const error = once(right.far, 'error')
+    left.near.destroy(new Error('x'))
+    expect(await done).toMatchObject({ failed: 'a', received: 4 })
+    right.far.resume()
+    expect((await error)[0]).toMatchObject({ code: 'ECONNRESET' })
+  })
+})
+
+describe('backpressure', () => {
+  test('a reader that stops stops the writer, within the limit; then every byte arrives', async () => {
+    const [left, right] = await two(tcpPair)
+    const done = pump(left.near, right.near, { highWater: 256 * 1024 })
+    const total = 64 * 1024 * 1024
+    const piece = pattern(65_536)
+    let written = 0
+    let most = 0
+    const feed = (): void => {
+      while (written < total && left.far.write(piece)) written += piece.length
+      // The write that said no was taken all the same.
+      if (written < total) {
+        written += piece.length
+        left.far.once('drain', feed)
+      } else left.far.end()
+    }
+    feed()
+    let still = 0
+    for (let last = -1; still < 5; still = last === written ? still + 1 : 0) {
+      last = written
+      await sleep(20)
+      most = Math.max(most, right.near.writableLength)
+    }
+    expect(written).toBeLessThan(total)
+    expect(most).toBeLessThanOrEqual(256 * 1024 + 65_536)
+    let read = 0
+    right.far.on('data', (chunk: Buffer) => {
+      read += chunk.length
+    })
+    await once(right.far, 'end')
+    expect(read).toBe(written)
+    right.far.end()
+    left.far.resume()
+    expect(await done).toEqual({ sent: read, received: 0 })
+  })
+
+  test('a writer with a larger buffer of its own than the limit does not stall', async () => {
+    const [near, far] = duplexPair({ highWaterMark: 4 * 1024 * 1024 })
+    const left = await memoryPair()
+    open.push(near, far, left.near, left.far)
+    void pump(left.near, near, { highWater: 1024 })
+    const bytes = pattern(10_000_000)
+    left.far.end(bytes)
+    expect((await readAll(far)).equals(bytes)).toBe(true)
+  })
+})
+function listeners(stream: Duplex): Record<string, number> {
+  return Object.fromEntries(
+    ['data', 'drain', 'finish', 'error', 'close', 'abort'].map(name => [name, stream.listenerCount(name)]),
+  )
+}
