@@ -1,0 +1,76 @@
+import { YamuxError } from './errors.ts'
+import { INITIAL_WINDOW, MAX_UINT32 } from './frame.ts'
+import type { YamuxStream } from './stream.ts'
+
+/** How a session behaves. Only `role` is required. */
+export interface YamuxOptions {
+  /** One end of the pipe is the client (its streams have odd ids), the other the server (even ids). Who dialled does not matter. */
+  readonly role: 'client' | 'server'
+  /**
+   * Called at once for each stream that the peer opens; the peer learns that it is accepted from `stream.accept()` or the first write
+   * or read. Absent or throwing: the stream is reset.
+   */
+  readonly onStream?: (stream: YamuxStream) => void
+  /** Called when the peer says go-away. After a code other than 0 (normal) the session is over as well, with `PEER_FAILED`. */
+  readonly onGoAway?: (code: number) => void
+  /**
+   * Streams at a time, of both directions, counted from their opening until Node's 'close' (so a finished stream whose last bytes nobody
+   * has read still counts). Past it the peer's SYN is answered by RST and `open()` throws `TOO_MANY_STREAMS`. Default 1024, 1 – 2³²−1.
+   */
+  readonly maxStreams?: number
+  /** Streams that the peer opened and we have not accepted yet. Past it: RST. Default 256 (as in Go), 1 – 2³²−1. */
+  readonly acceptBacklog?: number
+  /** Streams that we opened and the peer has not accepted yet. Past it `open()` throws `TOO_MANY_UNACKNOWLEDGED`. Default 256 (as in Go), 1 – 2³²−1. */
+  readonly maxUnacknowledged?: number
+  /**
+   * Receive window of each stream in bytes: what a peer may have sent that the reader of the stream has not taken yet. Default 1 MiB
+   * (more made streams unfair to each other), 256 KiB – 1 GiB. A stopped reader costs this much, so a session costs at most
+   * `maxStreams × window`, doubled in the worst case because slices keep the chunks they came in alive.
+   */
+  readonly window?: number
+  /**
+   * Bytes waiting in the pipe above which no more stream data is handed to it: streams then wait for its 'drain', one frame each in turn.
+   * Default 1 MiB, 1 – 1 GiB. (A pipe whose own high-water mark is greater is filled up to that.)
+   */
+  readonly maxWriteQueue?: number
+  /**
+   * Bytes of control frames (answers to pings, resets, window updates; 12 each) that may wait in the pipe on top of `maxWriteQueue`.
+   * Past it the peer does not read and the session fails with `PEER_NOT_READING`; from half of it `open()` throws `PIPE_FULL`, so what our own
+   * side does cannot bring the session there. Default 128 KiB, 1 KiB – 1 GiB.
+   */
+  readonly maxControlQueue?: number
+  /** Largest payload of one frame we send, in bytes. A chunk up to this goes as it is, greater ones are split. Default 64 KiB, 1 – 1 GiB. */
+  readonly maxFrame?: number
+}
+
+export interface Limits {
+  readonly maxStreams: number
+  readonly acceptBacklog: number
+  readonly maxUnacknowledged: number
+  readonly window: number
+  readonly maxWriteQueue: number
+  readonly maxControlQueue: number
+  readonly maxFrame: number
+}
+
+const GIB = 1024 ** 3
+
+export function limitsOf(options: YamuxOptions): Limits {
+  if (options.role !== 'client' && options.role !== 'server') {
+    throw new YamuxError('OPTION', `The role must be 'client' or 'server', not ${String(options.role)}`)
+  }
+  return {
+    maxStreams: ranged('maxStreams', options.maxStreams ?? 1024, 1, MAX_UINT32),
+    acceptBacklog: ranged('acceptBacklog', options.acceptBacklog ?? 256, 1, MAX_UINT32),
+    maxUnacknowledged: ranged('maxUnacknowledged', options.maxUnacknowledged ?? 256, 1, MAX_UINT32),
+    window: ranged('window', options.window ?? 1024 * 1024, INITIAL_WINDOW, GIB),
+    maxWriteQueue: ranged('maxWriteQueue', options.maxWriteQueue ?? 1024 * 1024, 1, GIB),
+    maxControlQueue: ranged('maxControlQueue', options.maxControlQueue ?? 128 * 1024, 1024, GIB),
+    maxFrame: ranged('maxFrame', options.maxFrame ?? 64 * 1024, 1, GIB),
+  }
+}
+
+function ranged(name: string, value: number, low: number, high: number): number {
+  if (Number.isInteger(value) && value >= low && value <= high) return value
+  throw new YamuxError('OPTION', `${name} must be a whole number from ${low} to ${high}, not ${value}`)
+}

@@ -1,0 +1,118 @@
+import type { Duplex } from 'node:stream'
+import { DATA, encodeHeader } from './frame.ts'
+import type { Limits } from './options.ts'
+
+/** Something with data to send: it waits in line while the pipe is full. */
+export interface Turn {
+  /** Hands at most one frame to the writer. True: it has more that could go now, and joins the end of the line. */
+  takeTurn(): boolean
+}
+
+/**
+ * What goes into the pipe. Data is held back while the pipe has `maxWriteQueue` bytes or more queued; control frames never are, so that
+ * order within a stream is the order of calls, but a peer that does not read is given up at `maxControlQueue`.
+ */
+export class PipeWriter {
+  readonly #pipe: Duplex
+  readonly #limits: Limits
+  readonly #onOverflow: () => void
+  #line: Turn[] = []
+  #head = 0
+  #turning = false
+  #corked = false
+  #stopped = false
+
+  constructor(pipe: Duplex, limits: Limits, onOverflow: () => void) {
+    this.#pipe = pipe
+    this.#limits = limits
+    this.#onOverflow = onOverflow
+  }
+
+  /** Half of the room for control frames is in use: no new streams of ours until it is not. */
+  get crowded(): boolean {
+    return this.#controlBytes > this.#limits.maxControlQueue / 2
+  }
+
+  control(type: number, flags: number, id: number, length: number): void {
+    if (this.#stopped) return
+    this.#cork()
+    this.#pipe.write(encodeHeader(type, flags, id, length))
+    if (this.#controlBytes > this.#limits.maxControlQueue) this.#onOverflow()
+  }
+
+  data(id: number, payload: Buffer): void {
+    if (this.#stopped) return
+    this.#cork()
+    this.#pipe.write(encodeHeader(DATA, 0, id, payload.length))
+    this.#pipe.write(payload)
+  }
+
+  /** Puts a turn at the end of the line, and takes turns if nothing holds them back. */
+  offer(turn: Turn): void {
+    this.#line.push(turn)
+    this.takeTurns()
+  }
+
+  /**
+   * Takes turns until the pipe is full or the line is empty. Every call looks at the pipe as it is now, so a late or repeated 'drain' does
+   * no harm.
+   */
+  takeTurns(): void {
+    if (this.#turning) return
+    this.#turning = true
+    try {
+      while (this.#head < this.#line.length && !this.#full && !this.#stopped) {
+        const turn = this.#line[this.#head]!
+        this.#head += 1
+        this.#compact()
+        if (turn.takeTurn()) this.#line.push(turn)
+      }
+    } finally {
+      this.#turning = false
+    }
+  }
+
+  /** Hands everything to the pipe now. Frames of one tick go together otherwise. */
+  flush(): void {
+    if (!this.#corked) return
+    this.#corked = false
+    this.#pipe.uncork()
+  }
+
+  /** Nothing is written from here on. */
+  stop(): void {
+    this.#stopped = true
+    this.#line = []
+    this.#head = 0
+  }
+
+  // 'drain' is sure to come only if the pipe said it needs one: its own high-water mark may be above ours.
+  get #full(): boolean {
+    return this.#pipe.writableNeedDrain && this.#pipe.writableLength >= this.#limits.maxWriteQueue
+  }
+
+  get #controlBytes(): number {
+    return this.#pipe.writableLength - this.#limits.maxWriteQueue - this.#limits.maxFrame
+  }
+
+  #compact(): void {
+    if (this.#head === this.#line.length) {
+      this.#line.length = 0
+      this.#head = 0
+    } else if (this.#head >= 1024) {
+      this.#line = this.#line.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  #cork(): void {
+    if (this.#corked) return
+    this.#corked = true
+    this.#pipe.cork()
+    process.nextTick(flushWriter, this)
+  }
+}
+
+function flushWriter(writer: PipeWriter): void {
+  writer.flush()
+}
