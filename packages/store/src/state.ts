@@ -1,0 +1,95 @@
+import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite'
+import type { Json } from '@postern/interface'
+import type { Rule } from '@postern/policy'
+import type { ApplicationRecord, Change, Snapshot } from './records.ts'
+
+type Row = Record<string, SQLOutputValue>
+
+/** Reads everything the edge decides from. */
+export function readState(database: DatabaseSync): Snapshot {
+  const all = (sql: string): Row[] => database.prepare(sql).all()
+  const rules = Map.groupBy(all('select * from rules order by application_id, position'), row =>
+    String(row.application_id),
+  )
+  const applications = all('select * from applications').map(
+    (row): ApplicationRecord => ({
+      id: String(row.id),
+      hostname: String(row.hostname),
+      tunnelId: String(row.tunnel_id),
+      protocols: parse(row.protocols) as string[],
+      rules: (rules.get(String(row.id)) ?? []).map(rule => parse(rule.body) as unknown as Rule),
+    }),
+  )
+  const records = new Map<string, Map<string, Json>>()
+  for (const { namespace, id, value } of all('select * from records')) {
+    const rows = records.get(String(namespace)) ?? new Map<string, Json>()
+    records.set(String(namespace), rows.set(String(id), parse(value)))
+  }
+  const tunnels = all('select * from tunnels').map(row => ({ id: String(row.id), name: String(row.name) }))
+  return {
+    version: Number(database.prepare('select version from state').get()?.version),
+    settings: new Map(all('select * from settings').map(row => [String(row.key), parse(row.value)])),
+    applications: new Map(applications.map(application => [application.hostname, application])),
+    tunnels: new Map(tunnels.map(tunnel => [tunnel.id, tunnel])),
+    records,
+    revocations: new Map(all('select * from revocations').map(row => [String(row.key), Number(row.version)])),
+  }
+}
+
+/**
+ * Carries out a change, inside the caller's transaction.
+ *
+ * @returns the version it brought
+ */
+export function writeState(database: DatabaseSync, changes: readonly Change[]): number {
+  const run = (sql: string, ...values: SQLInputValue[]) => database.prepare(sql).run(...values)
+  const row = database.prepare('update state set version = version + 1 returning version').get()
+  const version = Number(row?.version)
+  for (const change of changes) {
+    if ('revoke' in change) run('insert or replace into revocations values (?, ?)', change.revoke, version)
+    else if ('put' in change) put(change, run)
+    else if (change.delete === 'record')
+      run('delete from records where namespace = ? and id = ?', change.namespace, change.id)
+    else if (change.delete === 'tunnel') run('delete from tunnels where id = ?', change.id)
+    else run('delete from applications where id = ?', change.id)
+  }
+  return version
+}
+
+type Run = (sql: string, ...values: SQLInputValue[]) => unknown
+
+function put(change: Extract<Change, { put: string }>, run: Run): void {
+  if (change.put === 'setting')
+    run('insert or replace into settings values (?, ?)', change.key, JSON.stringify(change.value))
+  if (change.put === 'record') {
+    run('insert or replace into records values (?, ?, ?)', change.namespace, change.id, JSON.stringify(change.value))
+  }
+  if (change.put === 'tunnel') {
+    // Not `or replace`: that deletes first, and applications hang on the row.
+    run(
+      'insert into tunnels values (?, ?) on conflict (id) do update set name = excluded.name',
+      change.value.id,
+      change.value.name,
+    )
+  }
+  if (change.put === 'application') putApplication(change.value, run)
+}
+
+function putApplication({ id, hostname, tunnelId, protocols, rules }: ApplicationRecord, run: Run): void {
+  run(
+    `insert into applications values (?, ?, ?, ?) on conflict (id)
+     do update set hostname = excluded.hostname, tunnel_id = excluded.tunnel_id, protocols = excluded.protocols`,
+    id,
+    hostname,
+    tunnelId,
+    JSON.stringify(protocols),
+  )
+  run('delete from rules where application_id = ?', id)
+  for (const [position, rule] of rules.entries()) {
+    run('insert into rules values (?, ?, ?, ?)', id, position, rule.name, JSON.stringify(rule))
+  }
+}
+
+function parse(text: SQLOutputValue | undefined): Json {
+  return JSON.parse(String(text)) as Json
+}

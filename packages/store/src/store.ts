@@ -1,0 +1,118 @@
+import { dirname } from 'node:path'
+import type { Call, Logger } from '@postern/interface'
+import type { AuditCheck, AuditEntry, AuditRow } from './chain.ts'
+import { checkPrivateFile, ensurePrivateFile, ensurePrivateFolder } from './files.ts'
+import { WriterLink } from './link.ts'
+import { afterChange, type Change, type ChangeNote, type Snapshot } from './records.ts'
+import { TrafficQueue } from './traffic.ts'
+
+/** The edge's state. Decisions read {@link Store.snapshot} and nothing else: no query, no wait. */
+export interface Store extends AsyncDisposable {
+  readonly snapshot: Snapshot
+  /** False when a row of an admission could not be kept: admit nobody, AUDIT_UNAVAILABLE. */
+  readonly auditable: boolean
+  /** Called after every change, with the snapshot already new. */
+  onChange(listener: () => void): () => void
+  /**
+   * All steps or none, durable when it resolves, with its audit row in the same transaction.
+   *
+   * @throws PosternError ALREADY_EXISTS, BAD_USAGE (a tunnel that is not there), STORE_UNUSABLE
+   */
+  apply(changes: readonly Change[], note: ChangeNote): Promise<void>
+  /**
+   * Notes traffic: on disk within 50 ms, without anybody waiting for it.
+   *
+   * @returns false when it was dropped, because the disk fails or is too slow
+   */
+  audit(entry: AuditEntry): boolean
+  /** The newest rows, newest first; what waits is written before. */
+  readAudit(most: number, requestId?: string): Promise<readonly AuditRow[]>
+  /** Reads everything there is: the file's integrity (`ok`) and the audit chain. */
+  check(): Promise<AuditCheck & { readonly integrity: string }>
+}
+
+export interface StoreOptions {
+  /** The SQLite file, made (0600, in a folder 0700) where there is none. */
+  readonly path: string
+  /** Bytes the file may grow to; default 16 GiB. A full file is a failing disk. */
+  readonly most?: number
+}
+
+const MOST_BYTES = 16 * 2 ** 30
+
+/**
+ * Opens the store.
+ *
+ * @throws PosternError FILE_UNSAFE, FILE_UNREADABLE; STORE_NEWER; STORE_UNUSABLE: not ours, damaged, or open elsewhere
+ * @example
+ * await using store = await openStore({ path: '/var/lib/postern/edge.db' }, call)
+ * store.snapshot.applications.get('db.example.com')
+ */
+export async function openStore({ path, most = MOST_BYTES }: StoreOptions, call: Call): Promise<Store> {
+  call.signal.throwIfAborted()
+  await ensurePrivateFolder(dirname(path))
+  await ensurePrivateFile(path)
+  for (const suffix of ['-wal', '-shm', '-journal']) await checkPrivateFile(path + suffix)
+  call.signal.throwIfAborted()
+  const link = new WriterLink({ path, most })
+  try {
+    return new SqliteStore(link, await link.ask({ ask: 'snapshot' }), call.log)
+  } catch (error) {
+    await link.close()
+    throw error
+  }
+}
+
+class SqliteStore implements Store {
+  readonly #link: WriterLink
+  readonly #traffic: TrafficQueue
+  readonly #listeners = new Set<() => void>()
+  #snapshot: Snapshot
+
+  constructor(link: WriterLink, snapshot: Snapshot, log: Logger) {
+    this.#link = link
+    this.#snapshot = snapshot
+    this.#traffic = new TrafficQueue(entries => link.ask({ ask: 'traffic', entries }), log)
+  }
+
+  get snapshot(): Snapshot {
+    return this.#snapshot
+  }
+
+  get auditable(): boolean {
+    return this.#traffic.usable
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async apply(changes: readonly Change[], note: ChangeNote): Promise<void> {
+    const version = await this.#link.ask({ ask: 'change', changes, note })
+    // Answers come in the order of the questions, so no change is skipped here.
+    this.#snapshot = afterChange(this.#snapshot, changes, version)
+    for (const listener of this.#listeners) listener()
+  }
+
+  audit(entry: AuditEntry): boolean {
+    return this.#traffic.add(entry)
+  }
+
+  async readAudit(most: number, requestId?: string): Promise<readonly AuditRow[]> {
+    await this.#traffic.flush()
+    return this.#link.ask({ ask: 'rows', most, ...(requestId !== undefined && { requestId }) })
+  }
+
+  async check(): Promise<AuditCheck & { readonly integrity: string }> {
+    await this.#traffic.flush()
+    return this.#link.ask({ ask: 'check' })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listeners.clear()
+    await this.#traffic.flush()
+    this.#traffic.close()
+    await this.#link.close()
+  }
+}
