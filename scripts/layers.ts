@@ -26,8 +26,13 @@ export interface Finding {
 
 /** Every import in the tree that breaks the rule. */
 export function checkLayers(folder: string): readonly Finding[] {
-  const files = globSync('{packages,plugins,apps}/*/{src,test,soak}/**/*.{ts,js}', { cwd: folder, exclude: name => name.endsWith('node_modules') })
-  return files.flatMap(file => importsOf(join(folder, file)).flatMap(one => judge(file, one).map(rule => ({ file, line: one.line, rule }))))
+  const files = globSync('{packages,plugins,apps}/*/{src,test,soak}/**/*.{ts,js}', {
+    cwd: folder,
+    exclude: name => name.endsWith('node_modules'),
+  })
+  return files.flatMap(file =>
+    importsOf(join(folder, file)).flatMap(one => judge(file, one).map(rule => ({ file, line: one.line, rule }))),
+  )
 }
 
 interface Import {
@@ -37,8 +42,13 @@ interface Import {
 
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, 'utf8')
-  const found = text.matchAll(/(?:^|\n)\s*(?:import|export)\b[^'"\n;]*?(?:\n[^'";]*?)*?from\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)|(?:^|\n)import\s*['"]([^'"]+)['"]/g)
-  return [...found].map(match => ({ specifier: match[1] ?? match[2] ?? match[3] ?? '', line: text.slice(0, match.index + match[0].length).split('\n').length }))
+  const found = text.matchAll(
+    /(?:^|\n)\s*(?:import|export)\b[^'"\n;]*?(?:\n[^'";]*?)*?from\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)|(?:^|\n)import\s*['"]([^'"]+)['"]/g,
+  )
+  return [...found].map(match => ({
+    specifier: match[1] ?? match[2] ?? match[3] ?? '',
+    line: text.slice(0, match.index + match[0].length).split('\n').length,
+  }))
 }
 
 function judge(file: string, { specifier }: Import): string[] {
@@ -53,12 +63,20 @@ function judge(file: string, { specifier }: Import): string[] {
   const layer = LAYERS.findIndex(names => names.includes(target))
   const isPlugin = layer < 0
   const testing = place !== 'src'
-  if (isPlugin) return MAY_IMPORT_PLUGINS.test(file) || (group === 'apps' && testing) ? [] : [`${group}/${name} may not import the plugin or app ${specifier}`]
-  if (group === 'plugins') return PLUGINS_MAY.has(target) || testing ? [] : [`a plugin may import ${[...PLUGINS_MAY].join(', ')}, not ${specifier}`]
+  if (isPlugin)
+    return MAY_IMPORT_PLUGINS.test(file) || (group === 'apps' && testing)
+      ? []
+      : [`${group}/${name} may not import the plugin or app ${specifier}`]
+  if (group === 'plugins')
+    return PLUGINS_MAY.has(target) || testing
+      ? []
+      : [`a plugin may import ${[...PLUGINS_MAY].join(', ')}, not ${specifier}`]
   if (group !== 'packages' || testing) return []
   const own = LAYERS.findIndex(names => names.includes(name))
   if (own < 0) return [`packages/${name} has no layer: give it one in scripts/layers.ts`]
-  return layer < own || (layer === own && order(target) < order(name)) ? [] : [`${specifier} points up: packages/${name} stands ${layer === own ? 'before it in' : 'below'} its layer`]
+  return layer < own || (layer === own && order(target) < order(name))
+    ? []
+    : [`${specifier} points up: packages/${name} stands ${layer === own ? 'before it in' : 'below'} its layer`]
 }
 
 function order(name: string): number {
@@ -66,9 +84,12 @@ function order(name: string): number {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  if (process.argv.includes('--show')) LAYERS.forEach((names, index) => void console.log(`${index}  ${names.join('  ')}`))
+  if (process.argv.includes('--show'))
+    LAYERS.forEach((names, index) => void console.log(`${index}  ${names.join('  ')}`))
   const findings = checkLayers(process.argv[2] && !process.argv[2].startsWith('-') ? process.argv[2] : root)
   for (const { file, line, rule } of findings) console.error(`${file}:${line}: ${rule}`)
-  console.error(findings.length === 0 ? 'layers: every import points down' : `layers: ${findings.length} imports break the rule`)
+  console.error(
+    findings.length === 0 ? 'layers: every import points down' : `layers: ${findings.length} imports break the rule`,
+  )
   process.exit(findings.length === 0 ? 0 : 1)
 }

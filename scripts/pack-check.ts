@@ -19,7 +19,10 @@ export interface PackageFile {
 
 /** Every package npm gets, by name, with its folder. */
 export function publishedPackages(): ReadonlyMap<string, { readonly folder: string; readonly manifest: PackageFile }> {
-  const all = globSync('{packages,plugins,apps}/*/package.json', { cwd: root }).map(file => ({ folder: dirname(file), manifest: JSON.parse(readFileSync(join(root, file), 'utf8')) as PackageFile }))
+  const all = globSync('{packages,plugins,apps}/*/package.json', { cwd: root }).map(file => ({
+    folder: dirname(file),
+    manifest: JSON.parse(readFileSync(join(root, file), 'utf8')) as PackageFile,
+  }))
   return new Map(all.filter(one => !one.manifest.private).map(one => [one.manifest.name, one]))
 }
 
@@ -30,8 +33,15 @@ export function pack(names: Iterable<string>, into: string): ReadonlyMap<string,
     [...names].map(name => {
       const folder = packages.get(name)?.folder
       if (!folder) throw new Error(`${name} is not a published package`)
-      const printed = execFileSync('pnpm', ['pack', '--pack-destination', into], { cwd: join(root, folder), encoding: 'utf8' })
-      const tarball = printed.trim().split('\n').findLast(line => line.endsWith('.tgz')) ?? ''
+      const printed = execFileSync('pnpm', ['pack', '--pack-destination', into], {
+        cwd: join(root, folder),
+        encoding: 'utf8',
+      })
+      const tarball =
+        printed
+          .trim()
+          .split('\n')
+          .findLast(line => line.endsWith('.tgz')) ?? ''
       return [name, join(into, basename(tarball))]
     }),
   )
@@ -41,9 +51,32 @@ export function pack(names: Iterable<string>, into: string): ReadonlyMap<string,
 export function installAlone(folder: string, names: readonly string[], tarballs: ReadonlyMap<string, string>): void {
   const of = (name: string) => `file:${tarballs.get(name)}`
   mkdirSync(folder, { recursive: true })
-  const overrides = Object.fromEntries([...tarballs.keys()].filter(name => !names.includes(name)).map(name => [name, of(name)]))
-  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'empty', private: true, type: 'module', dependencies: Object.fromEntries(names.map(name => [name, of(name)])), overrides }))
-  execFileSync('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error', '--prefer-offline'], { cwd: folder, stdio: 'pipe' })
+  const overrides = Object.fromEntries(
+    [...tarballs.keys()].filter(name => !names.includes(name)).map(name => [name, of(name)]),
+  )
+  writeFileSync(
+    join(folder, 'package.json'),
+    JSON.stringify({
+      name: 'empty',
+      private: true,
+      type: 'module',
+      dependencies: Object.fromEntries(names.map(name => [name, of(name)])),
+      overrides,
+    }),
+  )
+  execFileSync(
+    'npm',
+    [
+      'install',
+      '--ignore-scripts',
+      '--no-audit',
+      '--no-fund',
+      '--no-package-lock',
+      '--loglevel=error',
+      '--prefer-offline',
+    ],
+    { cwd: folder, stdio: 'pipe' },
+  )
 }
 
 function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: string): string[] {
@@ -52,10 +85,17 @@ function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: 
   const wrong: string[] = []
   const step = (what: string, command: string, args: readonly string[], cwd: string) => {
     const done = spawnSync(command, [...args], { cwd, encoding: 'utf8', timeout: 120_000 })
-    if (done.status !== 0) wrong.push(`${name}: ${what}\n${`${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`.trim()}`)
+    if (done.status !== 0)
+      wrong.push(`${name}: ${what}\n${`${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`.trim()}`)
   }
   step('publint', 'publint', [tarball, '--strict', '--pack', 'npm'], root)
-  if (manifest?.exports) step('types', 'attw', [tarball, '--profile', 'esm-only', '--format', 'ascii', '--quiet', '--exclude-entrypoints', './package.json'], root)
+  if (manifest?.exports)
+    step(
+      'types',
+      'attw',
+      [tarball, '--profile', 'esm-only', '--format', 'ascii', '--quiet', '--exclude-entrypoints', './package.json'],
+      root,
+    )
   const folder = join(scratch, name.replace('/', '-'))
   try {
     installAlone(folder, [name], tarballs)
@@ -65,7 +105,8 @@ function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: 
   const entries = Object.keys(manifest?.exports ?? {}).filter(entry => !entry.endsWith('.json'))
   const script = entries.map(entry => `await import(${JSON.stringify(name + entry.slice(1))});`).join('\n')
   step('import every export', process.execPath, ['--input-type=module', '-e', script], folder)
-  for (const program of Object.keys(manifest?.bin ?? {})) step(`${program} --help`, process.execPath, [join('node_modules', '.bin', program), '--help'], folder)
+  for (const program of Object.keys(manifest?.bin ?? {}))
+    step(`${program} --help`, process.execPath, [join('node_modules', '.bin', program), '--help'], folder)
   rmSync(folder, { recursive: true, force: true })
   return wrong
 }

@@ -10,7 +10,11 @@ interface Soak {
   default(size: Readonly<Record<string, number>>): Promise<Record<string, number | string>>
 }
 
-const soaks = new Map(globSync('{packages,plugins,apps}/*/soak/*.ts', { cwd: root }).concat(globSync('e2e/soak/*.ts', { cwd: root })).map(file => [nameOf(file), file]))
+const soaks = new Map(
+  globSync('{packages,plugins,apps}/*/soak/*.ts', { cwd: root })
+    .concat(globSync('e2e/soak/*.ts', { cwd: root }))
+    .map(file => [nameOf(file), file]),
+)
 const [name, ...rest] = process.argv.slice(2)
 const file = soaks.get(name ?? '')
 if (!file) {
@@ -18,12 +22,26 @@ if (!file) {
   process.exit(2)
 }
 const soak = (await import(join(root, file))) as Soak
-const asked = Object.fromEntries(rest.filter(word => word.includes('=')).map(word => word.split('=')).map(([key = '', value]) => [key, Number(value)]))
+const asked = Object.fromEntries(
+  rest
+    .filter(word => word.includes('='))
+    .map(word => word.split('='))
+    .map(([key = '', value]) => [key, Number(value)]),
+)
 const size = { ...soak.stated, ...asked }
 const began = Date.now()
 console.error(`soak ${name}: ${JSON.stringify(size)}`)
 const figures = await soak.default(size)
-const result = { soak: name, stated: soak.stated, size, reachedStatedSize: Object.entries(soak.stated).every(([key, value]) => (size[key] ?? 0) >= value || key === 'seed'), seconds: Math.round((Date.now() - began) / 1000), date: new Date().toISOString().slice(0, 10), node: process.version, ...figures }
+const result = {
+  soak: name,
+  stated: soak.stated,
+  size,
+  reachedStatedSize: Object.entries(soak.stated).every(([key, value]) => (size[key] ?? 0) >= value || key === 'seed'),
+  seconds: Math.round((Date.now() - began) / 1000),
+  date: new Date().toISOString().slice(0, 10),
+  node: process.version,
+  ...figures,
+}
 console.log(JSON.stringify(result, null, 2))
 if (Object.keys(asked).filter(key => key !== 'seed').length === 0) {
   mkdirSync(join(root, 'bench', 'results'), { recursive: true })

@@ -8,7 +8,16 @@ import { type ServedRule, serveStream } from './serve.ts'
 export const CONNECTIONS = 4
 
 /** Refusals that no waiting mends: the daemon says so and ends instead of knocking for ever. */
-const FATAL: ReadonlySet<Code> = new Set(['AUTH_REJECTED', 'TOKEN_EXPIRED', 'TOKEN_REVOKED', 'ACCESS_DENIED', 'LOGIN_REQUIRED', 'VERSION_UNSUPPORTED', 'EDGE_UNTRUSTED', 'BAD_USAGE'])
+const FATAL: ReadonlySet<Code> = new Set([
+  'AUTH_REJECTED',
+  'TOKEN_EXPIRED',
+  'TOKEN_REVOKED',
+  'ACCESS_DENIED',
+  'LOGIN_REQUIRED',
+  'VERSION_UNSUPPORTED',
+  'EDGE_UNTRUSTED',
+  'BAD_USAGE',
+])
 
 export interface DaemonConfig {
   /** Where the edge listens, for example `https://edge.example.com`. */
@@ -35,12 +44,23 @@ export interface RunningDaemon extends AsyncDisposable {
 /**
  * Dials out and serves until stopped. Resolves when the first connection is up; an edge that is away is waited for.
  *
+ * @param starting ends the waiting for the first connection
+ * @param running ends the daemon at once
  * @throws PosternError a refusal that no waiting mends (AUTH_REJECTED, EDGE_UNTRUSTED, …); `call.signal.reason`
  */
-export async function startDaemon(config: DaemonConfig, call: Call): Promise<RunningDaemon> {
-  const daemon = new Daemon(config, call)
-  await daemon.start()
-  return daemon
+export async function startDaemon(
+  config: DaemonConfig,
+  starting: Call,
+  running: Call = starting,
+): Promise<RunningDaemon> {
+  const daemon = new Daemon(config, running)
+  try {
+    await daemon.start(starting.signal)
+    return daemon
+  } catch (error) {
+    await daemon[Symbol.asyncDispose]()
+    throw error
+  }
 }
 
 class Daemon implements RunningDaemon {
@@ -68,22 +88,41 @@ class Daemon implements RunningDaemon {
     return this.#over.promise
   }
 
-  async start(): Promise<void> {
+  async start(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
     for (const rule of this.#config.rules) this.#call.log.info(`${rule.hostname} → ${showService(rule.service)}`)
     this.#loops = [this.#keep(0)]
-    await Promise.race([this.#first.promise, this.#over.promise.then(error => Promise.reject(error ?? this.#call.signal.reason))])
+    const { promise, reject } = Promise.withResolvers<never>()
+    const stopped = () => reject(signal.reason)
+    signal.addEventListener('abort', stopped)
+    const over = this.#over.promise.then(error => Promise.reject(error ?? this.#call.signal.reason))
+    try {
+      await Promise.race([this.#first.promise, over, promise])
+    } finally {
+      signal.removeEventListener('abort', stopped)
+      over.catch(() => {}) // told through `closed` from here on
+    }
     for (let index = 1; index < (this.#config.connections ?? CONNECTIONS); index++) this.#loops.push(this.#keep(index))
   }
 
   async #keep(index: number): Promise<void> {
     const { log } = this.#call
     try {
-      await keepConnected((_attempt, call) => this.#connect(index, call), {
-        fatal: error => PosternError.is(error) && FATAL.has(error.code),
-        onRetry: ({ error, delay }) => {
-          if (this.#dialling) log.warn('no connection to the edge', { connection: index, cause: messageOf(error), retryInMs: Math.round(delay) })
+      await keepConnected(
+        (_attempt, call) => this.#connect(index, call),
+        {
+          fatal: error => PosternError.is(error) && FATAL.has(error.code),
+          onRetry: ({ error, delay }) => {
+            if (this.#dialling)
+              log.warn('no connection to the edge', {
+                connection: index,
+                cause: messageOf(error),
+                retryInMs: Math.round(delay),
+              })
+          },
         },
-      }, this.#call)
+        this.#call,
+      )
     } catch (error) {
       if (this.#call.signal.aborted) this.#over.resolve(undefined)
       else {
@@ -96,13 +135,24 @@ class Daemon implements RunningDaemon {
   async #connect(index: number, call: Call): Promise<Tunnel> {
     const { edge, auth, transport, trust = { ca: [] }, teamDomain = edge.hostname } = this.#config
     const wanted = { purpose: 'connector', teamDomain } as const
-    const dialled = await dialEdge({ edge, host: teamDomain, purpose: 'connector', wanted, auth, transport, trust }, call)
-    const tunnel = await startTunnel(dialled.pipe, { role: 'client', log: call.log, onStream: offered => void serveStream(offered, this.#rules, this.#call) }, call)
+    const dialled = await dialEdge(
+      { edge, host: teamDomain, purpose: 'connector', wanted, auth, transport, trust },
+      call,
+    )
+    const tunnel = await startTunnel(
+      dialled.pipe,
+      { role: 'client', log: call.log, onStream: offered => void serveStream(offered, this.#rules, this.#call) },
+      call,
+    )
     this.#tunnels.add(tunnel)
     call.log.info('connected to the edge', { connection: index, edge: edge.host })
     void tunnel.closed.then(error => {
       this.#tunnels.delete(tunnel)
-      if (!this.#call.signal.aborted) call.log.warn('connection to the edge ended', { connection: index, cause: error ? error.message : 'closed by the edge' })
+      if (!this.#call.signal.aborted)
+        call.log.warn('connection to the edge ended', {
+          connection: index,
+          cause: error ? error.message : 'closed by the edge',
+        })
     })
     this.#first.resolve()
     return tunnel

@@ -14,7 +14,11 @@ export interface IngressRule {
  * @param defaultPort the port a scheme means when none is written; undefined when no plugin serves the scheme
  * @throws PosternError HOSTNAME_INVALID, OPTION_INVALID
  */
-export function readRule(hostname: string, service: string, defaultPort: (scheme: string) => number | 'none' | undefined): IngressRule {
+export function readRule(
+  hostname: string,
+  service: string,
+  defaultPort: (scheme: string) => number | 'none' | undefined,
+): IngressRule {
   const bad = (why: string) => new PosternError('OPTION_INVALID', `the service ${JSON.stringify(service)} ${why}`)
   const url = URL.canParse(service) ? new URL(service) : undefined
   if (!url) throw bad('is not a URL such as ssh://localhost:22')
@@ -30,7 +34,8 @@ export function readRule(hostname: string, service: string, defaultPort: (scheme
       if (port === 'none') throw bad('names no port')
       url.port = String(port)
     }
-    if ((url.pathname !== '' && url.pathname !== '/') || url.search || url.hash) throw bad('has a path; a service is a host and a port')
+    if ((url.pathname !== '' && url.pathname !== '/') || url.search || url.hash)
+      throw bad('has a path; a service is a host and a port')
   }
   return { hostname: readHostname(hostname).hostname, service: url }
 }

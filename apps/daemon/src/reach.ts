@@ -25,9 +25,14 @@ export async function reach(service: URL, to: Destination | undefined, call: Cal
   call.signal.throwIfAborted()
   const where = addressOf(service)
   if (to && !('port' in where && to.host.toLowerCase() === where.host && to.port === where.port)) {
-    throw new PosternError('DESTINATION_FORBIDDEN', 'the ingress rule does not allow this destination', { speaker: 'daemon' })
+    throw new PosternError('DESTINATION_FORBIDDEN', 'the ingress rule does not allow this destination', {
+      speaker: 'daemon',
+    })
   }
-  const socket = 'path' in where ? connect({ path: where.path, allowHalfOpen: true }) : connect({ ...where, lookup, allowHalfOpen: true, noDelay: true, keepAlive: true, autoSelectFamily: true })
+  const socket =
+    'path' in where
+      ? connect({ path: where.path, allowHalfOpen: true })
+      : connect({ ...where, lookup, allowHalfOpen: true, noDelay: true, keepAlive: true, autoSelectFamily: true })
   return connected(socket, call)
 }
 
@@ -38,7 +43,15 @@ function addressOf(service: URL): { host: string; port: number } | { path: strin
 
 function connected(socket: Socket, call: Call): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => fail(new PosternError('ORIGIN_TIMEOUT', `the service did not answer within ${DEADLINE / 1000} s`, { speaker: 'daemon' })), DEADLINE)
+    const timer = setTimeout(
+      () =>
+        fail(
+          new PosternError('ORIGIN_TIMEOUT', `the service did not answer within ${DEADLINE / 1000} s`, {
+            speaker: 'daemon',
+          }),
+        ),
+      DEADLINE,
+    )
     const settle = () => {
       clearTimeout(timer)
       call.signal.removeEventListener('abort', aborted)
@@ -56,7 +69,12 @@ function connected(socket: Socket, call: Call): Promise<Socket> {
     const failed = (error: NodeJS.ErrnoException) => {
       const first = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException | undefined) : error
       const code = CODES[first?.code ?? ''] ?? 'ORIGIN_UNREACHABLE'
-      fail(new PosternError(code, `the service cannot be reached (${first?.code ?? error.message})`, { cause: error, speaker: 'service' }))
+      fail(
+        new PosternError(code, `the service cannot be reached (${first?.code ?? error.message})`, {
+          cause: error,
+          speaker: 'service',
+        }),
+      )
     }
     const aborted = () => fail(call.signal.reason)
     socket.on('connect', succeed).on('error', failed)

@@ -12,7 +12,11 @@ export interface ServedRule extends IngressRule {
  * One stream the edge opened: the rule of its hostname, that rule's plugin, the service. A refusal before the first byte is
  * told with its code and without an internal address; the address stays in this daemon's log.
  */
-export async function serveStream(offered: OfferedTunnelStream, rules: ReadonlyMap<string, ServedRule>, call: Call): Promise<void> {
+export async function serveStream(
+  offered: OfferedTunnelStream,
+  rules: ReadonlyMap<string, ServedRule>,
+  call: Call,
+): Promise<void> {
   const { hostname, requestId, identities = [], permit = null } = offered.header
   const rule = rules.get(hostname)
   if (!rule) {

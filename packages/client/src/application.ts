@@ -89,7 +89,10 @@ class Client implements ApplicationClient {
   async #make(over: () => void, call: Call): Promise<Tunnel> {
     const { auth, transport, trust = { ca: [] } } = this.#options
     const wanted = { purpose: 'access', app: this.#app } as const
-    const dialled = await dialEdge({ edge: this.#edge, host: this.#app.hostname, purpose: 'session', wanted, auth, transport, trust }, call)
+    const dialled = await dialEdge(
+      { edge: this.#edge, host: this.#app.hostname, purpose: 'session', wanted, auth, transport, trust },
+      call,
+    )
     this.#app = readApplication(dialled.answer['postern-application']?.[0], this.#app)
     const tunnel = await startTunnel(dialled.pipe, { role: 'client', log: call.log, onDrain: over }, call)
     this.#alive.add(tunnel)

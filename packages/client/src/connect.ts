@@ -1,7 +1,7 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
 import { isIP, type LookupFunction, connect as netConnect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { connect as tlsConnect, type TLSSocket } from 'node:tls'
+import { type TLSSocket, connect as tlsConnect } from 'node:tls'
 import { type Call, type Credential, PosternError, type Securing } from '@postern/interface'
 import { isLoopbackName } from './hostname.ts'
 
@@ -28,9 +28,23 @@ export interface Trust {
  *
  * @throws PosternError EDGE_UNREACHABLE, EDGE_UNTRUSTED, EDGE_PROTOCOL; `call.signal.reason`
  */
-export async function connectEdge(to: EdgeAddress, securing: Securing | undefined, trust: Trust, credential: Credential, call: Call): Promise<Duplex> {
+export async function connectEdge(
+  to: EdgeAddress,
+  securing: Securing | undefined,
+  trust: Trust,
+  credential: Credential,
+  call: Call,
+): Promise<Duplex> {
   call.signal.throwIfAborted()
-  const tcp = netConnect({ host: to.host, port: to.port, noDelay: true, keepAlive: true, autoSelectFamily: true, lookup, allowHalfOpen: true })
+  const tcp = netConnect({
+    host: to.host,
+    port: to.port,
+    noDelay: true,
+    keepAlive: true,
+    autoSelectFamily: true,
+    lookup,
+    allowHalfOpen: true,
+  })
   await opened(tcp, 'connect', TCP_DEADLINE, to, call)
   if (!securing) return tcp
   const secured = tlsConnect({
@@ -58,9 +72,18 @@ export const lookup: LookupFunction = (name, options, done) => {
   else done(null, wanted[0]?.address ?? '127.0.0.1', wanted[0]?.family ?? 4)
 }
 
-function opened(socket: Socket | TLSSocket, event: 'connect' | 'secureConnect', deadline: number, to: EdgeAddress, call: Call): Promise<void> {
+function opened(
+  socket: Socket | TLSSocket,
+  event: 'connect' | 'secureConnect',
+  deadline: number,
+  to: EdgeAddress,
+  call: Call,
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} did not answer within ${deadline / 1000} s`)), deadline)
+    const timer = setTimeout(
+      () => fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} did not answer within ${deadline / 1000} s`)),
+      deadline,
+    )
     const settle = () => {
       clearTimeout(timer)
       call.signal.removeEventListener('abort', aborted)
@@ -77,24 +100,33 @@ function opened(socket: Socket | TLSSocket, event: 'connect' | 'secureConnect', 
       reject(error)
     }
     const failed = (error: Error) => fail(explain(error, to))
-    const closed = () => fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} closed the connection while it was being made`))
+    const closed = () =>
+      fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} closed the connection while it was being made`))
     const aborted = () => fail(call.signal.reason)
     socket.on(event, succeed).on('error', failed).on('close', closed)
     call.signal.addEventListener('abort', aborted)
   })
 }
 
-const UNTRUSTED = /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT_ALTNAME|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/
+const UNTRUSTED =
+  /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT_ALTNAME|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/
 
 /** What an operating system or OpenSSL error means to a person who wanted the edge. */
 function explain(error: NodeJS.ErrnoException, to: EdgeAddress): PosternError {
   const code = error.code ?? firstCode(error) ?? ''
   const cause = error
   if (UNTRUSTED.test(code)) {
-    return new PosternError('EDGE_UNTRUSTED', `the certificate of ${place(to)} is not trusted for ${to.serverName} (${code})`, { cause, speaker: 'client' })
+    return new PosternError(
+      'EDGE_UNTRUSTED',
+      `the certificate of ${place(to)} is not trusted for ${to.serverName} (${code})`,
+      { cause, speaker: 'client' },
+    )
   }
   if (code === 'EPROTO' || code.startsWith('ERR_SSL')) {
-    return new PosternError('EDGE_PROTOCOL', `${place(to)} does not speak TLS as an edge does (${code})`, { cause, speaker: 'client' })
+    return new PosternError('EDGE_PROTOCOL', `${place(to)} does not speak TLS as an edge does (${code})`, {
+      cause,
+      speaker: 'client',
+    })
   }
   const reasons: Record<string, string> = {
     ENOTFOUND: 'its name does not resolve',
@@ -105,7 +137,11 @@ function explain(error: NodeJS.ErrnoException, to: EdgeAddress): PosternError {
     EHOSTUNREACH: 'there is no route to it',
     ENETUNREACH: 'there is no route to it',
   }
-  return new PosternError('EDGE_UNREACHABLE', `cannot reach ${place(to)}: ${reasons[code] ?? (code || error.message)}`, { cause, speaker: 'client' })
+  return new PosternError(
+    'EDGE_UNREACHABLE',
+    `cannot reach ${place(to)}: ${reasons[code] ?? (code || error.message)}`,
+    { cause, speaker: 'client' },
+  )
 }
 
 /** Happy eyeballs reports an AggregateError: its parts say why. */

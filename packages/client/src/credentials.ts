@@ -1,7 +1,19 @@
-import { type AuthProvider, type AuthRequest, type Call, type Credential, PosternError, type SentHeaders, type SignableRequest } from '@postern/interface'
+import {
+  type AuthProvider,
+  type AuthRequest,
+  type Call,
+  type Credential,
+  PosternError,
+  type SentHeaders,
+  type SignableRequest,
+} from '@postern/interface'
 
 /** Asks every provider, then makes one credential of the answers. @throws PosternError OPTION_CONFLICT, what a provider throws */
-export async function authenticate(providers: readonly AuthProvider[], request: AuthRequest, call: Call): Promise<Credential> {
+export async function authenticate(
+  providers: readonly AuthProvider[],
+  request: AuthRequest,
+  call: Call,
+): Promise<Credential> {
   const parts: Credential[] = []
   for (const provider of providers) parts.push(await provider.authenticate(request, call))
   return merge(parts)
@@ -11,7 +23,8 @@ export async function authenticate(providers: readonly AuthProvider[], request: 
 export function merge(parts: readonly Credential[]): Credential {
   if (parts.length === 1 && parts[0]) return parts[0]
   const certificates = parts.filter(part => part.tls)
-  if (certificates.length > 1) throw new PosternError('OPTION_CONFLICT', 'two of the --auth given present a client certificate; only one can be')
+  if (certificates.length > 1)
+    throw new PosternError('OPTION_CONFLICT', 'two of the --auth given present a client certificate; only one can be')
   const expiries = parts.flatMap(part => (part.expiresAt === undefined ? [] : [part.expiresAt]))
   const tls = certificates[0]?.tls
   return {
@@ -31,7 +44,8 @@ function combine(all: readonly SentHeaders[]): SentHeaders {
   for (const headers of all) {
     for (const [name, value] of Object.entries(headers)) {
       const key = name.toLowerCase()
-      if (Object.hasOwn(out, key)) throw new PosternError('OPTION_CONFLICT', `two of the --auth given set the header ${key}; only one can`)
+      if (Object.hasOwn(out, key))
+        throw new PosternError('OPTION_CONFLICT', `two of the --auth given set the header ${key}; only one can`)
       out[key] = value
     }
   }

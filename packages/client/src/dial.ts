@@ -1,4 +1,13 @@
-import { type AuthProvider, type AuthRequest, type Call, type Dialled, PosternError, type PipePurpose, type Purpose, type Transport } from '@postern/interface'
+import {
+  type AuthProvider,
+  type AuthRequest,
+  type Call,
+  type Dialled,
+  type PipePurpose,
+  PosternError,
+  type Purpose,
+  type Transport,
+} from '@postern/interface'
 import { connectEdge, type Trust } from './connect.ts'
 import { authenticate } from './credentials.ts'
 

@@ -17,9 +17,14 @@ export interface HostAndPort {
  */
 export function readHostname(text: string): HostAndPort {
   const [name = '', port, ...more] = text.toLowerCase().split(':')
-  const good = more.length === 0 && name.length <= 253 && name.split('.').every(label => LABEL.test(label)) && !/^[\d.]+$/.test(name)
+  const good =
+    more.length === 0 &&
+    name.length <= 253 &&
+    name.split('.').every(label => LABEL.test(label)) &&
+    !/^[\d.]+$/.test(name)
   const number = port === undefined ? undefined : /^\d{1,5}$/.test(port) ? Number(port) : 0
-  if (!good || number === 0 || (number ?? 1) > 65535) throw new PosternError('HOSTNAME_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a hostname`)
+  if (!good || number === 0 || (number ?? 1) > 65535)
+    throw new PosternError('HOSTNAME_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a hostname`)
   return { hostname: name, port: number }
 }
 

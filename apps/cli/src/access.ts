@@ -1,0 +1,140 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type ApplicationClient, createClient } from '@postern/client'
+import { type AuthProvider, type Call, type ClientHost, PosternError } from '@postern/interface'
+import {
+  createSecretReader,
+  type HostOptionSpecs,
+  parseCommandLine,
+  readOptions,
+  renderHelp,
+  type Values,
+} from '@postern/options'
+import {
+  type Composed,
+  composePlugins,
+  fileSecrets,
+  type Program,
+  readLevel,
+  terminal,
+  userFolder,
+} from '@postern/program'
+import { createRegistry, type Registry } from '@postern/registry'
+import { builtins } from './builtin.ts'
+import { ACCESS_FLAGS, type Choice, choosePlugins } from './flags.ts'
+import { listenLocally } from './listener.ts'
+import { openStdio } from './stdio.ts'
+
+/** `postern access <protocol>`: credential, session, then the protocol's own plugin until the user is done. */
+export async function access(protocol: string, argv: readonly string[], program: Program, outer: Call): Promise<void> {
+  const line = parseCommandLine(argv, ACCESS_FLAGS)
+  const registry = createRegistry(builtins)
+  if (line.given.some(one => one.option === 'help')) return program.print(await help(protocol, registry, outer))
+  const sources = {
+    env: program.env,
+    cwd: program.cwd,
+    secrets: createSecretReader(undefined),
+    redactor: program.redactor,
+  }
+  const { values, warnings } = await readOptions(ACCESS_FLAGS, { ...sources, given: line.given }, outer.signal)
+  const log = program.log(readLevel(values.logLevel))
+  const call: Call = { signal: AbortSignal.any([program.stop.gently, outer.signal]), log }
+  for (const plugin of values.plugin)
+    await registry.add(plugin, { from: program.cwd, pluginFolder: join(userFolder(program.env), 'plugins') })
+  const wanted = choosePlugins(protocol, values, line, registry)
+  const hosts = { client: clientHost(program) }
+  const composed = await composePlugins(
+    { registry, line, own: ACCESS_FLAGS, wanted: [wanted.protocol, wanted.transport, ...wanted.auth], sources, hosts },
+    call,
+  )
+  if (composed.words.length > 0)
+    throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(composed.words[0])}`)
+  for (const warning of [...warnings, ...composed.warnings]) log.warn(warning)
+  await bridge(values, wanted, composed, program, call)
+}
+
+async function bridge(
+  values: Values<typeof ACCESS_FLAGS>,
+  wanted: Choice,
+  composed: Composed,
+  program: Program,
+  call: Call,
+): Promise<void> {
+  const { log } = call
+  const auth: AuthProvider[] = []
+  for (const one of wanted.auth) auth.push(await composed.create(one))
+  const transport = await composed.create(wanted.transport)
+  const protocol = await composed.create(wanted.protocol)
+  try {
+    await using client = createClient({
+      hostname: values.hostname,
+      auth,
+      transport,
+      trust: { ca: values.ca === undefined ? [] : [await readCa(values.ca)] },
+      ...(values.edge && { edge: values.edge }),
+    })
+    await using listener = values.url === undefined ? undefined : await listenLocally(values.url, log)
+    await client.connect(call)
+    const stdio = openStdio()
+    if (listener) announce(client, listener.address, program, call)
+    try {
+      await protocol.connect(
+        { app: client.app, open: inner => client.open(inner), stdio, ...(listener && { listener }) },
+        call,
+      )
+    } catch (error) {
+      const done = listener !== undefined && error === program.stop.gently.reason // Ctrl-C is how one says that the forward is done with
+      if (!done) throw error
+    } finally {
+      stdio.destroy()
+    }
+  } finally {
+    for (const plugin of [protocol, transport, ...auth]) await plugin[Symbol.asyncDispose]?.()
+  }
+}
+
+function announce(client: ApplicationClient, address: string, program: Program, call: Call): void {
+  const { hostname } = client.app
+  if (program.json) program.print(`${JSON.stringify({ event: 'listening', hostname, address })}\n`)
+  else call.log.info(`${hostname} is at ${address}; Ctrl-C ends it`)
+}
+
+/** @throws PosternError FILE_UNREADABLE, OPTION_INVALID */
+async function readCa(file: string): Promise<string> {
+  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw new PosternError('FILE_UNREADABLE', `--ca: ${file} cannot be read (${cause.code})`, { cause })
+  })
+  if (!text.includes('-----BEGIN CERTIFICATE-----'))
+    throw new PosternError('OPTION_INVALID', `--ca: ${file} holds no PEM certificate`)
+  return text
+}
+
+function clientHost(program: Program): ClientHost {
+  return {
+    secrets: fileSecrets(join(userFolder(program.env), 'secrets')),
+    ui: terminal,
+    fetch: (input, init) => fetch(input, init),
+  }
+}
+
+async function help(protocol: string, registry: Registry, call: Call): Promise<string> {
+  const found = registry.find('protocol', protocol)
+  const sections = [{ title: 'Options', specs: ACCESS_FLAGS as HostOptionSpecs }]
+  for (const [kind, name] of [
+    ['auth', 'service-token'],
+    ['protocol', protocol],
+  ] as const) {
+    if (!registry.find(kind, name)) continue
+    const { options } = await registry.load(kind, name, 'client', call)
+    sections.push({ title: kind === 'auth' ? `--auth ${name}` : `The protocol ${name}`, specs: options })
+  }
+  return renderHelp({
+    usage: `postern access ${found ? protocol : `with ${protocol || 'NAME'}`} --hostname HOST [options]`,
+    summary: `Reach an application by ${protocol || 'a protocol of a plugin'}.`,
+    sections,
+    examples:
+      protocol === 'ssh'
+        ? ["ssh -o ProxyCommand='postern access ssh --hostname %h --id ID --secret-file FILE' me@ssh.example.com"]
+        : [`postern access ${protocol} --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE`],
+  })
+}

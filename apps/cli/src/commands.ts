@@ -1,0 +1,45 @@
+import type { Call } from '@postern/interface'
+import type { Command } from '@postern/options'
+import type { Program } from '@postern/program'
+
+/** A command of `postern`. What it runs is imported when it is run: `postern --help` loads nothing else. */
+export interface CliCommand extends Command<CliCommand> {
+  readonly examples?: readonly string[]
+  run?(argv: readonly string[], program: Program, call: Call): Promise<void>
+}
+
+const access =
+  (protocol: string): CliCommand['run'] =>
+  async (argv, program, call) =>
+    (await import('./access.ts')).access(protocol, argv, program, call)
+
+export const COMMANDS: CliCommand = {
+  summary: 'Postern: your private services from anywhere, with the programs you have.',
+  examples: [
+    'postern access ssh-config --hostname ssh.example.com >> ~/.ssh/config',
+    'postern access tcp --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE',
+  ],
+  commands: {
+    access: {
+      summary: 'Reach an application',
+      examples: [
+        'postern access tcp --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE',
+        "ssh -o ProxyCommand='postern access ssh --hostname %h' me@ssh.example.com",
+      ],
+      commands: {
+        tcp: { summary: 'any TCP service, on a local port or on stdin and stdout', run: access('tcp') },
+        ssh: { summary: 'SSH, as the ProxyCommand of ssh, scp, sftp, rsync or git', run: access('ssh') },
+        'ssh-config': {
+          summary: 'print the ssh_config stanza for a hostname',
+          run: async (argv, program, call) =>
+            (await import('./ssh-config-command.ts')).sshConfigCommand(argv, program, call),
+        },
+        with: {
+          summary: 'a protocol of a plugin: postern access with NAME --plugin PACKAGE',
+          run: async ([name = '', ...argv], program, call) =>
+            (await import('./access.ts')).access(name, argv, program, call),
+        },
+      },
+    },
+  },
+}

@@ -1,0 +1,4 @@
+import { runProgram } from '@postern/program'
+import { posternd } from './posternd.ts'
+
+await runProgram('posternd', posternd)

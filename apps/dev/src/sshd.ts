@@ -1,0 +1,106 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { accessSync, constants, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { userInfo } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PosternError } from '@postern/interface'
+import type { SampleServer } from './samples.ts'
+import type { SshKeys } from './ssh-keys.ts'
+
+/** Where OpenSSH keeps its empty folder when it runs as root; a machine that never started sshd has none yet. */
+const PRIVILEGE_SEPARATION = '/run/sshd'
+const START_DEADLINE = 10_000
+
+/** The sshd of this machine, or undefined: it lives in sbin, which a plain user's PATH leaves out. */
+export function findSshd(): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
+  return folders.map(folder => join(folder, 'sshd')).find(runnable)
+}
+
+/** Starts OpenSSH's server on a free loopback port: this user only, this key only, no PAM, no password. */
+export async function startSshd(program: string, folder: string, keys: SshKeys): Promise<SampleServer> {
+  const port = await freePort()
+  const made = process.getuid?.() === 0 && !existsSync(PRIVILEGE_SEPARATION)
+  if (made) mkdirSync(PRIVILEGE_SEPARATION, { mode: 0o755 })
+  const config = join(folder, 'sshd_config')
+  writeFileSync(config, settings(port, keys))
+  const child = spawn(program, ['-D', '-e', '-f', config], { stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  child.stderr.on('data', chunk => {
+    said = (said + chunk).slice(-2000)
+  })
+  const gone = new Promise<void>(resolve => child.once('close', () => resolve()))
+  try {
+    await listening(port, child, () => said)
+  } catch (error) {
+    child.kill('SIGKILL')
+    throw error
+  }
+  return {
+    port,
+    what: 'sshd (OpenSSH)',
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM')
+      await gone
+      if (made) rmSync(PRIVILEGE_SEPARATION, { recursive: true, force: true })
+    },
+  }
+}
+
+function settings(port: number, keys: SshKeys): string {
+  return [
+    `Port ${port}`,
+    'ListenAddress 127.0.0.1',
+    `HostKey "${keys.hostKeyFile}"`,
+    `AuthorizedKeysFile "${keys.authorizedKeysFile}"`,
+    `AllowUsers ${userInfo().username}`,
+    'PermitRootLogin prohibit-password',
+    'PasswordAuthentication no',
+    'KbdInteractiveAuthentication no',
+    'UsePAM no',
+    'StrictModes no', // the keys lie below a temporary folder, whose parent everybody may write
+    'PidFile none',
+    'PrintMotd no',
+    'PrintLastLog no',
+    'MaxStartups 200',
+    'Subsystem sftp internal-sftp',
+    'LogLevel ERROR',
+    '',
+  ].join('\n')
+}
+
+async function listening(port: number, child: ChildProcess, said: () => string): Promise<void> {
+  const until = Date.now() + START_DEADLINE
+  while (Date.now() < until && child.exitCode === null) {
+    const up = await new Promise<boolean>(resolve => {
+      const probe = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false))
+      probe.once('connect', () => probe.destroy())
+    })
+    if (up) return
+    await sleep(25)
+  }
+  throw new PosternError('INTERNAL', `sshd did not start: ${said().trim() || `exit code ${child.exitCode}`}`)
+}
+
+/** A port nobody listens on now. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() =>
+        address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port')),
+      )
+    })
+  })
+}
+
+function runnable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}

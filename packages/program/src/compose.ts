@@ -1,0 +1,99 @@
+import {
+  type Call,
+  type Host,
+  type Kind,
+  type Kinds,
+  type OptionSpecs,
+  PosternError,
+  type Side,
+} from '@postern/interface'
+import {
+  type CommandLine,
+  type HostOptionSpecs,
+  readOptions,
+  resolvePending,
+  type Sources,
+  screaming,
+} from '@postern/options'
+import type { Registry } from '@postern/registry'
+
+/** The flags of every program that composes plugins. */
+export const PLUGIN_FLAGS = {
+  plugin: {
+    type: 'string',
+    multiple: true,
+    summary: 'use a plugin package, by name or ./path',
+    env: ['POSTERN_PLUGINS'],
+  },
+  transport: { type: 'string', default: 'websocket', summary: 'how to reach the edge', env: ['POSTERN_TRANSPORT'] },
+} as const
+
+/** One side of one plugin that this run uses. */
+export interface Wanted<K extends Kind = Kind, S extends Side<K> = Side<K>> {
+  readonly kind: K
+  readonly side: S
+  readonly name: string
+}
+
+export interface Composition {
+  readonly registry: Registry
+  /** The command line after phase one. */
+  readonly line: CommandLine
+  /** The program's own options, for hints. */
+  readonly own: HostOptionSpecs
+  readonly wanted: readonly Wanted[]
+  readonly sources: Omit<Sources, 'given' | 'envPrefix' | 'owner'>
+  /** What this program lends each side it runs. */
+  readonly hosts: Partial<Host>
+}
+
+export interface Composed {
+  /** Words of the command line that are no flag's value. */
+  readonly words: readonly string[]
+  /** What the user should know, a sentence each. */
+  readonly warnings: readonly string[]
+  /** The plugin at work. Each wanted one may be created as often as needed. */
+  create<K extends Kind, S extends Side<K>>(wanted: Wanted<K, S>): Promise<Kinds[K][S]>
+}
+
+/**
+ * Loads the plugins this run uses, and no others, and gives each the flags, variables and keys that are its own.
+ *
+ * @throws PosternError PLUGIN_*, OPTION_*, FILE_*
+ */
+export async function composePlugins(composition: Composition, call: Call): Promise<Composed> {
+  const { registry, line, own, wanted, sources, hosts } = composition
+  const specs: OptionSpecs[] = []
+  for (const { kind, name, side } of wanted) specs.push((await registry.load(kind, name, side, call)).options)
+  const claimants = wanted.map(({ kind, name }, at) => ({ kind, name, specs: specs[at] ?? {} }))
+  const sides = [...new Set(wanted.map(one => one.side))]
+  const resolved = resolvePending(line, claimants, { own, ownersOf: option => registry.ownersOf(option), sides })
+  const values = new Map<string, Readonly<Record<string, unknown>>>()
+  const warnings: string[] = []
+  for (const [at, one] of wanted.entries()) {
+    const given = resolved.given[at] ?? []
+    const owner = one.kind === 'protocol' ? `the protocol ${one.name}` : `--${one.kind} ${one.name}`
+    const read = await readOptions(
+      specs[at] ?? {},
+      { ...sources, given, owner, envPrefix: `POSTERN_${screaming(one.name)}` },
+      call.signal,
+    )
+    values.set(keyOf(one), read.values)
+    warnings.push(...read.warnings)
+  }
+  return {
+    words: resolved.words,
+    warnings,
+    create: async ({ kind, name, side }) => {
+      const host = hosts[side as keyof Host]
+      const chosen = values.get(keyOf({ kind, name, side }))
+      if (!host || !chosen)
+        throw new PosternError('INTERNAL', `the ${kind} plugin ${name} was not composed for this run`)
+      return registry.create(kind, name, side, chosen, host as never, call)
+    },
+  }
+}
+
+function keyOf({ kind, side, name }: { kind: Kind; side: string; name: string }): string {
+  return `${kind}/${side}/${name}`
+}

@@ -1,0 +1,74 @@
+import { randomBytes } from 'node:crypto'
+import { constants, type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { PosternError } from '@postern/interface'
+
+const LARGEST = 1024 * 1024
+
+/** Where this user's Postern files are: XDG on Linux, the platforms' own places elsewhere, `POSTERN_HOME` over all. */
+export function userFolder(env: NodeJS.ProcessEnv = process.env, platform: NodeJS.Platform = process.platform): string {
+  if (env.POSTERN_HOME) return env.POSTERN_HOME
+  if (platform === 'win32') return join(env.APPDATA ?? join(homedir(), 'AppData', 'Roaming'), 'postern')
+  if (platform === 'darwin') return join(homedir(), 'Library', 'Application Support', 'postern')
+  return join(env.XDG_CONFIG_HOME ?? join(homedir(), '.config'), 'postern')
+}
+
+/**
+ * Writes a file that only this user can read, whole or not at all: temporary file in the same folder, fsync, rename. The
+ * folder is made 0700; one that others can write is refused.
+ *
+ * @throws PosternError FILE_UNSAFE
+ */
+export async function writePrivate(file: string, text: string): Promise<void> {
+  const folder = dirname(file)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const { mode } = await stat(folder)
+  if (process.platform !== 'win32' && (mode & 0o022) !== 0)
+    throw new PosternError('FILE_UNSAFE', `others can write the folder ${folder}`)
+  const temporary = `${file}.${randomBytes(6).toString('hex')}`
+  const handle = await open(
+    temporary,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    0o600,
+  )
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+    await handle.close()
+    await rename(temporary, file)
+  } catch (error) {
+    await handle.close().catch(() => {})
+    await unlink(temporary).catch(() => {})
+    throw error
+  }
+}
+
+/**
+ * Reads a file of {@link writePrivate}. A symbolic link, or a file that others can read, is refused.
+ *
+ * @returns undefined when there is none
+ * @throws PosternError FILE_UNSAFE, FILE_UNREADABLE
+ */
+export async function readPrivate(file: string): Promise<string | undefined> {
+  let handle: FileHandle
+  try {
+    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    throw new PosternError(code === 'ELOOP' ? 'FILE_UNSAFE' : 'FILE_UNREADABLE', `cannot read ${file} (${code})`, {
+      cause: error,
+    })
+  }
+  try {
+    const facts = await handle.stat()
+    if (!facts.isFile() || facts.size > LARGEST)
+      throw new PosternError('FILE_UNREADABLE', `${file} is not a small regular file`)
+    if (process.platform !== 'win32' && (facts.mode & 0o077) !== 0)
+      throw new PosternError('FILE_UNSAFE', `others can read ${file}`)
+    return await handle.readFile('utf8')
+  } finally {
+    await handle.close()
+  }
+}

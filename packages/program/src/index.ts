@@ -1,0 +1,8 @@
+export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, type Wanted } from './compose.ts'
+export { describeFailure, exitCodeOf } from './failure.ts'
+export { readPrivate, userFolder, writePrivate } from './files.ts'
+export { createLog, LEVELS, type Level, type LogOptions, printable } from './log.ts'
+export { PROGRAM_FLAGS, type Program, readLevel, runProgram } from './run.ts'
+export { fileSecrets } from './secrets.ts'
+export { onStop, Stopped, type Stopping } from './signals.ts'
+export { terminal } from './ui.ts'

@@ -1,0 +1,60 @@
+import type { Fields, Logger } from '@postern/interface'
+
+export type Level = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+export const LEVELS: readonly Level[] = ['debug', 'info', 'warn', 'error', 'silent']
+
+export interface LogOptions {
+  /** The least that is written. */
+  readonly level: Level
+  /** One JSON object a line instead of text for people. */
+  readonly json: boolean
+  readonly write: (line: string) => void
+  /** Takes every secret that was read out of what is written. */
+  readonly redact: (text: string) => string
+  readonly now?: () => Date
+}
+
+/**
+ * A log of lines. Control characters of values are escaped, so that nobody's hostname writes to the terminal.
+ *
+ * Text: `12:34:56 warn  no connection to the edge cause="nothing listens there" retryInMs=812`
+ */
+export function createLog(options: LogOptions): Logger {
+  const least = LEVELS.indexOf(options.level)
+  const { now = () => new Date() } = options
+  const at =
+    (level: Level) =>
+    (message: string, fields: Fields = {}) => {
+      if (LEVELS.indexOf(level) < least) return
+      options.write(
+        options.redact(
+          options.json ? jsonLine(now(), level, message, fields) : textLine(now(), level, message, fields),
+        ),
+      )
+    }
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+function jsonLine(time: Date, level: Level, message: string, fields: Fields): string {
+  return `${JSON.stringify({ time: time.toISOString(), level, message, ...fields })}\n`
+}
+
+function textLine(time: Date, level: Level, message: string, fields: Fields): string {
+  const pairs = Object.entries(fields).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${show(value)}`],
+  )
+  return `${time.toTimeString().slice(0, 8)} ${level.padEnd(5)} ${[printable(message), ...pairs].join(' ')}\n`
+}
+
+function show(value: string | number | boolean): string {
+  return typeof value === 'string' && !/^[\w.:/@+-]+$/.test(value) ? printable(JSON.stringify(value)) : String(value)
+}
+
+/** Terminals obey control characters; a log line has none. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the point
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f]/g,
+    character => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  )
+}

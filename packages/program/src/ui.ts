@@ -1,0 +1,48 @@
+import { closeSync, openSync } from 'node:fs'
+import { createInterface } from 'node:readline/promises'
+import { Writable } from 'node:stream'
+import { ReadStream, WriteStream } from 'node:tty'
+import { type Call, PosternError, type Ui } from '@postern/interface'
+import { printable } from './log.ts'
+
+const [READ, WRITE] =
+  process.platform === 'win32' ? (['CONIN$', 'CONOUT$'] as const) : (['/dev/tty', '/dev/tty'] as const)
+
+/**
+ * The person at the terminal, beside stdin and stdout, which may be the pipe. Without a terminal, lines go to stderr and a
+ * question is LOGIN_REQUIRED: nobody could answer it. No browser is opened yet, and `open` says so with false.
+ */
+export const terminal: Ui = {
+  show: line => void process.stderr.write(`${printable(line)}\n`),
+  open: async () => false,
+  ask: (question, how, call) => ask(question, how.secret, call),
+}
+
+async function ask(question: string, secret: boolean, call: Call): Promise<string> {
+  const { input, output } = openTerminal()
+  const nothing = new Writable({ write: (_chunk, _encoding, done) => done() })
+  const lines = createInterface({ input, output: secret ? nothing : output, terminal: true, historySize: 0 })
+  try {
+    output.write(`${printable(question)} `)
+    return await lines.question('', { signal: call.signal })
+  } catch (error) {
+    throw call.signal.aborted ? call.signal.reason : error
+  } finally {
+    lines.close()
+    if (secret) output.write('\n')
+    input.destroy()
+    output.destroy()
+  }
+}
+
+function openTerminal(): { input: ReadStream; output: WriteStream } {
+  const opened: number[] = []
+  try {
+    opened.push(openSync(READ, 'r'), openSync(WRITE, 'w'))
+    const [read = -1, write = -1] = opened
+    return { input: new ReadStream(read), output: new WriteStream(write) }
+  } catch (cause) {
+    for (const fd of opened) closeSync(fd)
+    throw new PosternError('LOGIN_REQUIRED', 'there is no terminal to ask at', { cause })
+  }
+}
