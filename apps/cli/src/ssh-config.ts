@@ -25,7 +25,6 @@ export function sshConfig({ hostname, program, args }: SshConfig): string {
 
 /** For a POSIX shell, inside a line of ssh_config, where `%` introduces a token. */
 function quoted(word: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: refusing them is the point
   if (/[\u0000-\u001f\u007f]/.test(word))
     throw new PosternError('OPTION_INVALID', 'a word of the ProxyCommand has a control character in it')
   const escaped = word.replaceAll('%', '%%')

@@ -128,6 +128,5 @@ export function readProblem(value: unknown): Problem | undefined {
 }
 
 function clean(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: taking them out is the point
   return text.slice(0, LONGEST_TEXT).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
 }

@@ -52,7 +52,6 @@ function show(value: string | number | boolean): string {
 
 /** Terminals obey control characters; a log line has none. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the point
   return text.replace(
     /[\u0000-\u001f\u007f-\u009f]/g,
     character => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,

@@ -1,5 +1,5 @@
 import { type Call, type Logger, PosternError } from '@postern/interface'
-import { createRedactor, type HostOptionSpecs, type Redactor } from '@postern/options'
+import { createRedactor, type Redactor } from '@postern/options'
 import { describeFailure, exitCodeOf } from './failure.ts'
 import { createLog, LEVELS, type Level } from './log.ts'
 import { onStop, Stopped, type Stopping } from './signals.ts'

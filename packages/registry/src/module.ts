@@ -1,5 +1,12 @@
 import { isProxy } from 'node:util/types'
-import { API_VERSION, type Kind, type ManifestEntry, type OptionSpecs, type Side } from '@postern/interface'
+import {
+  API_VERSION,
+  type Kind,
+  type ManifestEntry,
+  type OptionSpecs,
+  PosternError,
+  type Side,
+} from '@postern/interface'
 import { checkSpecs } from '@postern/options'
 import { DOORS, verbsOf } from './kinds.ts'
 import { refusal, shown } from './refusal.ts'
@@ -141,7 +148,8 @@ function described(value: unknown): string {
 }
 
 function asMisshapen(error: unknown, plugin: string): unknown {
-  if (typeof error === 'object' && error !== null && (error as { speaker?: unknown }).speaker === 'plugin') return error
+  // Ours, thrown a few lines above; a plugin's own copy of the class is another one, so it cannot pass for it.
+  if (error instanceof PosternError) return error
   return misshapen(plugin, 'an object that throws when it is looked at', 'plain properties', error)
 }
 

@@ -235,10 +235,10 @@ export class StreamLink implements Turn {
 
   /** Gives back as window what the reader has taken, half a window at a time. */
   #credit(): void {
-    if (!this.#attached || this.#peerFinished) return
+    if (!this.#attached) return
     const taken = this.#uncredited - this.#queue.bytes - this.stream.readableLength
     if (taken > 0) this.accept()
-    if (taken * 2 < this.#limits.window) return
+    if (taken * 2 < this.#limits.window || this.#peerFinished) return
     this.#uncredited -= taken
     this.#receiveWindow += taken
     this.#writer.control(WINDOW_UPDATE, 0, this.id, taken)

@@ -91,8 +91,10 @@ export class PipeWriter {
     return this.#pipe.writableNeedDrain && this.#pipe.writableLength >= this.#limits.maxWriteQueue
   }
 
+  /** What is queued beyond the most that data alone can be. */
   get #controlBytes(): number {
-    return this.#pipe.writableLength - this.#limits.maxWriteQueue - this.#limits.maxFrame
+    const data = Math.max(this.#limits.maxWriteQueue, this.#pipe.writableHighWaterMark) + this.#limits.maxFrame
+    return this.#pipe.writableLength - data
   }
 
   #compact(): void {
