@@ -54,6 +54,8 @@ export interface ManifestEntry {
   readonly summary?: string
   /** Protocols only: the service schemes it serves, for example `["ssh"]` for `ssh://localhost:22`. */
   readonly schemes?: readonly string[]
+  /** Protocols only: the port a service means when none is written, 1–65535. Without it a service must name one. */
+  readonly defaultPort?: number
   /** The option names of each side, so that an error can name the plugin that owns a flag without loading it. */
   readonly options?: Readonly<Partial<Record<Side, readonly string[]>>>
   /** A module per side, relative to the package's folder, for example `./dist/client.js`. */

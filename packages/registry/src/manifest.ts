@@ -19,6 +19,7 @@ const ENTRY_KEYS: readonly string[] = [
   'name',
   'summary',
   'schemes',
+  'defaultPort',
   'options',
   'client',
   'edge',
@@ -95,7 +96,7 @@ function checkEntry(entry: unknown, at: string, plugin: string): ManifestEntry {
         meant ? `perhaps "${meant}"` : `one of ${ENTRY_KEYS.join(', ')}`,
       )
   }
-  const { kind, name, summary, schemes, options } = entry
+  const { kind, name, summary, schemes, defaultPort, options } = entry
   if (!isKind(kind)) throw wrong(plugin, `"${at}.kind" is ${shown(kind)}`, `one of ${KINDS.join(', ')}`)
   if (!matches(name, NAME))
     throw wrong(plugin, `"${at}.name" is ${shown(name)}`, 'lower-case letters, digits and hyphens, at most 64')
@@ -103,8 +104,9 @@ function checkEntry(entry: unknown, at: string, plugin: string): ManifestEntry {
     throw wrong(plugin, `"${at}.summary" is ${shown(summary)}`, 'half a sentence')
   const modules = checkModules(entry, kind, at, plugin)
   const served = checkSchemes(schemes, kind, 'origin' in modules, at, plugin)
+  const port = checkPort(defaultPort, kind, at, plugin)
   const listed = checkOptions(options, modules, at, plugin)
-  return { kind, name, ...(summary !== undefined && { summary }), ...served, ...listed, ...modules }
+  return { kind, name, ...(summary !== undefined && { summary }), ...served, ...port, ...listed, ...modules }
 }
 
 function checkModules(
@@ -151,6 +153,13 @@ function checkSchemes(
       'a list of the service schemes it serves, such as ["ssh"]',
     )
   return { schemes: [...(schemes as string[])] }
+}
+
+function checkPort(port: unknown, kind: Kind, at: string, plugin: string): { defaultPort?: number } {
+  if (port === undefined) return {}
+  const fine = kind === 'protocol' && Number.isInteger(port) && (port as number) >= 1 && (port as number) <= 65_535
+  if (!fine) throw wrong(plugin, `"${at}.defaultPort" is ${shown(port)}`, 'a port from 1 to 65535, for a protocol')
+  return { defaultPort: port as number }
 }
 
 function checkOptions(
