@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
+import { Flow, KIB, MIB, reading, sendAll } from '../bytes.ts'
+import { type Case, testCase } from '../case.ts'
+import { eventually, pause, within } from '../expect.ts'
+import { FrameSession } from '../frames.ts'
+import { type Pair, type TransportRig, type TransportSubject, withRig } from './rig.ts'
+
+/** The most a stalled pipe may swallow, both ends and the kernel's socket buffers together. */
+const STALLED_LIMIT = 32 * MIB
+const STALLED_TOTAL = 64 * MIB
+
+const DIRECTIONS = ['client to edge', 'edge to client'] as const
+type Direction = (typeof DIRECTIONS)[number]
+
+/** Bytes: that all arrive, in order, at any size, many at once, and no more than fit. */
+export function carryingCases(subject: TransportSubject): readonly Case[] {
+  return [
+    testCase('10,000 small writes arrive in order, both ways at once', call =>
+      withRig(subject, call, {}, async rig => {
+        const { pipe, edge } = await rig.pair()
+        await Promise.all([smallWrites(pipe, edge), smallWrites(edge, pipe)])
+      }),
+    ),
+    ...DIRECTIONS.map(direction =>
+      testCase(
+        `64 MiB arrive unchanged, ${direction}`,
+        call =>
+          withRig(subject, call, {}, async rig => {
+            const { from, to } = ends(await rig.pair(), direction)
+            await carries(from, to, 64 * MIB)
+          }),
+        60_000,
+      ),
+    ),
+    testCase('bytes arrive unchanged through a network that delivers a few at a time', call =>
+      withRig(subject, call, { relay: { slice: 3 } }, async rig => {
+        const { pipe, edge } = await rig.pair()
+        await carries(pipe, edge, 64 * KIB, 2)
+        await carries(edge, pipe, 64 * KIB, 3)
+      }),
+    ),
+    testCase('the first bytes sent right behind the handshake arrive', call =>
+      withRig(subject, call, {}, async rig => {
+        rig.onIncoming(async incoming => {
+          const pipe = await incoming.accept()
+          pipe.on('error', () => {})
+          pipe.write('spoken first')
+        })
+        const { pipe } = await rig.dial()
+        await pause(100)
+        const [first] = await within(once(pipe, 'data'), 'what the edge wrote at once must arrive')
+        assert.equal(String(first), 'spoken first')
+      }),
+    ),
+    testCase('200 pipes at once', call => withRig(subject, call, {}, manyPipes), 40_000),
+    testCase('streams over the pipe: half-close both ways, then receive', call =>
+      withRig(subject, call, {}, async rig => halfClosing(await rig.pair())),
+    ),
+    testCase('streams over the pipe: 200 at once', call =>
+      withRig(subject, call, {}, async rig => manyStreams(await rig.pair())),
+    ),
+    ...DIRECTIONS.map(direction =>
+      testCase(
+        `a reader that stops holds the writer back, ${direction}`,
+        call =>
+          withRig(subject, call, {}, async rig => {
+            const { from, to } = ends(await rig.pair(), direction)
+            await stalls(from, to)
+          }),
+        60_000,
+      ),
+    ),
+  ]
+}
+
+function ends({ pipe, edge }: Pair, direction: Direction): { readonly from: Duplex; readonly to: Duplex } {
+  return direction === 'client to edge' ? { from: pipe, to: edge } : { from: edge, to: pipe }
+}
+
+async function smallWrites(from: Duplex, to: Duplex): Promise<void> {
+  const lines = Array.from({ length: 10_000 }, (_, at) => `${at}${'.'.repeat(at % 23)}\n`)
+  const wanted = lines.join('')
+  let text = ''
+  to.on('data', (chunk: Buffer) => {
+    text += chunk.toString('latin1')
+  })
+  for (const line of lines) if (!from.write(line)) await once(from, 'drain')
+  await eventually(() => text.length >= wanted.length, 'every small write must arrive', 15_000)
+  assert.ok(text === wanted, 'what arrived is not what was written, in its order')
+}
+
+/** Sends without ending, so that the pipe can be used again. */
+export async function carries(from: Duplex, to: Duplex, total: number, seed = 1): Promise<void> {
+  const received = reading(to)
+  const flow = new Flow(from, seed)
+  await flow.send(total)
+  await eventually(() => received.length >= total || received.end !== undefined, `${total} bytes must arrive`, 45_000)
+  assert.equal(received.length, total, 'the number of bytes that arrived')
+  assert.equal(received.hash(), flow.hash(), 'the bytes are not those that were sent')
+}
+
+async function manyPipes(rig: TransportRig): Promise<void> {
+  rig.onIncoming(async incoming => {
+    const pipe = await incoming.accept()
+    pipe.on('error', () => {})
+    pipe.on('data', (chunk: Buffer) => pipe.write(chunk))
+  })
+  const pipes = await Promise.all(Array.from({ length: 200 }, () => rig.dial()))
+  await Promise.all(
+    pipes.map(async ({ pipe }, at) => {
+      const received = reading(pipe)
+      const flow = new Flow(pipe, at)
+      await flow.send(16 * KIB)
+      await eventually(() => received.length >= 16 * KIB, `pipe ${at} must give back its bytes`, 30_000)
+      assert.equal(received.hash(), flow.hash(), `pipe ${at} gave back other bytes than its own`)
+    }),
+  )
+}
+
+async function halfClosing({ pipe, edge }: Pair): Promise<void> {
+  const { promise: accepted, resolve } = Promise.withResolvers<Duplex>()
+  new FrameSession(edge, resolve)
+  const client = new FrameSession(pipe)
+  const opened = client.open()
+  const atClient = reading(opened)
+  const first = await sendAll(opened, MIB, 5)
+  const other = await within(accepted, 'the stream must arrive')
+  const atEdge = await within(reading(other).done, 'the stream must end at the edge', 15_000)
+  assert.deepEqual([atEdge.end, atEdge.length, atEdge.hash], ['clean', MIB, first], 'client to edge, up to its FIN')
+  const second = await sendAll(other, MIB, 6)
+  const back = await within(atClient.done, 'the stream must end at the client', 15_000)
+  assert.deepEqual([back.end, back.length, back.hash], ['clean', MIB, second], 'edge to client, after the FIN')
+}
+
+async function manyStreams({ pipe, edge }: Pair): Promise<void> {
+  new FrameSession(edge, stream => stream.pipe(stream))
+  const client = new FrameSession(pipe)
+  await Promise.all(
+    Array.from({ length: 200 }, async (_, at) => {
+      const stream = client.open()
+      const received = reading(stream)
+      const sent = await sendAll(stream, 32 * KIB, at)
+      const back = await within(received.done, `stream ${at} must end`, 15_000)
+      assert.deepEqual([back.end, back.hash], ['clean', sent], `stream ${at}`)
+    }),
+  )
+}
+
+/** The writer must come to a stand while nobody reads, and everything must be there once somebody does. */
+async function stalls(from: Duplex, to: Duplex): Promise<void> {
+  const before = process.memoryUsage().arrayBuffers
+  const flow = new Flow(from, 9)
+  const sending = flow.send(STALLED_TOTAL)
+  let last = -1
+  while (last !== flow.sent && flow.sent < STALLED_TOTAL) {
+    last = flow.sent
+    await pause(500)
+  }
+  const held = process.memoryUsage().arrayBuffers - before
+  assert.ok(flow.sent <= STALLED_LIMIT, `a pipe that nobody read swallowed ${flow.sent} bytes: write() must say false`)
+  assert.ok(from.writableLength <= STALLED_LIMIT, `${from.writableLength} bytes wait in the writer`)
+  assert.ok(held <= 2 * STALLED_LIMIT, `memory grew by ${held} bytes while nobody read`)
+  const received = reading(to)
+  await within(sending, 'the writer must go on once somebody reads', 30_000)
+  await eventually(() => received.length >= STALLED_TOTAL, 'everything must arrive after the pause', 30_000)
+  assert.equal(received.hash(), flow.hash(), 'what arrived after the pause is not what was sent')
+}
