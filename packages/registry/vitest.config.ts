@@ -1,3 +1,5 @@
+import { mergeConfig } from 'vitest/config'
 import shared from '../../vitest.shared.ts'
 
-export default shared
+// Plugins are imported by Node itself, as in production, not by the test runner's own loader.
+export default mergeConfig(shared, { test: { experimental: { viteModuleRunner: false } } })
