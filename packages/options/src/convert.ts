@@ -47,7 +47,6 @@ const WANTED: Record<OptionSpec['type'], string> = {
 type Converter = (raw: unknown, origin: Origin) => OptionValue | undefined
 
 const CONVERT: Record<OptionSpec['type'], Converter> = {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
   string: raw => (isText(raw) && !/[\u0000-\u001f\u007f]/.test(raw) ? raw : undefined),
   secret: raw => (isText(raw) && raw.length <= 65_536 && !raw.includes('\0') ? raw : undefined),
   path: (raw, { folder }) => (isText(raw) && !raw.includes('\0') ? resolve(folder, raw) : undefined),

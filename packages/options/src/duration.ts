@@ -6,7 +6,7 @@ const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as cons
  * @returns undefined when it is none, and above 2^53 - 1 ms
  */
 export function parseDuration(text: string): number | undefined {
-  const parts = /^(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?(?:(\d{1,15})ms)?$/.exec(text)
+  const parts = /^(?:(\d{1,15})d)?(?:(\d{1,15})h)?(?:(\d{1,15})m)?(?:(\d{1,15})s)?(?:(\d{1,15})ms)?$/.exec(text)
   if (text === '' || !parts) return undefined
   const [, d, h, m, s, ms] = parts.map(part => Number(part ?? 0))
   const total = d! * UNITS.d + h! * UNITS.h + m! * UNITS.m + s! * UNITS.s + ms! * UNITS.ms

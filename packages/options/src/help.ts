@@ -77,7 +77,7 @@ function shown({ type, default: value }: HostOptionSpec): string {
 }
 
 function block(title: string, rows: readonly (readonly [string, string])[]): string {
-  const width = Math.max(0, ...rows.map(([left]) => left.length).filter(length => length <= WIDEST_FLAG))
+  const width = Math.max(4, ...rows.map(([left]) => left.length).filter(length => length <= WIDEST_FLAG))
   const lines = rows.map(([left, right]) =>
     left.length > width ? `  ${left}\n  ${' '.repeat(width)}  ${right}` : `  ${left.padEnd(width)}  ${right}`,
   )
