@@ -9,6 +9,7 @@ export {
   fakeOriginHost,
 } from './hosts.ts'
 export { MemoryEnd, memoryPair, type PairOptions } from './memory-pair.ts'
+export { type OriginScript, openOrigin, type TestOrigin } from './origin.ts'
 export { everythingSaid, type LogLine, type RecordingLog, recordingLog } from './recording.ts'
 export { leftOpen, type Resources, resources } from './resources.ts'
 export type { TransportKit } from './transport/rig.ts'
