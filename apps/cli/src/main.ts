@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import type { Call } from '@postern/interface'
 import { findCommand, parseCommandLine, renderHelp } from '@postern/options'
 import { PROGRAM_FLAGS, type Program, runProgram } from '@postern/program'
@@ -28,8 +29,6 @@ function help(program: Program, command: CliCommand, path: readonly string[]): v
 }
 
 async function version(): Promise<string> {
-  const { default: manifest } = (await import('../package.json', { with: { type: 'json' } })) as {
-    default: { version: string }
-  }
+  const manifest: { version: string } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
   return manifest.version
 }

@@ -1,0 +1,78 @@
+import { connect, createServer, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Call } from '@postern/interface'
+import { describe, expect, it } from 'vitest'
+import { listenLocally } from '../src/listener.ts'
+
+const warned: string[] = []
+const log = { debug() {}, info() {}, error() {}, warn: (message: string) => void warned.push(message) }
+const call: Call = { signal: AbortSignal.timeout(15_000), log }
+
+async function first(listener: AsyncIterable<Duplex>): Promise<Duplex> {
+  for await (const one of listener) return one
+  throw new Error('no connection came')
+}
+
+function port(address: string): number {
+  return Number(address.split(':').at(-1))
+}
+
+describe('the local listener', () => {
+  it.each(['localhost:0', '127.0.0.1:0', ':0', '0', 'tcp://localhost:0', 'db.localhost:0'])('%s is loopback', async where => {
+    warned.length = 0
+    await using listener = await listenLocally(where, log)
+    expect(listener.address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/)
+    expect(warned).toEqual([])
+  })
+
+  it('warns when other machines can reach it', async () => {
+    warned.length = 0
+    await using listener = await listenLocally('0.0.0.0:0', log)
+    expect(warned).toEqual([`${listener.address} can be reached from other machines: whoever connects there is let in as you`])
+  })
+
+  it.each(['', 'localhost', 'localhost:70000', 'http://x/y', 'a:b:c', '$(id):80', 'localhost:-1'])('%j is no address', async where => {
+    await expect(listenLocally(where, log)).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+  })
+
+  it('says when another program listens there', async () => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await new Promise(resolve => other.once('listening', resolve))
+    const taken = (other.address() as { port: number }).port
+    await expect(listenLocally(`localhost:${taken}`, log)).rejects.toMatchObject({ code: 'LISTEN_FAILED', message: expect.stringContaining('another program listens there') })
+    await new Promise(resolve => other.close(resolve))
+  })
+
+  it('hands over connections with every byte, those that came early too, and half-close', async () => {
+    await using listener = await listenLocally('localhost:0', log)
+    const client = connect({ port: port(listener.address), host: '127.0.0.1', allowHalfOpen: true })
+    client.end('early')
+    await new Promise(resolve => setTimeout(resolve, 50))
+    const served = await first(listener.connections(call))
+    let text = ''
+    for await (const chunk of served) text += chunk
+    served.end('late')
+    let answer = ''
+    for await (const chunk of client) answer += chunk
+    expect([text, answer]).toEqual(['early', 'late'])
+  })
+
+  it('ends with the call, with its reason', async () => {
+    await using listener = await listenLocally('localhost:0', log)
+    const stop = new AbortController()
+    const waiting = first(listener.connections({ signal: stop.signal, log }))
+    stop.abort(new Error('enough'))
+    await expect(waiting).rejects.toThrow('enough')
+  })
+
+  it('leaves nothing open', async () => {
+    const sockets: Socket[] = []
+    {
+      await using listener = await listenLocally('localhost:0', log)
+      sockets.push(connect(port(listener.address), '127.0.0.1').on('error', () => {}))
+      await first(listener.connections(call))
+    }
+    await new Promise(resolve => sockets[0]?.once('close', resolve))
+    expect(process.getActiveResourcesInfo().filter(name => name === 'TCPServerWrap' || name === 'TCPSocketWrap')).toEqual([])
+  })
+})
