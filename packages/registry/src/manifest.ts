@@ -14,17 +14,19 @@ const NAME = /^[a-z][a-z0-9-]{0,63}$/
 const SCHEME = /^[a-z][a-z0-9+.-]{0,31}$/
 const OPTION = /^[a-z][a-zA-Z0-9]{0,63}$/
 const MODULE = /^\.\/(?!.*(?:^|\/)\.{1,2}(?:\/|$))[^\0\\]{1,255}$/
-const ENTRY_KEYS: readonly string[] = [
-  'kind',
-  'name',
-  'summary',
-  'schemes',
-  'defaultPort',
-  'options',
-  'client',
-  'edge',
-  'origin',
-] satisfies (keyof ManifestEntry)[]
+/** A record and not a list, so that a key that the contract gains and this file does not know fails to compile. */
+const ENTRY: Record<keyof ManifestEntry, true> = {
+  kind: true,
+  name: true,
+  summary: true,
+  schemes: true,
+  defaultPort: true,
+  options: true,
+  client: true,
+  edge: true,
+  origin: true,
+}
+const ENTRY_KEYS: readonly string[] = Object.keys(ENTRY)
 const ALL_SIDES: readonly Side[] = ['client', 'edge', 'origin']
 
 /**
@@ -103,7 +105,7 @@ function checkEntry(entry: unknown, at: string, plugin: string): ManifestEntry {
   if (summary !== undefined && typeof summary !== 'string')
     throw wrong(plugin, `"${at}.summary" is ${shown(summary)}`, 'half a sentence')
   const modules = checkModules(entry, kind, at, plugin)
-  const served = checkSchemes(schemes, kind, 'origin' in modules, at, plugin)
+  const served = checkService(entry, kind, 'origin' in modules, at, plugin)
   const port = checkPort(defaultPort, kind, at, plugin)
   const listed = checkOptions(options, modules, at, plugin)
   return { kind, name, ...(summary !== undefined && { summary }), ...served, ...port, ...listed, ...modules }
@@ -134,32 +136,33 @@ function checkModules(
   return modules
 }
 
-function checkSchemes(
-  schemes: unknown,
+function checkService(
+  { schemes, defaultPort }: Record<string, unknown>,
   kind: Kind,
   serves: boolean,
   at: string,
   plugin: string,
-): { schemes?: readonly string[] } {
-  if (schemes === undefined && !serves) return {}
-  if (schemes !== undefined && kind !== 'protocol')
-    throw wrong(plugin, `"${at}.schemes"`, `none: only protocols serve schemes`)
-  const fine =
-    Array.isArray(schemes) && schemes.length > 0 && schemes.length <= 32 && schemes.every(one => matches(one, SCHEME))
-  if (!fine)
+): { schemes?: readonly string[]; defaultPort?: number } {
+  if (kind !== 'protocol') {
+    if (schemes !== undefined) throw wrong(plugin, `"${at}.schemes"`, 'none: only protocols serve schemes')
+    if (defaultPort !== undefined) throw wrong(plugin, `"${at}.defaultPort"`, 'none: only protocols have one')
+    return {}
+  }
+  const isPort = Number.isInteger(defaultPort) && (defaultPort as number) >= 1 && (defaultPort as number) <= 65_535
+  if (defaultPort !== undefined && !isPort) {
+    throw wrong(plugin, `"${at}.defaultPort" is ${shown(defaultPort)}`, 'a port, 1 to 65535')
+  }
+  const port = isPort ? { defaultPort: defaultPort as number } : {}
+  if (schemes === undefined && !serves) return port
+  const isList = Array.isArray(schemes) && schemes.length > 0 && schemes.length <= 32
+  if (!isList || !schemes.every(one => matches(one, SCHEME))) {
     throw wrong(
       plugin,
       `"${at}.schemes" is ${shown(schemes)}`,
       'a list of the service schemes it serves, such as ["ssh"]',
     )
-  return { schemes: [...(schemes as string[])] }
-}
-
-function checkPort(port: unknown, kind: Kind, at: string, plugin: string): { defaultPort?: number } {
-  if (port === undefined) return {}
-  const fine = kind === 'protocol' && Number.isInteger(port) && (port as number) >= 1 && (port as number) <= 65_535
-  if (!fine) throw wrong(plugin, `"${at}.defaultPort" is ${shown(port)}`, 'a port from 1 to 65535, for a protocol')
-  return { defaultPort: port as number }
+  }
+  return { schemes: [...(schemes as string[])], ...port }
 }
 
 function checkOptions(
