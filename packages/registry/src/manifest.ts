@@ -98,7 +98,7 @@ function checkEntry(entry: unknown, at: string, plugin: string): ManifestEntry {
         meant ? `perhaps "${meant}"` : `one of ${ENTRY_KEYS.join(', ')}`,
       )
   }
-  const { kind, name, summary, schemes, defaultPort, options } = entry
+  const { kind, name, summary, options } = entry
   if (!isKind(kind)) throw wrong(plugin, `"${at}.kind" is ${shown(kind)}`, `one of ${KINDS.join(', ')}`)
   if (!matches(name, NAME))
     throw wrong(plugin, `"${at}.name" is ${shown(name)}`, 'lower-case letters, digits and hyphens, at most 64')
@@ -106,9 +106,8 @@ function checkEntry(entry: unknown, at: string, plugin: string): ManifestEntry {
     throw wrong(plugin, `"${at}.summary" is ${shown(summary)}`, 'half a sentence')
   const modules = checkModules(entry, kind, at, plugin)
   const served = checkService(entry, kind, 'origin' in modules, at, plugin)
-  const port = checkPort(defaultPort, kind, at, plugin)
   const listed = checkOptions(options, modules, at, plugin)
-  return { kind, name, ...(summary !== undefined && { summary }), ...served, ...port, ...listed, ...modules }
+  return { kind, name, ...(summary !== undefined && { summary }), ...served, ...listed, ...modules }
 }
 
 function checkModules(
