@@ -4,7 +4,12 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '../..')
 
 /** What is typed, and where its script is. */
-const PROGRAMS = { postern: 'apps/cli/bin/postern.js', posternd: 'apps/daemon/bin/posternd.js', 'postern-edge': 'apps/edge/bin/postern-edge.js', 'postern-dev': 'apps/dev/bin/postern-dev.js' } as const
+const PROGRAMS = {
+  postern: 'apps/cli/bin/postern.js',
+  posternd: 'apps/daemon/bin/posternd.js',
+  'postern-edge': 'apps/edge/bin/postern-edge.js',
+  'postern-dev': 'apps/dev/bin/postern-dev.js',
+} as const
 export type ProgramName = keyof typeof PROGRAMS
 
 export function scriptOf(name: ProgramName): string {
@@ -45,7 +50,10 @@ export class Running {
       const found = what.exec(this.stdout) ?? what.exec(this.stderr)
       if (found) return found
       const ended = this.child.exitCode !== null || this.child.signalCode !== null
-      if (ended || Date.now() > until) throw new Error(`${ended ? `ended (${this.child.exitCode})` : 'too slow'} before it said ${what}\n${this.stdout}${this.stderr}`)
+      if (ended || Date.now() > until)
+        throw new Error(
+          `${ended ? `ended (${this.child.exitCode})` : 'too slow'} before it said ${what}\n${this.stdout}${this.stderr}`,
+        )
       const { promise, resolve } = Promise.withResolvers<void>()
       this.#heard.push(resolve)
       const timer = setTimeout(resolve, 500)
@@ -69,13 +77,27 @@ export class Running {
 
 /** Starts one of our programs under this Node. */
 export function start(name: ProgramName, args: readonly string[], options: SpawnOptions = {}): Running {
-  return new Running(spawn(process.execPath, [scriptOf(name), ...args], { stdio: ['pipe', 'pipe', 'pipe'], ...options, env: { ...process.env, POSTERN_HOME: '/nonexistent', ...options.env } }), name)
+  return new Running(
+    spawn(process.execPath, [scriptOf(name), ...args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...options,
+      env: { ...process.env, POSTERN_HOME: '/nonexistent', ...options.env },
+    }),
+    name,
+  )
 }
 
 /** Runs a foreign program to its end. */
-export function run(command: string, args: readonly string[], options: SpawnOptions & { readonly input?: string | Buffer } = {}): Promise<{ code: number; stdout: string; stderr: string }> {
+export function run(
+  command: string,
+  args: readonly string[],
+  options: SpawnOptions & { readonly input?: string | Buffer } = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
   const { input, ...rest } = options
-  const running = new Running(spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: 80_000, ...rest }), command)
+  const running = new Running(
+    spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: 80_000, ...rest }),
+    command,
+  )
   running.child.stdin?.on('error', () => {})
   running.child.stdin?.end(input ?? '')
   return running.exit.then(code => ({ code, stdout: running.stdout, stderr: running.stderr }))

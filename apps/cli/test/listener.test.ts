@@ -1,6 +1,7 @@
 import { connect, createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Call } from '@postern/interface'
+import { leftOpen, resources } from '@postern/testkit'
 import { describe, expect, it } from 'vitest'
 import { listenLocally } from '../src/listener.ts'
 
@@ -18,28 +19,39 @@ function port(address: string): number {
 }
 
 describe('the local listener', () => {
-  it.each(['localhost:0', '127.0.0.1:0', ':0', '0', 'tcp://localhost:0', 'db.localhost:0'])('%s is loopback', async where => {
-    warned.length = 0
-    await using listener = await listenLocally(where, log)
-    expect(listener.address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/)
-    expect(warned).toEqual([])
-  })
+  it.each(['localhost:0', '127.0.0.1:0', ':0', '0', 'tcp://localhost:0', 'db.localhost:0'])(
+    '%s is loopback',
+    async where => {
+      warned.length = 0
+      await using listener = await listenLocally(where, log)
+      expect(listener.address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/)
+      expect(warned).toEqual([])
+    },
+  )
 
   it('warns when other machines can reach it', async () => {
     warned.length = 0
     await using listener = await listenLocally('0.0.0.0:0', log)
-    expect(warned).toEqual([`${listener.address} can be reached from other machines: whoever connects there is let in as you`])
+    expect(warned).toEqual([
+      `${listener.address} can be reached from other machines: whoever connects there is let in as you`,
+    ])
   })
 
-  it.each(['', 'localhost', 'localhost:70000', 'http://x/y', 'a:b:c', '$(id):80', 'localhost:-1'])('%j is no address', async where => {
-    await expect(listenLocally(where, log)).rejects.toMatchObject({ code: 'OPTION_INVALID' })
-  })
+  it.each(['', 'localhost', 'localhost:70000', 'http://x/y', 'a:b:c', '$(id):80', 'localhost:-1'])(
+    '%j is no address',
+    async where => {
+      await expect(listenLocally(where, log)).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    },
+  )
 
   it('says when another program listens there', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await new Promise(resolve => other.once('listening', resolve))
     const taken = (other.address() as { port: number }).port
-    await expect(listenLocally(`localhost:${taken}`, log)).rejects.toMatchObject({ code: 'LISTEN_FAILED', message: expect.stringContaining('another program listens there') })
+    await expect(listenLocally(`localhost:${taken}`, log)).rejects.toMatchObject({
+      code: 'LISTEN_FAILED',
+      message: expect.stringContaining('another program listens there'),
+    })
     await new Promise(resolve => other.close(resolve))
   })
 
@@ -66,6 +78,7 @@ describe('the local listener', () => {
   })
 
   it('leaves nothing open', async () => {
+    const before = resources()
     const sockets: Socket[] = []
     {
       await using listener = await listenLocally('localhost:0', log)
@@ -73,6 +86,6 @@ describe('the local listener', () => {
       await first(listener.connections(call))
     }
     await new Promise(resolve => sockets[0]?.once('close', resolve))
-    expect(process.getActiveResourcesInfo().filter(name => name === 'TCPServerWrap' || name === 'TCPSocketWrap')).toEqual([])
+    expect(await leftOpen(before)).toEqual([])
   })
 })

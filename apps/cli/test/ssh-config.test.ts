@@ -10,38 +10,81 @@ const plain = { hostname: 'ssh.example.com', program: ['postern'], args: [] }
 
 describe('the ssh_config stanza', () => {
   it('names the hostname and the command', () => {
-    expect(sshConfig(plain)).toBe('Host ssh.example.com\n  ProxyCommand postern access ssh --hostname ssh.example.com\n')
+    expect(sshConfig(plain)).toBe(
+      'Host ssh.example.com\n  ProxyCommand postern access ssh --hostname ssh.example.com\n',
+    )
   })
 
   it('keeps the edge’s port out of the Host line', () => {
-    expect(sshConfig({ ...plain, hostname: 'SSH.localhost:8443' })).toBe('Host ssh.localhost\n  ProxyCommand postern access ssh --hostname ssh.localhost:8443\n')
+    expect(sshConfig({ ...plain, hostname: 'SSH.localhost:8443' })).toBe(
+      'Host ssh.localhost\n  ProxyCommand postern access ssh --hostname ssh.localhost:8443\n',
+    )
   })
 
   // security.md row 81; the allow twin is above.
-  it.each(['-oProxyCommand=calc', '$(id)', '`id`', 'a\nHost *', 'a b', '%h', 'a;id', "a'b", 'a..b', '.a', 'a.', '-a.b', 'a/b', 'a@b', '10.0.0.1', 'ä.example', ''])('%j is no hostname', hostname => {
+  it.each([
+    '-oProxyCommand=calc',
+    '$(id)',
+    '`id`',
+    'a\nHost *',
+    'a b',
+    '%h',
+    'a;id',
+    "a'b",
+    'a..b',
+    '.a',
+    'a.',
+    '-a.b',
+    'a/b',
+    'a@b',
+    '10.0.0.1',
+    'ä.example',
+    '',
+  ])('%j is no hostname', hostname => {
     expect(() => sshConfig({ ...plain, hostname })).toThrow(expect.objectContaining({ code: 'HOSTNAME_INVALID' }))
   })
 
   it('refuses a word with a line end, which would begin a line of its own', () => {
-    expect(() => sshConfig({ ...plain, args: ['--id', 'x\nProxyCommand calc'] })).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
+    expect(() => sshConfig({ ...plain, args: ['--id', 'x\nProxyCommand calc'] })).toThrow(
+      expect.objectContaining({ code: 'OPTION_INVALID' }),
+    )
   })
 })
 
-describe.skipIf(!peers.includes('ssh'))('the stanza in the hands of OpenSSH (needs: apt-get install openssh-client)', () => {
-  it('hands every hostile word over as it is, and runs nothing else', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'postern-ssh-config-'))
-    try {
-      const words = ['$(touch pwned)', '`touch pwned`', "it's", 'a b', '%h', '%%', '"', ';touch pwned', '&', '\\']
-      const echo = join(folder, 'show.mjs')
-      writeFileSync(echo, `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(join(folder, 'argv'))}, JSON.stringify(process.argv.slice(2)))`)
-      writeFileSync(join(folder, 'config'), sshConfig({ hostname: 'ssh.example.com', program: [process.execPath, echo], args: words }))
+describe.skipIf(!peers.includes('ssh'))(
+  'the stanza in the hands of OpenSSH (needs: apt-get install openssh-client)',
+  () => {
+    it('hands every hostile word over as it is, and runs nothing else', () => {
+      const folder = mkdtempSync(join(tmpdir(), 'postern-ssh-config-'))
       try {
-        execFileSync('ssh', ['-F', join(folder, 'config'), '-o', 'BatchMode=yes', 'ssh.example.com', 'true'], { cwd: folder, stdio: 'pipe', timeout: 15_000 })
-      } catch {} // the command behind it is no server
-      expect(JSON.parse(readFileSync(join(folder, 'argv'), 'utf8'))).toEqual(['access', 'ssh', '--hostname', 'ssh.example.com', ...words])
-      expect(() => readFileSync(join(folder, 'pwned'))).toThrow()
-    } finally {
-      rmSync(folder, { recursive: true, force: true })
-    }
-  })
-})
+        const words = ['$(touch pwned)', '`touch pwned`', "it's", 'a b', '%h', '%%', '"', ';touch pwned', '&', '\\']
+        const echo = join(folder, 'show.mjs')
+        writeFileSync(
+          echo,
+          `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(join(folder, 'argv'))}, JSON.stringify(process.argv.slice(2)))`,
+        )
+        writeFileSync(
+          join(folder, 'config'),
+          sshConfig({ hostname: 'ssh.example.com', program: [process.execPath, echo], args: words }),
+        )
+        try {
+          execFileSync('ssh', ['-F', join(folder, 'config'), '-o', 'BatchMode=yes', 'ssh.example.com', 'true'], {
+            cwd: folder,
+            stdio: 'pipe',
+            timeout: 15_000,
+          })
+        } catch {} // the command behind it is no server
+        expect(JSON.parse(readFileSync(join(folder, 'argv'), 'utf8'))).toEqual([
+          'access',
+          'ssh',
+          '--hostname',
+          'ssh.example.com',
+          ...words,
+        ])
+        expect(() => readFileSync(join(folder, 'pwned'))).toThrow()
+      } finally {
+        rmSync(folder, { recursive: true, force: true })
+      }
+    })
+  },
+)

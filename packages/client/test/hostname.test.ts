@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest'
+import { isLoopbackName, readHostname } from '../src/hostname.ts'
+
+describe('a hostname', () => {
+  it.each([
+    ['db.example.com', { hostname: 'db.example.com', port: undefined }],
+    ['DB.Example.COM', { hostname: 'db.example.com', port: undefined }],
+    ['db.localhost:8443', { hostname: 'db.localhost', port: 8443 }],
+    ['xn--bcher-kva.example', { hostname: 'xn--bcher-kva.example', port: undefined }],
+    ['a', { hostname: 'a', port: undefined }],
+  ])('%s is read', (text, expected) => {
+    expect(readHostname(text)).toEqual(expected)
+  })
+
+  it.each([
+    '',
+    '.',
+    'a.',
+    '.a',
+    'a..b',
+    '-a',
+    'a-',
+    '-oProxyCommand=x',
+    'a b',
+    'a\nb',
+    'a\u0000',
+    '$(id)',
+    '`id`',
+    '%h',
+    'a/b',
+    'a@b',
+    'a:',
+    'a:0',
+    'a:65536',
+    'a:1:2',
+    'a:+1',
+    '[::1]',
+    '127.0.0.1',
+    'ü.example',
+    `${'a'.repeat(64)}.b`,
+    'a.'.repeat(130),
+  ])('%j is refused', text => {
+    expect(() => readHostname(text)).toThrow(expect.objectContaining({ code: 'HOSTNAME_INVALID' }))
+  })
+
+  it('means this machine below localhost', () => {
+    expect([
+      isLoopbackName('localhost'),
+      isLoopbackName('a.localhost'),
+      isLoopbackName('localhost.example'),
+      isLoopbackName('notlocalhost'),
+    ]).toEqual([true, true, false, false])
+  })
+})
