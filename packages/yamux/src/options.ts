@@ -34,9 +34,9 @@ export interface YamuxOptions {
    */
   readonly maxWriteQueue?: number
   /**
-   * Bytes of control frames (answers to pings, resets, window updates; 12 each) that may wait in the pipe on top of `maxWriteQueue`.
-   * Past it the peer does not read and the session fails with `PEER_NOT_READING`; from half of it `open()` throws `PIPE_FULL`, so what our own
-   * side does cannot bring the session there. Default 128 KiB, 1 KiB – 1 GiB.
+   * Bytes of control frames (answers to pings, resets, window updates; 12 each) that may wait in the pipe. Past it the peer does not read
+   * what it asks for, and the session fails with `PEER_NOT_READING`; from half of it `open()` throws `PIPE_FULL`, so that what our own side
+   * does cannot bring the session there. Default 128 KiB, 1 KiB – 1 GiB.
    */
   readonly maxControlQueue?: number
   /** Largest payload of one frame we send, in bytes. A chunk up to this goes as it is, greater ones are split. Default 64 KiB, 1 – 1 GiB. */

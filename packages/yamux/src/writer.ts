@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { DATA, encodeHeader } from './frame.ts'
+import { DATA, encodeHeader, HEADER_BYTES } from './frame.ts'
 import type { Limits } from './options.ts'
 
 /** Something with data to send: it waits in line while the pipe is full. */
@@ -21,6 +21,8 @@ export class PipeWriter {
   #turning = false
   #corked = false
   #stopped = false
+  /** Bytes of control frames that the pipe has not carried yet. */
+  #owed = 0
 
   constructor(pipe: Duplex, limits: Limits, onOverflow: () => void) {
     this.#pipe = pipe
@@ -30,14 +32,15 @@ export class PipeWriter {
 
   /** Half of the room for control frames is in use: no new streams of ours until it is not. */
   get crowded(): boolean {
-    return this.#controlBytes > this.#limits.maxControlQueue / 2
+    return this.#owed > this.#limits.maxControlQueue / 2
   }
 
   control(type: number, flags: number, id: number, length: number): void {
     if (this.#stopped) return
     this.#cork()
-    this.#pipe.write(encodeHeader(type, flags, id, length))
-    if (this.#controlBytes > this.#limits.maxControlQueue) this.#onOverflow()
+    this.#owed += HEADER_BYTES
+    this.#pipe.write(encodeHeader(type, flags, id, length), this.#onControlCarried)
+    if (this.#owed > this.#limits.maxControlQueue) this.#onOverflow()
   }
 
   data(id: number, payload: Buffer): void {
@@ -91,12 +94,6 @@ export class PipeWriter {
     return this.#pipe.writableNeedDrain && this.#pipe.writableLength >= this.#limits.maxWriteQueue
   }
 
-  /** What is queued beyond the most that data alone can be. */
-  get #controlBytes(): number {
-    const data = Math.max(this.#limits.maxWriteQueue, this.#pipe.writableHighWaterMark) + this.#limits.maxFrame
-    return this.#pipe.writableLength - data
-  }
-
   #compact(): void {
     if (this.#head === this.#line.length) {
       this.#line.length = 0
@@ -105,6 +102,10 @@ export class PipeWriter {
       this.#line = this.#line.slice(this.#head)
       this.#head = 0
     }
+  }
+
+  readonly #onControlCarried = (): void => {
+    this.#owed -= HEADER_BYTES
   }
 
   #cork(): void {

@@ -58,7 +58,8 @@ class Author {
     const id = stray ?? this.#open[at]!
     const flags = random.chance(0.03) ? random.below(16) : random.pick([0, 0, 0, 0, 4, 8])
     if (flags !== 0) this.#open.splice(at, 1)
-    if (kind < 12) return [encodeHeader(1, flags, id, random.chance(0.1) ? random.pick(LENGTHS) : random.below(100_000))]
+    if (kind < 12)
+      return [encodeHeader(1, flags, id, random.chance(0.1) ? random.pick(LENGTHS) : random.below(100_000))]
     return this.#data(id, flags)
   }
 
@@ -75,7 +76,9 @@ class Author {
     if (kind > 1) return data(id, flags, random.below(200))
     // A length at a limit: rarely with all its bytes, they take time.
     const length = random.pick(LENGTHS)
-    return kind === 0 && random.chance(0.2) ? data(id, flags, length) : [encodeHeader(0, flags, id, length), PAYLOAD.subarray(0, 100)]
+    return kind === 0 && random.chance(0.2)
+      ? data(id, flags, length)
+      : [encodeHeader(0, flags, id, length), PAYLOAD.subarray(0, 100)]
   }
 }
 

@@ -28,6 +28,10 @@ export class PipeEnd extends Duplex {
     this.#carry()
   }
 
+  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'buffer', done)
+  }
+
   override _final(done: (error?: Error | null) => void): void {
     setImmediate(() => {
       if (!this.other.destroyed) this.other.push(null)
@@ -60,7 +64,7 @@ export class PipeEnd extends Duplex {
     const { random, maxPiece = 100_000 } = this.#options
     const size = random === undefined ? chunk.length : Math.min(chunk.length, random.between(1, maxPiece))
     this.#waiting = chunk.subarray(size)
-    const turns = random !== undefined && random.chance(0.2) ? random.between(1, 4) : 0
+    const turns = random?.chance(0.2) ? random.between(1, 4) : 0
     const piece = random === undefined ? chunk : Buffer.from(chunk.subarray(0, size))
     later(turns, () => this.#deliver(piece))
   }
