@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { Readable, Writable } from 'node:stream'
+import { pause } from './expect.ts'
 
 export const KIB = 1024
 export const MIB: number = 1024 * KIB
@@ -12,8 +13,6 @@ export type End = 'clean' | 'cut' | 'closed'
 export interface Received {
   readonly length: number
   readonly hash: string
-  /** The first 1 MiB, to compare text. */
-  readonly head: Buffer
   readonly end: End
   readonly error: Error | undefined
 }
@@ -25,6 +24,8 @@ export interface Reading {
   readonly end: End | undefined
   /** Of the bytes so far. */
   hash(): string
+  /** The first 1 MiB so far, as text. */
+  head(): string
   readonly done: Promise<Received>
 }
 
@@ -38,7 +39,7 @@ export function reading(source: Readable): Reading {
   const finish = (how: End, error?: Error): void => {
     if (end) return
     end = how
-    resolve({ length, hash: hash.copy().digest('hex'), head: Buffer.concat(head).subarray(0, MIB), end: how, error })
+    resolve({ length, hash: hash.copy().digest('hex'), end: how, error })
   }
   source.on('data', (chunk: Buffer) => {
     if (end) return
@@ -54,6 +55,7 @@ export function reading(source: Readable): Reading {
   else if (source.destroyed) finish('closed')
   return {
     done,
+    head: () => Buffer.concat(head).subarray(0, MIB).toString('latin1'),
     hash: () => hash.copy().digest('hex'),
     get length() {
       return length
@@ -62,6 +64,21 @@ export function reading(source: Readable): Reading {
       return end
     },
   }
+}
+
+/** Silence that is taken for loss, in milliseconds: long, for a slow and busy machine. */
+const SILENCE = 6_000
+
+/** Waits until so many bytes were read. Fails when they stop coming, not when they are slow. */
+export async function arrived(received: Reading, total: number): Promise<void> {
+  let last = -1
+  for (let since = performance.now(); received.length < total && received.end === undefined; await pause(5)) {
+    if (last !== received.length) since = performance.now()
+    last = received.length
+    if (performance.now() - since > SILENCE) throw new Error(`${last} of ${total} bytes arrived, and then no more`)
+  }
+  if (received.length === total) return
+  throw new Error(`${received.length} bytes arrived, of ${total}; then came ${received.end ?? 'more'}`)
 }
 
 /** Bytes that differ at every place, so that anything lost, doubled or out of order changes the hash. */

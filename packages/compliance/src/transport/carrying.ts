@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { Flow, KIB, MIB, reading, sendAll } from '../bytes.ts'
+import { arrived, Flow, KIB, MIB, reading, sendAll } from '../bytes.ts'
 import { type Case, testCase } from '../case.ts'
-import { eventually, pause, within } from '../expect.ts'
+import { pause, within } from '../expect.ts'
 import { FrameSession } from '../frames.ts'
 import { type Pair, type TransportRig, type TransportSubject, withRig } from './rig.ts'
 
@@ -82,13 +82,10 @@ function ends({ pipe, edge }: Pair, direction: Direction): { readonly from: Dupl
 async function smallWrites(from: Duplex, to: Duplex): Promise<void> {
   const lines = Array.from({ length: 10_000 }, (_, at) => `${at}${'.'.repeat(at % 23)}\n`)
   const wanted = lines.join('')
-  let text = ''
-  to.on('data', (chunk: Buffer) => {
-    text += chunk.toString('latin1')
-  })
+  const received = reading(to)
   for (const line of lines) if (!from.write(line)) await once(from, 'drain')
-  await eventually(() => text.length >= wanted.length, 'every small write must arrive', 15_000)
-  assert.ok(text === wanted, 'what arrived is not what was written, in its order')
+  await arrived(received, wanted.length)
+  assert.ok(received.head() === wanted, 'what arrived is not what was written, in its order')
 }
 
 /** Sends without ending, so that the pipe can be used again. */
@@ -96,8 +93,7 @@ export async function carries(from: Duplex, to: Duplex, total: number, seed = 1)
   const received = reading(to)
   const flow = new Flow(from, seed)
   await flow.send(total)
-  await eventually(() => received.length >= total || received.end !== undefined, `${total} bytes must arrive`, 45_000)
-  assert.equal(received.length, total, 'the number of bytes that arrived')
+  await arrived(received, total)
   assert.equal(received.hash(), flow.hash(), 'the bytes are not those that were sent')
 }
 
@@ -113,7 +109,7 @@ async function manyPipes(rig: TransportRig): Promise<void> {
       const received = reading(pipe)
       const flow = new Flow(pipe, at)
       await flow.send(16 * KIB)
-      await eventually(() => received.length >= 16 * KIB, `pipe ${at} must give back its bytes`, 30_000)
+      await arrived(received, 16 * KIB)
       assert.equal(received.hash(), flow.hash(), `pipe ${at} gave back other bytes than its own`)
     }),
   )
@@ -164,6 +160,6 @@ async function stalls(from: Duplex, to: Duplex): Promise<void> {
   assert.ok(held <= 2 * STALLED_LIMIT, `memory grew by ${held} bytes while nobody read`)
   const received = reading(to)
   await within(sending, 'the writer must go on once somebody reads', 30_000)
-  await eventually(() => received.length >= STALLED_TOTAL, 'everything must arrive after the pause', 30_000)
+  await arrived(received, STALLED_TOTAL)
   assert.equal(received.hash(), flow.hash(), 'what arrived after the pause is not what was sent')
 }

@@ -27,6 +27,16 @@ export function endingCases(subject: TransportSubject): readonly Case[] {
           await endsClean(received.done, await within(sending, 'the writer must finish once somebody reads', 10_000))
         }),
       ),
+      testCase(`clean end by the ${side}: a last word waits for its reader`, call =>
+        withRig(subject, call, {}, async rig => {
+          const { ender, reader } = roles(await rig.pair(), side)
+          ender.end('a last word')
+          await pause(300)
+          const received = reading(reader)
+          const { end } = await within(received.done, 'the end must arrive')
+          assert.deepEqual([received.head(), end], ['a last word', 'clean'], 'what was read, and its end')
+        }),
+      ),
       testCase(`clean end by the ${side}: after both ended, both close`, call =>
         withRig(subject, call, {}, async rig => {
           const { ender, reader } = roles(await rig.pair(), side)

@@ -138,12 +138,12 @@ async function abortedAtTheDoor(rig: TransportRig): Promise<void> {
   own.abort(reason)
   await rejected
   await eventually(() => connecting.sockets.every(socket => socket.destroyed), 'the client must close its connection')
-  await eventually(() => rig.door.connections === 0, 'the edge must close its connection too')
   const accepting = incoming.accept().then(
     pipe => eventually(() => pipe.on('error', () => {}).destroyed, 'a pipe to nobody must be destroyed'),
     () => {},
   )
   await within(accepting, 'accept() for somebody who left must settle')
+  await eventually(() => rig.door.connections === 0, 'the edge must close its connection too, once it has answered')
 }
 
 const html = '<!doctype html><title>hello</title>'

@@ -67,9 +67,10 @@ async function oneOfEach(rig: TransportRig): Promise<void> {
   await refused
   const own = abortable(rig.call)
   const aborted = rejection(rig.dial({}, own.call), 'an aborted dial')
-  await rig.next()
+  const gone = await rig.next()
   own.abort(new Error('changed my mind'))
   await aborted
+  await within(gone.reject(problem('TIMED_OUT', 'r-2')), 'reject() for somebody who left must settle').catch(() => {})
 }
 
 const CANARY = 'canary-4f1d9c0a77e2b583'

@@ -126,10 +126,18 @@ class Rig implements TransportRig {
   readonly #pipes: Pipe[] = []
   readonly #arrived: Incoming[] = []
   readonly #waiting: ((incoming: Incoming) => void)[] = []
-  #handler: (incoming: Incoming) => Promise<void> = async incoming => {
+  /** As an edge does, it is done with somebody only when they were answered. */
+  #handler: (incoming: Incoming) => Promise<void> = incoming => {
+    const { promise: answered, resolve } = Promise.withResolvers<void>()
+    const offered: Incoming = {
+      ...incoming,
+      reject: (...all) => incoming.reject(...all).finally(resolve),
+      accept: (...all) => incoming.accept(...all).finally(resolve),
+    }
     const waiter = this.#waiting.shift()
-    if (waiter) waiter(incoming)
-    else this.#arrived.push(incoming)
+    if (waiter) waiter(offered)
+    else this.#arrived.push(offered)
+    return answered
   }
 
   constructor(
