@@ -41,8 +41,16 @@ export interface Plugin<K extends Kind, S extends Side<K>, O extends OptionSpecs
  *   create: ({ key }) => ({ authenticate: async () => ({ headers: { 'x-api-key': key } }) }),
  * })
  */
-export function definePlugin<K extends Kind, S extends Side<K>, const O extends OptionSpecs>(
-  plugin: Omit<Plugin<K, S, O>, 'api'>,
+export function definePlugin<
+  K extends Kind,
+  S extends Side<K>,
+  const O extends OptionSpecs,
+  // Inferred for itself, so that a word in it (a transport's `door: 'http'`) stays that word and does not become any text.
+  const C extends Kinds[K][S],
+>(
+  plugin: Omit<Plugin<K, S, O>, 'api' | 'create'> & {
+    create(options: Options<O>, host: S extends keyof Host ? Host[S] : never): C | Promise<C>
+  },
 ): Plugin<K, S, O> {
   return { api: API_VERSION, ...plugin }
 }
