@@ -41,8 +41,8 @@ export interface PipeOptions {
 
 type Done = (error?: Error | null) => void
 
-/** Bytes of one message. With its header it fills one TLS record, so the reader gets it in one piece and need not copy. */
-const MESSAGE = 16_376
+/** Bytes of one message: a chunk as Node reads it. Smaller ones cost more, larger ones gained nothing. */
+const MESSAGE = 65_536
 /** Bytes that may wait in the socket before a writer is told to wait. */
 const HIGH_WATER = 256 * 1024
 /** Pieces this small are sent in one message. */
