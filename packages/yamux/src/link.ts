@@ -11,6 +11,8 @@ export interface LinkOwner {
   accepted(link: StreamLink): void
   /** The stream has left the wire: frames for its id are late ones from here. Told once. */
   released(link: StreamLink): void
+  /** The stream is destroyed on this side and the peer must be told: `send` does it. */
+  resetting(link: StreamLink, error: Error | null, send: () => void): void
   /** The stream is destroyed: nothing of it is held any more. Told once, after `released`. */
   destroyed(link: StreamLink): void
 }
@@ -191,7 +193,7 @@ export class StreamLink implements Turn {
   /** The stream is destroyed. Unless both sides had finished, the peer gets RST. */
   destroy(error: Error | null): void {
     if (this.#attached) {
-      this.#writer.control(WINDOW_UPDATE, RST, this.id, 0)
+      this.#owner.resetting(this, error, () => this.#writer.control(WINDOW_UPDATE, RST, this.id, 0))
       this.#release()
     }
     this.#queue.clear()

@@ -41,6 +41,29 @@ export interface YamuxOptions {
   readonly maxControlQueue?: number
   /** Largest payload of one frame we send, in bytes. A chunk up to this goes as it is, greater ones are split. Default 64 KiB, 1 – 1 GiB. */
   readonly maxFrame?: number
+  /**
+   * The error that a stream cut from outside is destroyed with, in place of `reason`: the peer's RST, or what ended the session. Asked when
+   * the RST is read, so what came before it in the pipe has been read too. Default: `reason` itself.
+   */
+  readonly cutError?: (id: number, reason: Error) => Error
+  /**
+   * Called for each stream that is destroyed on this side before both sides have finished: its RST goes out when `send` is called, at once
+   * or when something else has gone first. The stream is gone here whatever happens. Default: at once.
+   */
+  readonly sendReset?: (id: number, error: Error | null, send: () => void) => void
+}
+
+/** The caller's say in how streams are cut. */
+export interface CutHooks {
+  readonly cutError: (id: number, reason: Error) => Error
+  readonly sendReset: (id: number, error: Error | null, send: () => void) => void
+}
+
+export function cutHooksOf(options: YamuxOptions): CutHooks {
+  return {
+    cutError: options.cutError ?? ((_id, reason) => reason),
+    sendReset: options.sendReset ?? ((_id, _error, send) => send()),
+  }
 }
 
 export interface Limits {

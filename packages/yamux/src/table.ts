@@ -2,7 +2,7 @@ import { YamuxError } from './errors.ts'
 import { MAX_UINT32, RST, WINDOW_UPDATE } from './frame.ts'
 import { PeerIds } from './ids.ts'
 import { type LinkOwner, StreamLink } from './link.ts'
-import type { Limits } from './options.ts'
+import type { CutHooks, Limits } from './options.ts'
 import { YamuxStream } from './stream.ts'
 import type { PipeWriter } from './writer.ts'
 
@@ -10,6 +10,7 @@ import type { PipeWriter } from './writer.ts'
 export class StreamTable implements LinkOwner {
   readonly #limits: Limits
   readonly #writer: PipeWriter
+  readonly #hooks: CutHooks
   readonly #links: Map<number, StreamLink> = new Map()
   readonly #peerIds: PeerIds
   readonly #parity: number
@@ -18,9 +19,10 @@ export class StreamTable implements LinkOwner {
   #unaccepted = 0
   #unacknowledged = 0
 
-  constructor(role: 'client' | 'server', limits: Limits, writer: PipeWriter) {
+  constructor(role: 'client' | 'server', limits: Limits, writer: PipeWriter, hooks: CutHooks) {
     this.#limits = limits
     this.#writer = writer
+    this.#hooks = hooks
     this.#parity = role === 'client' ? 1 : 0
     this.#nextId = role === 'client' ? 1 : 2
     this.#peerIds = new PeerIds(role === 'client' ? 2 : 1)
@@ -89,7 +91,8 @@ export class StreamTable implements LinkOwner {
 
   /** The peer's RST. */
   reset(link: StreamLink): void {
-    link.cut(new YamuxError('STREAM_RESET', `The peer reset stream ${link.id}`))
+    const reason = new YamuxError('STREAM_RESET', `The peer reset stream ${link.id}`)
+    link.cut(this.#hooks.cutError(link.id, reason))
   }
 
   acknowledge(link: StreamLink): void {
@@ -99,7 +102,7 @@ export class StreamTable implements LinkOwner {
   }
 
   cutAll(error: Error, atOnce: boolean): void {
-    for (const link of this.#links.values()) link.cut(error, atOnce)
+    for (const link of this.#links.values()) link.cut(this.#hooks.cutError(link.id, error), atOnce)
   }
 
   /** Cuts every stream with RST. */
@@ -115,6 +118,10 @@ export class StreamTable implements LinkOwner {
     this.#links.delete(link.id)
     if (link.ours) this.acknowledge(link)
     else if (!link.announced) this.#unaccepted -= 1
+  }
+
+  resetting(link: StreamLink, error: Error | null, send: () => void): void {
+    this.#hooks.sendReset(link.id, error, send)
   }
 
   destroyed(): void {
