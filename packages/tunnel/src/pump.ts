@@ -1,0 +1,211 @@
+import type { Duplex } from 'node:stream'
+import { PosternError } from '@postern/interface'
+import { cutStream } from './cut.ts'
+
+export interface PumpOptions {
+  /** Bytes that may wait in a stream's write queue before its source is paused, per direction. Default 1 MiB (measured), at least 1. */
+  readonly highWater?: number
+}
+
+export interface PumpResult {
+  /** Bytes read from `a` and written to `b`. After an error some of them may not have arrived. */
+  readonly sent: number
+  /** Bytes read from `b` and written to `a`. */
+  readonly received: number
+  /** What cut the connection; absent after two clean ends. */
+  readonly error?: Error
+}
+
+const MIB = 1024 * 1024
+/** How long one side that ended and closed waits for the other's end, as TCP does in FIN_WAIT_2 (Linux: 60 s). */
+const LINGER_MS = 60_000
+/** How long a destroyed stream may take to emit 'close' before the pump lets go of it. */
+const CLOSE_MS = 5_000
+
+/**
+ * Joins two streams until both directions are done. An end is passed on as an end, alone; what fails, or closes before its end, makes the
+ * other side fail (RST on TCP), never end. Both streams are closed when it resolves, and nothing listens to them any more.
+ *
+ * The streams must be binary, emit 'close', and keep half-closes: TCP and TLS sockets are made with `allowHalfOpen: true`, and TLS is put
+ * on a socket of its own (`tls.connect({ socket })`), since only that can be reset.
+ *
+ * @returns counts, and what went wrong; it never rejects
+ */
+export function pump(a: Duplex, b: Duplex, options: PumpOptions = {}): Promise<PumpResult> {
+  return new Promise(resolve => new Joint(a, b, options.highWater ?? MIB, resolve).start())
+}
+
+/** Two flows that live and die together. */
+class Joint {
+  readonly #there: Flow
+  readonly #back: Flow
+  readonly #resolve: (result: PumpResult) => void
+  #error: Error | undefined
+  #tearing = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(a: Duplex, b: Duplex, highWater: number, resolve: (result: PumpResult) => void) {
+    this.#resolve = resolve
+    this.#there = new Flow(a, b, highWater, this)
+    this.#back = new Flow(b, a, highWater, this)
+  }
+
+  start(): void {
+    this.#there.attach()
+    this.#back.attach()
+  }
+
+  /** A flow is done. */
+  done(): void {
+    if (this.#there.done && this.#back.done) this.#tear()
+  }
+
+  fail(error: Error): void {
+    if (this.#tearing) return
+    this.#error = error
+    this.#tear()
+  }
+
+  /** A flow's source has closed. */
+  closed(out: Flow): void {
+    if (this.#tearing) {
+      if (this.#there.closed && this.#back.closed) this.#finish()
+      return
+    }
+    const into = out === this.#there ? this.#back : this.#there
+    if (out.from.errored) this.fail(out.from.errored)
+    else if (!out.ended || into.lost) this.fail(new PosternError('STREAM_CUT', 'One side closed before its end'))
+    else if (!into.done) {
+      // Closed after its end, like close() on TCP: nothing is lost unless the other side still sends.
+      this.#timer = setTimeout(this.#onLinger, LINGER_MS)
+      into.refuse()
+    }
+  }
+
+  readonly #onLinger = (): void => {
+    this.fail(new PosternError('TIMED_OUT', `One side has gone, the other did not end within ${LINGER_MS} ms`))
+  }
+
+  #tear(): void {
+    this.#tearing = true
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(this.#finish, CLOSE_MS)
+    for (const { from } of [this.#there, this.#back]) {
+      if (this.#error === undefined) from.destroy()
+      else cutStream(from, this.#error)
+    }
+    if (this.#there.closed && this.#back.closed) this.#finish()
+  }
+
+  readonly #finish = (): void => {
+    clearTimeout(this.#timer)
+    this.#there.detach()
+    this.#back.detach()
+    const counts = { sent: this.#there.bytes, received: this.#back.bytes }
+    this.#resolve(this.#error === undefined ? counts : { ...counts, error: this.#error })
+  }
+}
+
+/** One direction. */
+class Flow {
+  readonly from: Duplex
+  readonly #to: Duplex
+  readonly #highWater: number
+  readonly #joint: Joint
+  bytes = 0
+  /** `from` came to its clean end, and `to` was told. */
+  ended = false
+  /** That end, and every byte before it, is handed over by `to`. */
+  done = false
+  /** `from` has emitted 'close'. */
+  closed = false
+  #choked = false
+  #refusing = false
+
+  constructor(from: Duplex, to: Duplex, highWater: number, joint: Joint) {
+    this.from = from
+    this.#to = to
+    this.#highWater = highWater
+    this.#joint = joint
+  }
+
+  attach(): void {
+    this.from.on('error', this.#onError)
+    this.from.on('close', this.#onClose)
+    this.from.on('data', this.#onData)
+    this.from.on('end', this.#onEnd)
+    // One listener for the flow's whole life: a drain that comes late finds nothing choked and does nothing.
+    this.#to.on('drain', this.#onDrain)
+    this.#to.on('finish', this.#onFinish)
+    if (this.from.readableEnded) this.#onEnd()
+    else if (!this.from.destroyed) this.from.resume()
+    // Its 'close' may have been emitted already, or be about to: by then it, and an 'error' before it, has.
+    if (this.from.closed) setImmediate(this.#onClose)
+  }
+
+  detach(): void {
+    this.from.off('data', this.#onData)
+    this.from.off('end', this.#onEnd)
+    this.#to.off('drain', this.#onDrain)
+    this.#to.off('finish', this.#onFinish)
+    this.from.off('close', this.#onClose)
+    if (this.closed) this.from.off('error', this.#onError)
+  }
+
+  /** Bytes were taken that `to` can no longer send. */
+  get lost(): boolean {
+    return this.#to.destroyed && this.#to.writableLength > 0
+  }
+
+  /** `to` takes nothing any more: an end is fine, a byte is not. */
+  refuse(): void {
+    this.#refusing = true
+    if (this.ended) this.#finish()
+    else this.from.resume()
+  }
+
+  readonly #onError = (error: Error): void => {
+    this.#joint.fail(error)
+  }
+
+  readonly #onClose = (): void => {
+    if (this.closed) return
+    this.closed = true
+    this.#joint.closed(this)
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#refusing) {
+      this.#joint.fail(new PosternError('STREAM_CUT', 'One side still sent after the other had gone'))
+      return
+    }
+    this.bytes += chunk.length
+    // 'drain' comes only after a write that said false, so that is asked first.
+    if (this.#to.write(chunk) || this.#to.writableLength <= this.#highWater) return
+    this.#choked = true
+    this.from.pause()
+  }
+
+  readonly #onDrain = (): void => {
+    if (!this.#choked) return
+    this.#choked = false
+    this.from.resume()
+  }
+
+  readonly #onEnd = (): void => {
+    if (this.ended) return
+    this.ended = true
+    if (this.#refusing || this.#to.writableFinished) this.#finish()
+    else this.#to.end()
+  }
+
+  readonly #onFinish = (): void => {
+    if (this.ended) this.#finish()
+  }
+
+  #finish(): void {
+    if (this.done) return
+    this.done = true
+    this.#joint.done()
+  }
+}
