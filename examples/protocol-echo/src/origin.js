@@ -1,4 +1,4 @@
-// The origin side: runs in `posternd`. It claims the service scheme `echo:`, so an ingress rule says `--url echo:anything`.
+// The origin side: runs in `posternd`. It claims the service scheme `echo:`, so an ingress rule says `--url echo://here`.
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { definePlugin } from '@postern/interface'

@@ -22,7 +22,7 @@ async function run(greeting, shout) {
   const bridge = await client.create({ greeting }, host)
   const app = { hostname: 'echo.localhost', id: 'a', teamDomain: 'localhost', protocols: ['echo'] }
   const remote = {
-    service: new URL('echo:x'),
+    service: new URL('echo://here:7'),
     identities: [],
     permit: null,
     audit() {},

@@ -38,7 +38,7 @@ async function echo(registry: ReturnType<typeof createRegistry>): Promise<string
   const [program, stdio] = duplexPair()
   const [near, far] = duplexPair()
   const dial = () => Promise.reject(new Error('nothing to dial'))
-  const remote = { service: new URL('echo:x'), identities: [], permit: null, audit() {}, dial }
+  const remote = { service: new URL('echo://here:7'), identities: [], permit: null, audit() {}, dial }
   const app = { hostname: 'echo.localhost', id: 'a', teamDomain: 'localhost', protocols: [name] }
   const both = [
     origin.serve({ accept: () => far }, remote, call),
