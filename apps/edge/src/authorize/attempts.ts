@@ -1,0 +1,54 @@
+import type { Attempts } from '@postern/interface'
+
+/** Failures of one key within the window before it is slowed. */
+const MOST_FAILURES = 20
+/** Milliseconds. */
+const WINDOW = 60_000
+/** Keys remembered; the longest unused is forgotten first. About 2 MB. */
+const MOST_KEYS = 10_000
+
+/**
+ * Counts failures, in memory and bounded. Asking never changes anything and a success is never held up: whoever knows the
+ * secret is checked before anybody asks here.
+ */
+export class FailureCounter implements Attempts {
+  readonly #failures = new Map<string, { count: number; since: number }>()
+  readonly #now: () => number
+
+  constructor(now: () => number = Date.now) {
+    this.#now = now
+  }
+
+  async allow(key: string): Promise<boolean> {
+    return !this.isOver(key)
+  }
+
+  async failed(key: string): Promise<void> {
+    this.count(key)
+  }
+
+  isOver(key: string): boolean {
+    const found = this.#failures.get(key)
+    return found !== undefined && found.count >= MOST_FAILURES && this.#now() - found.since < WINDOW
+  }
+
+  /** @returns failures of this key in the current window, this one included */
+  count(key: string): number {
+    const now = this.#now()
+    const found = this.#failures.get(key)
+    const fresh = found === undefined || now - found.since >= WINDOW
+    const next = fresh ? { count: 1, since: now } : { count: found.count + 1, since: found.since }
+    this.#failures.delete(key)
+    this.#failures.set(key, next)
+    if (this.#failures.size > MOST_KEYS) this.#failures.delete(this.#failures.keys().next().value ?? '')
+    return next.count
+  }
+
+  /** The counter as one plugin sees it: its keys are its own. */
+  of(namespace: string): Attempts {
+    return {
+      allow: key => this.allow(`${namespace}\0${key}`),
+      failed: key => this.failed(`${namespace}\0${key}`),
+    }
+  }
+}

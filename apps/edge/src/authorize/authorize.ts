@@ -1,0 +1,189 @@
+import { randomUUID } from 'node:crypto'
+import {
+  type Call,
+  type Code,
+  type Identity,
+  type Json,
+  type PipePurpose,
+  PosternError,
+  type Presented,
+  type Problem,
+  problem,
+  type SentHeaders,
+} from '@postern/interface'
+import { decide } from '@postern/policy'
+import type { ApplicationRecord, AuditEntry, Store } from '@postern/store'
+import { countedAddress } from '../front/address.ts'
+import { requestedHostname } from '../front/hostname.ts'
+import type { FailureCounter } from './attempts.ts'
+import { type NamedVerifier, type Verified, verifyAll } from './verify.ts'
+
+/** Somebody who was let in, and everything needed to see later whether that still holds. */
+export interface Admission {
+  readonly requestId: string
+  readonly hostname: string
+  readonly remoteAddress: string
+  readonly identities: readonly Identity[]
+  /** The store's version that was decided under: what is revoked after it ends this admission. */
+  readonly version: number
+}
+
+export interface AccessAdmission extends Admission {
+  readonly application: ApplicationRecord
+  readonly permit: Json
+}
+
+export interface ConnectorAdmission extends Admission {
+  readonly tunnelId: string
+}
+
+export interface Refused {
+  readonly problem: Problem
+  readonly headers: SentHeaders
+}
+
+export type Outcome<A extends Admission> = { readonly admitted: A } | { readonly refused: Refused }
+
+/** What is asked: by plain requests for access as well, so that they are decided as an upgrade would be. */
+export interface Asked {
+  readonly purpose: PipePurpose | 'plain'
+  readonly presented: Presented
+}
+
+export interface AuthorizerOptions {
+  readonly store: Store
+  readonly teamDomain: string
+  /** For applications. */
+  readonly access: readonly NamedVerifier[]
+  /** For daemons. */
+  readonly connectors: readonly NamedVerifier[]
+  readonly failures: FailureCounter
+}
+
+/** Issuer of the daemons' identities; their subject is the tunnel's id. */
+const TUNNEL_TOKENS = 'postern:tunnel-token'
+
+/** The one place where it is decided who gets in, for every way in. */
+export class Authorizer {
+  readonly #options: AuthorizerOptions
+
+  constructor(options: AuthorizerOptions) {
+    this.#options = options
+  }
+
+  /** An application's hostname: credential, then policy. Every decision leaves an audit row. */
+  async access(asked: Asked, call: Call): Promise<Outcome<AccessAdmission>> {
+    const { store } = this.#options
+    const asking = this.#begin(asked)
+    if ('refused' in asking) return asking
+    const application = store.snapshot.applications.get(asking.hostname)
+    if (application === undefined) return this.#refuse(asking, 'NOT_FOUND')
+    const identities = await this.#identify(asking, this.#options.access, call)
+    if ('refused' in identities) return identities
+    const decision = decide({ identities, now: Date.now() }, application.rules)
+    const detail = { rule: decision.rule ?? null, reasons: decision.reasons }
+    if (!decision.allow) return this.#refuse(asking, 'ACCESS_DENIED', { identities, detail })
+    const admitted = { ...admissionOf(asking, identities), application, permit: decision.permit }
+    return this.#admit(asking, admitted, detail)
+  }
+
+  /** The team domain, for a daemon: its tunnel token names its tunnel. */
+  async connector(asked: Asked, call: Call): Promise<Outcome<ConnectorAdmission>> {
+    const asking = this.#begin(asked)
+    if ('refused' in asking) return asking
+    if (asking.hostname !== this.#options.teamDomain) return this.#refuse(asking, 'NOT_FOUND')
+    const identities = await this.#identify(asking, this.#options.connectors, call)
+    if ('refused' in identities) return identities
+    const tunnelId = identities.find(({ issuer }) => issuer === TUNNEL_TOKENS)?.subject
+    if (tunnelId === undefined || !this.#options.store.snapshot.tunnels.has(tunnelId)) {
+      return this.#refuse(asking, 'AUTH_REJECTED', { identities })
+    }
+    return this.#admit(asking, { ...admissionOf(asking, identities), tunnelId }, { tunnel: tunnelId })
+  }
+
+  #begin({ presented, purpose }: Asked): Asking | { readonly refused: Refused } {
+    const requestId = randomUUID()
+    try {
+      const hostname = requestedHostname(presented.headers.host, presented.url)
+      return { requestId, hostname, presented, purpose, version: this.#options.store.snapshot.version }
+    } catch (error) {
+      const { code, message } = PosternError.from(error)
+      return { refused: { problem: problem(code, requestId, { speaker: 'edge', detail: message }), headers: {} } }
+    }
+  }
+
+  async #identify(
+    asking: Asking,
+    verifiers: readonly NamedVerifier[],
+    call: Call,
+  ): Promise<readonly Identity[] | { readonly refused: Refused }> {
+    const verified = await verifyAll(verifiers, asking.presented, call)
+    if ('refused' in verified) return this.#turnDown(asking, verified, call)
+    if (verified.identities.length > 0) return verified.identities
+    return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: verified.challenge })
+  }
+
+  /** A credential that is bad. Guessing is slowed per address, and then leaves no row each. */
+  #turnDown(asking: Asking, { refused, by, cause }: Extract<Verified, { refused: Code }>, call: Call) {
+    const { requestId } = asking
+    if (cause !== undefined) call.log.error('a verifier failed, which denies', { verifier: by, cause, requestId })
+    const failures = this.#options.failures.count(`edge\0${countedAddress(asking.presented.remoteAddress)}`)
+    const over = this.#options.failures.isOver(`edge\0${countedAddress(asking.presented.remoteAddress)}`)
+    const code = over && refused === 'AUTH_REJECTED' ? 'RATE_LIMITED' : refused
+    return this.#refuse(asking, code, { detail: { verifier: by, failures }, quiet: over && failures % 100 !== 0 })
+  }
+
+  #admit<A extends Admission>(asking: Asking, admitted: A, detail: Json): Outcome<A> {
+    const { store } = this.#options
+    const noted = store.auditable && store.audit(entryOf(asking, admitted.identities, true, undefined, detail))
+    if (noted) return { admitted }
+    return { refused: { problem: problem('AUDIT_UNAVAILABLE', asking.requestId, { speaker: 'edge' }), headers: {} } }
+  }
+
+  #refuse(
+    asking: Asking,
+    code: Code,
+    more: { identities?: readonly Identity[]; detail?: Json; headers?: SentHeaders; quiet?: boolean } = {},
+  ): { readonly refused: Refused } {
+    const { identities = [], detail, headers = {}, quiet = false } = more
+    if (!quiet) this.#options.store.audit(entryOf(asking, identities, false, code, detail))
+    return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers } }
+  }
+}
+
+interface Asking {
+  readonly requestId: string
+  readonly hostname: string
+  readonly presented: Presented
+  readonly purpose: Asked['purpose']
+  readonly version: number
+}
+
+function admissionOf({ requestId, hostname, presented, version }: Asking, identities: readonly Identity[]): Admission {
+  return { requestId, hostname, remoteAddress: presented.remoteAddress, identities, version }
+}
+
+function entryOf(
+  { requestId, hostname, presented, purpose }: Asking,
+  identities: readonly Identity[],
+  allowed: boolean,
+  code: Code | undefined,
+  detail: Json | undefined,
+): AuditEntry {
+  return {
+    at: Date.now(),
+    action: purpose === 'connector' ? 'connector.decide' : 'access.decide',
+    actor: actorOf(identities),
+    hostname,
+    requestId,
+    remoteAddress: presented.remoteAddress,
+    allowed,
+    code,
+    detail: { purpose, method: presented.method, ...(detail !== undefined && { decision: detail }) },
+  }
+}
+
+/** Who it was, for the audit log. */
+export function actorOf(identities: readonly Identity[]): string | undefined {
+  return identities.map(({ issuer, subject }) => `${issuer} ${subject}`).join(', ') || undefined
+}

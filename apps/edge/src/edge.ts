@@ -1,0 +1,311 @@
+import { lstat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Call, type Logger, PosternError } from '@postern/interface'
+import { type Builtin, createRegistry } from '@postern/registry'
+import { openStore, type Store } from '@postern/store'
+import type { Tunnel } from '@postern/tunnel'
+import { Administration, type Seed, type ShownToken, seed } from './admin/administration.ts'
+import { FailureCounter } from './authorize/attempts.ts'
+import { Authorizer } from './authorize/authorize.ts'
+import { builtins } from './builtin.ts'
+import { type Certificates, certificatesOfDevCa, certificatesOfFiles } from './front/certificates.ts'
+import { openDevCa } from './front/devca.ts'
+import { Front } from './front/front.ts'
+import { FRONT_LIMITS, type FrontLimits } from './front/limits.ts'
+import { Live } from './live.ts'
+import { type EdgePlugins, startPlugins } from './plugins.ts'
+import { Routes } from './routes/routes.ts'
+import { arrive } from './ways/arrive.ts'
+import type { WayContext } from './ways/context.ts'
+import { answerPlain } from './ways/plain.ts'
+
+export interface EdgeConfig {
+  /** The folder of the edge's state, made by `initialiseEdge` or `postern-edge init`. */
+  readonly data: string
+  /** Default 127.0.0.1:8443; port 0 takes any free one. */
+  readonly listen?: { readonly host?: string; readonly port?: number }
+  /** PEM files of a certificate for every hostname. Without them, the dev CA in the data folder issues. */
+  readonly tls?: { readonly cert: string; readonly key: string }
+  readonly limits?: Partial<FrontLimits>
+  /** Milliseconds that open connections have to finish when the edge closes; default 10,000. */
+  readonly grace?: number
+  /** The plugins that come with the edge; default: its own list. */
+  readonly plugins?: readonly Builtin[]
+}
+
+export interface RunningEdge extends AsyncDisposable {
+  readonly host: string
+  readonly port: number
+  /** `host:port`, as listened on. */
+  readonly address: string
+  readonly teamDomain: string
+  /** The dev CA's certificate; absent with own certificate files. */
+  readonly caFile?: string
+  readonly administration: Administration
+  /** For tests and the audit log's reader. */
+  readonly store: Store
+  /** Clients' sessions, daemons' connections and TCP connections now. */
+  counts(): {
+    readonly sessions: number
+    readonly connectors: number
+    readonly sockets: number
+    readonly admitted: number
+  }
+  /** Drains, then ends everything. A second call, or the call's abort, does not wait. */
+  close(): Promise<void>
+}
+
+const DATABASE = 'edge.db'
+const DEV_CA = 'ca'
+const GRACE = 10_000
+/** Milliseconds for peers to hear why they are cut. */
+const LAST_WORD = 500
+
+/**
+ * Starts an edge.
+ *
+ * @throws PosternError CONFIG_INVALID (not initialised, bad certificate), FILE_*, STORE_*, PLUGIN_*, LISTEN_FAILED;
+ *   `call.signal.reason`
+ * @example
+ * await using edge = await startEdge({ data: '/var/lib/postern', listen: { port: 0 } }, { signal, log })
+ */
+export async function startEdge(config: EdgeConfig, call: Call): Promise<RunningEdge> {
+  await using stack = new AsyncDisposableStack()
+  const store = stack.use(await openStore({ path: join(config.data, DATABASE) }, call))
+  const teamDomain = teamDomainOf(store, config.data)
+  const { certificates, caFile } = await certificatesFor(config, teamDomain, store, call)
+  const failures = new FailureCounter()
+  const registry = createRegistry(config.plugins ?? builtins)
+  const plugins = stack.use(await startPlugins(registry, store, failures, call))
+  const edge = new Edge({ config, store, teamDomain, certificates, caFile, plugins, failures, log: call.log })
+  edge.owns(stack.move())
+  try {
+    await edge.start(call)
+  } catch (error) {
+    await edge.stopNow()
+    throw error
+  }
+  return edge
+}
+
+/**
+ * Makes an edge's data folder with one application, its tunnel, and a token for each side. The secrets are nowhere but in
+ * what is returned.
+ *
+ * @throws PosternError ALREADY_EXISTS when there is one; HOSTNAME_INVALID, BAD_USAGE, FILE_*, STORE_*
+ */
+export async function initialiseEdge(
+  wanted: Seed & { readonly data: string },
+  call: Call,
+): Promise<{ readonly tunnelToken: string; readonly serviceToken: ShownToken; readonly caFile: string }> {
+  const path = join(wanted.data, DATABASE)
+  await using store = await openStore({ path }, call)
+  if (store.snapshot.version > 0) {
+    throw new PosternError('ALREADY_EXISTS', `${wanted.data} is initialised already`, {
+      next: 'Use it, or choose another folder.',
+    })
+  }
+  const ca = await openDevCa(join(wanted.data, DEV_CA))
+  return { ...(await seed(store, wanted)), caFile: ca.file }
+}
+
+/**
+ * Looks at an edge's data folder and certificate without starting anything.
+ *
+ * @returns what is wrong, a sentence each; empty when it would start
+ * @throws PosternError FILE_*, STORE_*, CONFIG_INVALID
+ */
+export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonly string[]> {
+  const path = join(config.data, DATABASE)
+  await lstat(path).catch((cause: NodeJS.ErrnoException) => {
+    throw new PosternError('FILE_UNREADABLE', `${path} cannot be read (${cause.code})`, {
+      cause,
+      next: 'Run postern-edge init first.',
+    })
+  })
+  await using store = await openStore({ path }, call)
+  await certificatesFor(config, teamDomainOf(store, config.data), store, call)
+  const { integrity, broken, rows } = await store.check()
+  const wrong = integrity === 'ok' ? [] : [`the database is damaged: ${integrity}`]
+  if (broken !== undefined)
+    wrong.push(`the audit log is broken at row ${broken} of ${rows}: a row was altered or taken out`)
+  for (const application of store.snapshot.applications.values()) {
+    if (application.rules.length === 0) wrong.push(`${application.hostname} has no rules, so it lets nobody in`)
+  }
+  return wrong
+}
+
+function teamDomainOf(store: Store, data: string): string {
+  const teamDomain = store.snapshot.settings.get('teamDomain')
+  if (typeof teamDomain === 'string') return teamDomain
+  throw new PosternError('CONFIG_INVALID', `${data} is not initialised`, { next: 'Run postern-edge init first.' })
+}
+
+async function certificatesFor(
+  { data, tls }: EdgeConfig,
+  teamDomain: string,
+  store: Store,
+  call: Call,
+): Promise<{ certificates: Certificates; caFile: string | undefined }> {
+  if (tls !== undefined) return { certificates: await certificatesOfFiles(tls, call), caFile: undefined }
+  const ca = await openDevCa(join(data, DEV_CA))
+  const isOurs = (name: string) => name === teamDomain || store.snapshot.applications.has(name)
+  return { certificates: await certificatesOfDevCa(ca, teamDomain, isOurs), caFile: ca.file }
+}
+
+interface EdgeParts {
+  readonly config: EdgeConfig
+  readonly store: Store
+  readonly teamDomain: string
+  readonly certificates: Certificates
+  readonly caFile: string | undefined
+  readonly plugins: EdgePlugins
+  readonly failures: FailureCounter
+  readonly log: Logger
+}
+
+class Edge implements RunningEdge {
+  readonly teamDomain: string
+  readonly caFile?: string
+  readonly administration: Administration
+  readonly store: Store
+  host = ''
+  port = 0
+  readonly #parts: EdgeParts
+  readonly #front: Front
+  readonly #context: WayContext
+  readonly #now = new AbortController()
+  readonly #mounted = new AbortController()
+  #stack = new AsyncDisposableStack()
+  #draining = false
+  #closed: Promise<void> | undefined
+
+  constructor(parts: EdgeParts) {
+    const { store, teamDomain, caFile, config, certificates, plugins, failures, log } = parts
+    this.#parts = parts
+    this.store = store
+    this.teamDomain = teamDomain
+    if (caFile !== undefined) this.caFile = caFile
+    this.administration = new Administration(store, teamDomain, 'local')
+    const { access, connectors } = plugins
+    this.#context = {
+      store,
+      teamDomain,
+      log,
+      authorizer: new Authorizer({ store, teamDomain, access, connectors, failures }),
+      routes: new Routes(),
+      live: new Live(store),
+      sessions: new Set<Tunnel>(),
+      carried: new Set<Promise<unknown>>(),
+      draining: () => this.#draining,
+      signal: this.#now.signal,
+    }
+    this.#front = new Front({
+      certificates,
+      log,
+      limits: { ...FRONT_LIMITS, ...config.limits },
+      plain: (request, answer) => void answerPlain(this.#front.present(request), answer, this.#context),
+    })
+  }
+
+  get address(): string {
+    return `${this.host.includes(':') ? `[${this.host}]` : this.host}:${this.port}`
+  }
+
+  async start(call: Call): Promise<void> {
+    const mounted = { ...call, signal: this.#mounted.signal }
+    for (const transport of this.#parts.plugins.transports) {
+      if (transport.door !== this.#front.kind) {
+        throw new PosternError(
+          'PLUGIN_SIDE',
+          `a transport wants the door ${transport.door}, which this edge does not have`,
+        )
+      }
+      await transport.mount(this.#front, incoming => arrive(incoming, this.#context), mounted)
+    }
+    const { host = '127.0.0.1', port = 8443 } = this.#parts.config.listen ?? {}
+    const bound = await this.#front.listen(host, port, call)
+    this.host = bound.address
+    this.port = bound.port
+    const stop = () =>
+      this.stopNow().catch(error => call.log.error('the edge did not stop cleanly', { error: String(error) }))
+    call.signal.addEventListener('abort', stop, { signal: this.#mounted.signal })
+    call.signal.throwIfAborted()
+    call.log.info('the edge listens', { address: this.address, teamDomain: this.teamDomain })
+  }
+
+  /** What lives as long as the edge does. */
+  owns(stack: AsyncDisposableStack): void {
+    this.#stack = stack
+  }
+
+  counts(): ReturnType<RunningEdge['counts']> {
+    const { sessions, routes, live } = this.#context
+    return {
+      sessions: sessions.size,
+      connectors: routes.all().length,
+      sockets: this.#front.connections,
+      admitted: live.count,
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed !== undefined) this.#abort()
+    this.#closed ??= this.#close()
+    await this.#closed
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close()
+    await this.#closed
+  }
+
+  /** Without waiting for anybody. */
+  async stopNow(): Promise<void> {
+    this.#abort()
+    this.#closed ??= this.#close()
+    await this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#draining = true
+    this.#front.stop()
+    await this.#drain()
+    this.#abort()
+    this.#mounted.abort()
+    await this.#front.close()
+    this.#context.live[Symbol.dispose]()
+    await this.#stack.disposeAsync()
+  }
+
+  /** Clients first: while they finish, their streams need the daemons. */
+  async #drain(): Promise<void> {
+    const { sessions, routes, carried, log } = this.#context
+    const limit = AbortSignal.timeout(this.#parts.config.grace ?? GRACE)
+    const call = { log, signal: AbortSignal.any([limit, this.#now.signal]) }
+    const drain = (tunnels: Iterable<Tunnel>) => Promise.allSettled([...tunnels].map(tunnel => tunnel.drain(call)))
+    await drain(sessions)
+    await untilAborted(Promise.allSettled(carried), call.signal)
+    await drain(routes.all().map(({ tunnel }) => tunnel))
+    const cut = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
+    const left = [...sessions, ...routes.all().map(({ tunnel }) => tunnel)]
+    for (const tunnel of left) tunnel.cut(cut)
+    // The reason is on its way; a peer that does not read it must not hold us up.
+    const told = AbortSignal.timeout(LAST_WORD)
+    await untilAborted(Promise.all(left.map(tunnel => tunnel.closed)), told)
+  }
+
+  #abort(): void {
+    this.#now.abort(new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' }))
+  }
+}
+
+/** Resolves when the work is done or nobody waits for it any more. */
+async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const aborted = Promise.withResolvers<void>()
+  const listener = () => aborted.resolve()
+  signal.addEventListener('abort', listener)
+  await Promise.race([work, aborted.promise])
+  signal.removeEventListener('abort', listener)
+}

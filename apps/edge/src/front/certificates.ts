@@ -1,0 +1,96 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { createSecureContext, type SecureContext, type TlsOptions } from 'node:tls'
+import { type Call, PosternError } from '@postern/interface'
+import { readSecretFile } from '@postern/options'
+import type { DevCa } from './devca.ts'
+
+/** How the front proves its hostnames. */
+export interface Certificates {
+  readonly server: TlsOptions
+}
+
+/** AES-128 first: end to end the bytes are encrypted twice, and it costs a third less. */
+const CIPHERS = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+].join(':')
+
+const COMMON: TlsOptions = {
+  minVersion: 'TLSv1.2',
+  ciphers: CIPHERS,
+  honorCipherOrder: true,
+  ALPNProtocols: ['http/1.1'],
+}
+
+const DAY = 86_400_000
+const WARN_DAYS = 30
+
+/**
+ * One certificate, of files, for every hostname.
+ *
+ * @throws PosternError FILE_UNREADABLE, FILE_UNSAFE, CONFIG_INVALID: not PEM, or not a pair
+ */
+export async function certificatesOfFiles(files: { cert: string; key: string }, call: Call): Promise<Certificates> {
+  const key = await readSecretFile(files.key, '--key', call.signal)
+  const cert = await readFile(files.cert, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw new PosternError('FILE_UNREADABLE', `cannot read --cert ${files.cert} (${cause.code})`, { cause })
+  })
+  const leaf = readPair(cert, key, files)
+  const days = Math.floor((leaf.validToDate.getTime() - Date.now()) / DAY)
+  if (days < WARN_DAYS) call.log.warn('the certificate ends soon', { file: files.cert, days })
+  return { server: { ...COMMON, cert, key } }
+}
+
+function readPair(cert: string, key: string, files: { cert: string; key: string }): X509Certificate {
+  try {
+    const leaf = new X509Certificate(cert)
+    if (leaf.checkPrivateKey(createPrivateKey(key))) return leaf
+  } catch (cause) {
+    throw new PosternError('CONFIG_INVALID', `${files.cert} and ${files.key} are not a PEM certificate and its key`, {
+      cause,
+    })
+  }
+  throw new PosternError('CONFIG_INVALID', `${files.key} is not the key of ${files.cert}`)
+}
+
+/**
+ * A certificate of the dev CA per hostname, made when it is first asked for. A name that is not ours gets the team domain's
+ * certificate: strangers cannot make us issue.
+ */
+export async function certificatesOfDevCa(
+  ca: DevCa,
+  teamDomain: string,
+  isOurs: (name: string) => boolean,
+): Promise<Certificates> {
+  const team = await ca.issue(teamDomain)
+  const contexts = new Map<string, { context: SecureContext; until: number }>()
+  const contextOf = async (name: string): Promise<SecureContext> => {
+    const known = contexts.get(name)
+    if (known !== undefined && known.until > Date.now()) return known.context
+    const { cert, key, renewAt } = await ca.issue(name)
+    const context = createSecureContext({ ...COMMON, cert, key })
+    contexts.set(name, { context, until: renewAt })
+    return context
+  }
+  return {
+    server: {
+      ...COMMON,
+      cert: team.cert,
+      key: team.key,
+      SNICallback: (asked, done) => {
+        const name = asked.toLowerCase()
+        for (const known of contexts.keys()) if (known !== teamDomain && !isOurs(known)) contexts.delete(known)
+        contextOf(isOurs(name) ? name : teamDomain).then(
+          context => done(null, context),
+          (error: Error) => done(error),
+        )
+      },
+    },
+  }
+}

@@ -1,0 +1,94 @@
+import { PosternError } from '@postern/interface'
+import { decide } from '@postern/policy'
+import type { Snapshot, Store } from '@postern/store'
+import type { AccessAdmission, Admission, ConnectorAdmission } from './authorize/authorize.ts'
+
+/** Milliseconds between looks at the clock: an expiry is noticed within this. */
+const CHECK_INTERVAL = 1000
+
+interface Open {
+  readonly ended: (snapshot: Snapshot, now: number) => string | undefined
+  readonly cut: (reason: PosternError) => void
+}
+
+/**
+ * Everything that is open because somebody was let in. Each is looked at again after every change of the store and every
+ * second, and cut when it would not be let in now.
+ */
+export class Live implements Disposable {
+  readonly #store: Store
+  readonly #open = new Set<Open>()
+  readonly #timer: NodeJS.Timeout
+  readonly #unsubscribe: () => void
+
+  constructor(store: Store) {
+    this.#store = store
+    this.#unsubscribe = store.onChange(() => this.#check())
+    this.#timer = setInterval(() => this.#check(), CHECK_INTERVAL).unref()
+  }
+
+  get count(): number {
+    return this.#open.size
+  }
+
+  /**
+   * @param cut called at most once, perhaps before this returns: something may have changed while it was being let in
+   * @returns forgets it
+   */
+  keepAccess(admission: AccessAdmission, cut: (reason: PosternError) => void): () => void {
+    return this.#keep({ cut, ended: (snapshot, now) => accessEnded(admission, snapshot, now) })
+  }
+
+  keepConnector(admission: ConnectorAdmission, cut: (reason: PosternError) => void): () => void {
+    return this.#keep({ cut, ended: (snapshot, now) => connectorEnded(admission, snapshot, now) })
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer)
+    this.#unsubscribe()
+    this.#open.clear()
+  }
+
+  #keep(open: Open): () => void {
+    this.#open.add(open)
+    this.#look(open, Date.now())
+    return () => this.#open.delete(open)
+  }
+
+  #check(): void {
+    const now = Date.now()
+    for (const open of this.#open) this.#look(open, now)
+  }
+
+  #look(open: Open, now: number): void {
+    const why = open.ended(this.#store.snapshot, now)
+    if (why === undefined) return
+    this.#open.delete(open)
+    open.cut(new PosternError('ACCESS_ENDED', why, { speaker: 'edge' }))
+  }
+}
+
+function accessEnded(admission: AccessAdmission, snapshot: Snapshot, now: number): string | undefined {
+  const { hostname, application, identities, permit } = admission
+  const current = snapshot.applications.get(hostname)
+  if (current?.id !== application.id) return 'the application was removed'
+  if (current.tunnelId !== application.tunnelId) return 'the application was moved to another tunnel'
+  const general = identityEnded(admission, snapshot, now)
+  if (general !== undefined) return general
+  const decision = decide({ identities, now }, current.rules)
+  if (!decision.allow) return 'the policy does not let you in any more'
+  return JSON.stringify(decision.permit) === JSON.stringify(permit) ? undefined : 'what you may do was changed'
+}
+
+function connectorEnded(admission: ConnectorAdmission, snapshot: Snapshot, now: number): string | undefined {
+  if (!snapshot.tunnels.has(admission.tunnelId)) return 'the tunnel was removed'
+  return identityEnded(admission, snapshot, now)
+}
+
+function identityEnded({ identities, version }: Admission, snapshot: Snapshot, now: number): string | undefined {
+  for (const { revokeKeys, expiresAt } of identities) {
+    if (revokeKeys.some(key => (snapshot.revocations.get(key) ?? 0) > version)) return 'the credential was revoked'
+    if (expiresAt !== undefined && !(expiresAt > now)) return 'the credential has expired'
+  }
+  return undefined
+}

@@ -1,0 +1,4 @@
+import { runProgram } from '@postern/program'
+import { posternEdge } from './postern-edge.ts'
+
+await runProgram('postern-edge', posternEdge)

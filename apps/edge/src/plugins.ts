@@ -1,0 +1,81 @@
+import { type AuthVerifier, type Call, type EdgeHost, PosternError, type TransportListener } from '@postern/interface'
+import { createRedactor, createSecretReader, readOptions, screaming } from '@postern/options'
+import type { Registry } from '@postern/registry'
+import type { Store } from '@postern/store'
+import type { FailureCounter } from './authorize/attempts.ts'
+import type { NamedVerifier } from './authorize/verify.ts'
+
+/** The verifier of the daemons' own credential; every other one is for applications. */
+const CONNECTORS = 'tunnel-token'
+
+export interface EdgePlugins extends AsyncDisposable {
+  readonly access: readonly NamedVerifier[]
+  readonly connectors: readonly NamedVerifier[]
+  readonly transports: readonly TransportListener[]
+}
+
+/**
+ * Starts the edge side of every plugin that has one.
+ *
+ * @throws PosternError PLUGIN_*; OPTION_* when one needs an option
+ */
+export async function startPlugins(
+  registry: Registry,
+  store: Store,
+  failures: FailureCounter,
+  call: Call,
+): Promise<EdgePlugins> {
+  const started: unknown[] = []
+  const sources = {
+    given: [],
+    env: process.env,
+    cwd: process.cwd(),
+    secrets: createSecretReader(undefined),
+    redactor: createRedactor(),
+  }
+  const create = async (kind: 'auth' | 'transport', name: string): Promise<AuthVerifier | TransportListener> => {
+    const { options } = await registry.load(kind, name, 'edge', call)
+    // An edge's plugins have no flags of their own yet: environment and defaults.
+    const envPrefix = `POSTERN_${screaming(name)}`
+    const { values } = await readOptions(
+      options,
+      { ...sources, envPrefix, owner: `the ${kind} plugin ${name}` },
+      call.signal,
+    )
+    const plugin = await registry.create(kind, name, 'edge', values, hostOf(name, store, failures), call)
+    started.push(plugin)
+    return plugin
+  }
+  const verifiers: NamedVerifier[] = []
+  for (const name of registry.names('auth', 'edge')) {
+    verifiers.push({ name, verifier: (await create('auth', name)) as AuthVerifier })
+  }
+  const transports: TransportListener[] = []
+  for (const name of registry.names('transport', 'edge'))
+    transports.push((await create('transport', name)) as TransportListener)
+  return {
+    access: verifiers.filter(({ name }) => name !== CONNECTORS),
+    connectors: verifiers.filter(({ name }) => name === CONNECTORS),
+    transports,
+    async [Symbol.asyncDispose]() {
+      for (const plugin of started.reverse()) await (plugin as Partial<AsyncDisposable>)[Symbol.asyncDispose]?.()
+    },
+  }
+}
+
+/** What one plugin is lent: its own rows, read from memory. */
+function hostOf(name: string, store: Store, failures: FailureCounter): EdgeHost {
+  const note = (action: string, id: string) => ({ action, actor: `plugin ${name}`, detail: { id } })
+  return {
+    records: {
+      get: async id => store.snapshot.records.get(name)?.get(id),
+      put: (id, value) => store.apply([{ put: 'record', namespace: name, id, value }], note('record.put', id)),
+      delete: id => store.apply([{ delete: 'record', namespace: name, id }], note('record.delete', id)),
+    },
+    keys: { jwks: async () => ({ keys: [] }) },
+    attempts: failures.of(name),
+    fetch: async () => {
+      throw new PosternError('INTERNAL', 'this edge lends no fetch yet')
+    },
+  }
+}

@@ -1,0 +1,174 @@
+import { isIP } from 'node:net'
+import { type Call, PosternError } from '@postern/interface'
+import {
+  type Command,
+  createSecretReader,
+  findCommand,
+  type HostOptionSpecs,
+  parseCommandLine,
+  readOptions,
+  renderHelp,
+  resolvePending,
+  type Values,
+} from '@postern/options'
+import { PROGRAM_FLAGS, type Program, readLevel } from '@postern/program'
+import { checkEdge, type EdgeConfig, initialiseEdge, startEdge } from './edge.ts'
+
+const DATA = {
+  data: { type: 'path', required: true, summary: 'the folder of the edge’s state', env: ['POSTERN_EDGE_DATA'] },
+} as const satisfies HostOptionSpecs
+
+const TLS = {
+  cert: {
+    type: 'path',
+    summary: 'PEM file of the certificate (default: the dev CA issues)',
+    env: ['POSTERN_EDGE_CERT'],
+  },
+  key: { type: 'path', summary: 'PEM file of its key', env: ['POSTERN_EDGE_KEY'] },
+} as const satisfies HostOptionSpecs
+
+const RUN = {
+  ...DATA,
+  listen: { type: 'string', default: '127.0.0.1:8443', summary: 'address and port', env: ['POSTERN_EDGE_LISTEN'] },
+  ...TLS,
+  gracePeriod: {
+    type: 'duration',
+    default: '10s',
+    summary: 'how long open connections may go on after a stop',
+    env: ['POSTERN_GRACE_PERIOD'],
+  },
+  ...PROGRAM_FLAGS,
+} as const satisfies HostOptionSpecs
+
+const INIT = {
+  ...DATA,
+  teamDomain: { type: 'string', required: true, summary: 'the edge’s own hostname' },
+  hostname: { type: 'string', required: true, summary: 'the first application’s hostname' },
+  tunnel: { type: 'string', default: 'home', summary: 'its tunnel’s name' },
+  ...PROGRAM_FLAGS,
+} as const satisfies HostOptionSpecs
+
+const CHECK = { ...DATA, ...TLS, ...PROGRAM_FLAGS } as const satisfies HostOptionSpecs
+
+interface EdgeCommand extends Command<EdgeCommand> {
+  readonly specs?: HostOptionSpecs
+  readonly example?: string
+  run?(argv: readonly string[], program: Program, call: Call): Promise<void>
+}
+
+const COMMANDS: EdgeCommand = {
+  summary: 'The edge: decides who reaches which private service, and carries them there.',
+  commands: {
+    init: {
+      summary: 'make the state of a new edge, and print its first tokens, once',
+      specs: INIT,
+      example: 'postern-edge init --data ./edge --team-domain edge.localhost --hostname db.localhost',
+      run: init,
+    },
+    run: {
+      summary: 'serve until stopped',
+      specs: RUN,
+      example: 'postern-edge run --data ./edge --listen 127.0.0.1:8443',
+      run,
+    },
+    check: {
+      summary: 'say what is wrong with an edge’s state and certificate, without starting it',
+      specs: CHECK,
+      example: 'postern-edge check --data ./edge',
+      run: check,
+    },
+  },
+}
+
+/** `postern-edge init | run | check`. */
+export async function posternEdge(program: Program, call: Call): Promise<void> {
+  const { command, path, rest } = findCommand<EdgeCommand>(program.argv, COMMANDS)
+  const asked = parseCommandLine(rest, command.specs ?? PROGRAM_FLAGS).given.some(({ option }) => option === 'help')
+  if (command.run !== undefined && !asked) return command.run(rest, program, call)
+  program.print(
+    renderHelp({
+      usage: `${['postern-edge', ...path].join(' ')} ${command.run === undefined ? 'COMMAND ' : ''}[options]`,
+      summary: command.summary,
+      commands: command.commands ?? {},
+      sections: command.specs === undefined ? [] : [{ title: 'Options', specs: command.specs }],
+      examples: command.example === undefined ? [] : [command.example],
+    }),
+  )
+}
+
+async function read<O extends HostOptionSpecs>(
+  specs: O,
+  argv: readonly string[],
+  program: Program,
+  call: Call,
+): Promise<Values<O>> {
+  const line = parseCommandLine(argv, specs)
+  const { words } = resolvePending(line, [], { own: specs, ownersOf: () => [], sides: ['edge'] })
+  if (words.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(words[0])}`)
+  const { env, cwd, redactor } = program
+  const sources = { given: line.given, env, cwd, redactor, secrets: createSecretReader(undefined) }
+  return (await readOptions(specs, sources, call.signal)).values
+}
+
+async function init(argv: readonly string[], program: Program, call: Call): Promise<void> {
+  const { data, teamDomain, hostname, tunnel } = await read(INIT, argv, program, call)
+  const { tunnelToken, serviceToken, caFile } = await initialiseEdge({ data, teamDomain, hostname, tunnel }, call)
+  if (program.json) {
+    return program.print(
+      `${JSON.stringify({ data, teamDomain, hostname, tunnel, tunnelToken, serviceToken, caFile })}\n`,
+    )
+  }
+  program.print(`The edge’s state is in ${data}. These secrets are shown once and kept nowhere:
+
+  tunnel token           ${tunnelToken}
+  service token id       ${serviceToken.id}
+  service token secret   ${serviceToken.secret}
+
+  CA of the dev certificates (for --ca): ${caFile}
+
+Next:  postern-edge run --data ${data}
+`)
+}
+
+async function run(argv: readonly string[], program: Program, outer: Call): Promise<void> {
+  const values = await read(RUN, argv, program, outer)
+  const call: Call = { signal: program.stop.now, log: program.log(readLevel(values.logLevel)) }
+  const config: EdgeConfig = {
+    data: values.data,
+    listen: listenOf(values.listen),
+    grace: values.gracePeriod,
+    ...tlsOf(values),
+  }
+  await using edge = await startEdge(config, call)
+  const { address, teamDomain, caFile } = edge
+  if (program.json) program.print(`${JSON.stringify({ listening: address, teamDomain, ...(caFile && { caFile }) })}\n`)
+  else program.print(`postern-edge listens on ${address} for ${teamDomain}${caFile ? `; its CA is ${caFile}` : ''}\n`)
+  await new Promise<void>(resolve => program.stop.gently.addEventListener('abort', () => resolve(), { once: true }))
+  call.log.info('stopping: nobody new is let in, what is open may finish', { graceSeconds: values.gracePeriod / 1000 })
+  await edge.close()
+}
+
+async function check(argv: readonly string[], program: Program, call: Call): Promise<void> {
+  const values = await read(CHECK, argv, program, call)
+  const wrong = await checkEdge({ data: values.data, ...tlsOf(values) }, call)
+  if (program.json) program.print(`${JSON.stringify({ ok: wrong.length === 0, wrong })}\n`)
+  else program.print(wrong.length === 0 ? 'nothing is wrong\n' : `${wrong.join('\n')}\n`)
+  if (wrong.length > 0)
+    throw new PosternError('CONFIG_INVALID', `${wrong.length} thing(s) are wrong with ${values.data}`)
+}
+
+function tlsOf({ cert, key }: { cert: string | undefined; key: string | undefined }): Pick<EdgeConfig, 'tls'> {
+  if (cert === undefined && key === undefined) return {}
+  if (cert !== undefined && key !== undefined) return { tls: { cert, key } }
+  throw new PosternError('OPTION_MISSING', '--cert and --key go together')
+}
+
+/** `host:port`, `[v6]:port` or `:port`, which is every address. */
+function listenOf(text: string): { host: string; port: number } {
+  const [, v6, name, digits] = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]*)):([0-9]{1,5})$/i.exec(text) ?? []
+  const port = Number(digits)
+  if (digits === undefined || port > 65_535 || (v6 !== undefined && isIP(v6) !== 6)) {
+    throw new PosternError('OPTION_INVALID', '--listen is address:port, for example 127.0.0.1:8443')
+  }
+  return { host: v6 ?? (name || '::'), port }
+}

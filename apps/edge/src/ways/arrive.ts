@@ -1,0 +1,59 @@
+import { randomUUID } from 'node:crypto'
+import { type Incoming, PosternError, problem } from '@postern/interface'
+import { serveConnector } from './connector.ts'
+import { refusalOf, type WayContext } from './context.ts'
+import { serveRaw } from './raw.ts'
+import { serveSession } from './session.ts'
+
+/**
+ * Everybody whom a transport brings. Nothing is accepted, and no daemon hears of it, before one decision said yes. Never
+ * rejects: what goes wrong with one visitor ends that visitor.
+ */
+export async function arrive(incoming: Incoming, context: WayContext): Promise<void> {
+  const visit = once(incoming)
+  try {
+    await admit(visit, context)
+  } catch (error) {
+    const { code, message } = PosternError.from(error)
+    context.log.debug('a visit ended early', { code, error: message })
+    if (!visit.answered) await incoming.reject(refusalOf(error, randomUUID())).catch(() => {})
+  }
+}
+
+async function admit(incoming: Incoming, context: WayContext): Promise<void> {
+  const { purpose, presented } = incoming
+  const { authorizer, log, signal } = context
+  const call = { log, signal }
+  if (context.draining()) return incoming.reject(problem('DRAINING', randomUUID(), { speaker: 'edge' }))
+  if (purpose === 'connector') {
+    const outcome = await authorizer.connector({ purpose, presented }, call)
+    if ('refused' in outcome) return incoming.reject(outcome.refused.problem, outcome.refused.headers)
+    return serveConnector(incoming, outcome.admitted, context)
+  }
+  const outcome = await authorizer.access({ purpose, presented }, call)
+  if ('refused' in outcome) return incoming.reject(outcome.refused.problem, outcome.refused.headers)
+  if (purpose === 'session') return serveSession(incoming, outcome.admitted, context)
+  if (purpose === 'raw') return serveRaw(incoming, outcome.admitted, context)
+  return incoming.reject(problem('VERSION_UNSUPPORTED', outcome.admitted.requestId, { speaker: 'edge' }))
+}
+
+/** The same visit, which remembers whether it was answered. */
+function once(incoming: Incoming): Incoming & { readonly answered: boolean } {
+  let answered = false
+  return {
+    purpose: incoming.purpose,
+    host: incoming.host,
+    presented: incoming.presented,
+    get answered() {
+      return answered
+    },
+    reject: (refusal, headers) => {
+      answered = true
+      return incoming.reject(refusal, headers)
+    },
+    accept: answer => {
+      answered = true
+      return incoming.accept(answer)
+    },
+  }
+}

@@ -1,0 +1,41 @@
+import { type Logger, PosternError, type Problem, problem } from '@postern/interface'
+import type { AuditEntry, Store } from '@postern/store'
+import type { Tunnel } from '@postern/tunnel'
+import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
+import type { Live } from '../live.ts'
+import type { Routes } from '../routes/routes.ts'
+
+/** What every way in works with. */
+export interface WayContext {
+  readonly store: Store
+  readonly authorizer: Authorizer
+  readonly routes: Routes
+  readonly live: Live
+  /** Clients' sessions now. */
+  readonly sessions: Set<Tunnel>
+  /** Connections of visitors now, each until both directions are done. */
+  readonly carried: Set<Promise<unknown>>
+  readonly teamDomain: string
+  readonly log: Logger
+  /** Whether the edge is about to stop: what is open may finish, nobody new comes in. */
+  readonly draining: () => boolean
+  /** Aborted when the edge stops at once. */
+  readonly signal: AbortSignal
+}
+
+/** An error as the refusal to send. What is not ours keeps its words to itself. */
+export function refusalOf(error: unknown, requestId: string): Problem {
+  if (!PosternError.is(error)) return problem('INTERNAL', requestId, { speaker: 'edge' })
+  const speaker = error.speaker ?? 'edge'
+  return problem(error.code, requestId, { speaker, detail: error.message, next: error.next })
+}
+
+/** A row about something an admission led to. */
+export function note(
+  store: Store,
+  admission: Admission,
+  entry: Pick<AuditEntry, 'action' | 'allowed' | 'code' | 'detail'>,
+): void {
+  const { hostname, requestId, remoteAddress, identities } = admission
+  store.audit({ at: Date.now(), hostname, requestId, remoteAddress, actor: actorOf(identities), ...entry })
+}

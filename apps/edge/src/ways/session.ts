@@ -1,0 +1,62 @@
+import { type Application, type Incoming, PosternError, problem, type SentHeaders } from '@postern/interface'
+import { type OfferedTunnelStream, startTunnel } from '@postern/tunnel'
+import type { AccessAdmission } from '../authorize/authorize.ts'
+import { note, refusalOf, type WayContext } from './context.ts'
+import { carry, openToDaemon } from './stream.ts'
+
+/** A client's pipe: the same session as a daemon's, with the edge as its server. Resolves when it is over. */
+export async function serveSession(incoming: Incoming, admission: AccessAdmission, context: WayContext): Promise<void> {
+  const { routes, live, store, sessions, log } = context
+  if (!routes.isOnline(admission.application.tunnelId)) {
+    note(store, admission, { action: 'session.refused', allowed: false, code: 'TUNNEL_OFFLINE' })
+    return incoming.reject(problem('TUNNEL_OFFLINE', admission.requestId, { speaker: 'edge' }))
+  }
+  const pipe = await incoming.accept(acceptHeaders(admission, context.teamDomain))
+  const over = new AbortController()
+  const signal = AbortSignal.any([context.signal, over.signal])
+  const started = Date.now()
+  let streams = 0
+  const onStream = (offered: OfferedTunnelStream) => {
+    streams += 1
+    void serveStream(offered, admission, context, signal)
+  }
+  const tunnel = await startTunnel(pipe, { role: 'server', log, onStream }, { log, signal: context.signal })
+  sessions.add(tunnel)
+  const forget = live.keepAccess(admission, reason => tunnel.cut(reason))
+  const error = await tunnel.closed
+  forget()
+  sessions.delete(tunnel)
+  over.abort(error ?? new PosternError('SESSION_LOST', 'the session is over', { speaker: 'edge' }))
+  note(store, admission, { action: 'session.end', code: error?.code, detail: { streams, ms: Date.now() - started } })
+}
+
+/** One connection of the user. A session is for one hostname, whatever its streams ask for. Never rejects. */
+async function serveStream(
+  offered: OfferedTunnelStream,
+  admission: AccessAdmission,
+  context: WayContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const { store, log } = context
+  const { requestId, hostname } = admission
+  if (offered.header.hostname !== hostname) {
+    note(store, admission, { action: 'stream.refused', allowed: false, code: 'DESTINATION_FORBIDDEN' })
+    return offered.reject(
+      problem('DESTINATION_FORBIDDEN', requestId, { speaker: 'edge', detail: 'this session is for another hostname' }),
+    )
+  }
+  try {
+    const daemon = await openToDaemon(admission, context, { log, signal })
+    await carry(offered.accept(), daemon, admission, context)
+  } catch (error) {
+    log.debug('a stream was refused', { requestId, code: PosternError.from(error).code })
+    offered.reject(refusalOf(error, requestId))
+  }
+}
+
+/** What a client is told with the yes. */
+export function acceptHeaders({ requestId, application }: AccessAdmission, teamDomain: string): SentHeaders {
+  const { id, hostname, protocols } = application
+  const told: Application = { id, hostname, teamDomain, protocols }
+  return { 'postern-request-id': requestId, 'postern-application': JSON.stringify(told) }
+}
