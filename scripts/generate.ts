@@ -207,7 +207,7 @@ function readPackage(folder: string): Package {
 
 function write(file: string, text: string) {
   const name = relative(root, file)
-  const wanted = name.endsWith('.md') ? text : format(name, text)
+  const wanted = format(name, text)
   if (existsSync(file) && readFileSync(file, 'utf8') === wanted) return
   stale.push(name)
   if (!isCheck) writeFileSync(file, wanted)
