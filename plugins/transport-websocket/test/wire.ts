@@ -55,12 +55,15 @@ export function closeFrame(code: number): Buffer {
 
 /** The code of the close frame in what an unmasked server sent, skipping other frames. */
 export function closeCode(bytes: Buffer): number | undefined {
-  for (let at = 0; at + 1 < bytes.length; ) {
+  for (let at = 0; at + 10 < bytes.length || (at + 3 < bytes.length && bytes[at + 1]! < 126); ) {
     let length = bytes[at + 1]! & 0x7f
     let head = 2
     if (length === 126) {
       length = bytes.readUInt16BE(at + 2)
       head = 4
+    } else if (length === 127) {
+      length = Number(bytes.readBigUInt64BE(at + 2))
+      head = 10
     }
     if (bytes[at] === 0x88) return length >= 2 ? bytes.readUInt16BE(at + head) : 1005
     at += head + length
