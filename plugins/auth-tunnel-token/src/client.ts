@@ -1,0 +1,35 @@
+import { type AuthProvider, definePlugin, PosternError } from '@postern/interface'
+import { readTunnelToken } from '@postern/tokens'
+import { TOKEN_HEADER } from './header.ts'
+
+/** Presents the token of a daemon's tunnel. */
+export default definePlugin({
+  kind: 'auth',
+  side: 'client',
+  name: 'tunnel-token',
+  options: {
+    token: {
+      type: 'secret',
+      summary: 'token of the tunnel',
+      required: true,
+      env: ['POSTERN_TUNNEL_TOKEN', 'TUNNEL_TOKEN'],
+      aliases: ['tunnel-token'],
+    },
+  },
+  create: ({ token }): AuthProvider => {
+    const parts = readTunnelToken(token)
+    // The value is not repeated: it may be a token with one character lost.
+    if (!parts)
+      throw new PosternError('OPTION_INVALID', '--token is not a tunnel token: it is one word that begins with ptt_')
+    return {
+      async authenticate({ refused }, call) {
+        call.signal.throwIfAborted()
+        if (refused)
+          throw new PosternError('AUTH_REJECTED', `the edge did not accept the token of the tunnel ${parts.tunnelId}`, {
+            refusal: refused,
+          })
+        return { headers: { [TOKEN_HEADER]: token } }
+      },
+    }
+  },
+})

@@ -1,0 +1,77 @@
+import {
+  type AuthVerifier,
+  type Call,
+  definePlugin,
+  type EdgeHost,
+  type Identity,
+  PosternError,
+  type Presented,
+} from '@postern/interface'
+import { readTunnelToken, verifySecret } from '@postern/tokens'
+import { TOKEN_HEADER } from './header.ts'
+import { type KnownHash, readRecord } from './record.ts'
+
+/** Checks a daemon's token against the salted hashes of its tunnel. */
+export default definePlugin({
+  kind: 'auth',
+  side: 'edge',
+  name: 'tunnel-token',
+  options: {},
+  create: (_options, host): AuthVerifier => ({
+    async verify(presented, call) {
+      const token = readToken(presented)
+      if (token === undefined) return undefined
+      const parts = readTunnelToken(token)
+      const known = parts && (await knownHashes(parts.tunnelId, host, call))
+      call.signal.throwIfAborted()
+      const matches = matching(parts?.secret ?? token, known)
+      if (!parts || matches.length === 0) return await refuse(presented.remoteAddress, host)
+      return { identity: identityOf(parts.tunnelId, matches) }
+    },
+  }),
+})
+
+/** From this header only: never from a query or a cookie, which end up in logs and histories. */
+function readToken({ headers }: Presented): string | undefined {
+  const values = Object.hasOwn(headers, TOKEN_HEADER) ? headers[TOKEN_HEADER] : undefined
+  if (values && values.length > 1)
+    throw new PosternError('BAD_USAGE', `${TOKEN_HEADER} was sent ${values.length} times`)
+  return values?.[0]
+}
+
+async function knownHashes(tunnelId: string, host: EdgeHost, call: Call): Promise<readonly KnownHash[]> {
+  const value = await host.records.get(tunnelId)
+  const known = readRecord(value)
+  if (value !== undefined && !known)
+    call.log.error('the record of a tunnel’s tokens cannot be read', { tunnel: tunnelId })
+  return known ?? []
+}
+
+/** Every hash is compared, whether one matched before or not; without any the work is that of one. */
+function matching(secret: string, known: readonly KnownHash[] = []): KnownHash[] {
+  if (known.length === 0) verifySecret(secret, undefined)
+  return known.filter(({ hash }) => verifySecret(secret, hash))
+}
+
+/** After the comparison: who knows the secret is never locked out by who does not. */
+async function refuse(address: string, host: EdgeHost): Promise<never> {
+  if (!(await host.attempts.allow(address))) throw new PosternError('RATE_LIMITED', 'too many wrong tunnel tokens')
+  await host.attempts.failed(address)
+  throw new PosternError('AUTH_REJECTED', 'the tunnel token was not accepted')
+}
+
+function identityOf(tunnelId: string, matches: readonly KnownHash[]): Identity {
+  const now = Date.now()
+  const unrevoked = matches.filter(({ revokedAt }) => revokedAt === undefined || revokedAt > now)
+  if (unrevoked.length === 0) throw new PosternError('TOKEN_REVOKED', 'the tunnel token was revoked')
+  const good = unrevoked.find(({ expiresAt }) => expiresAt === undefined || expiresAt > now)
+  if (!good) throw new PosternError('TOKEN_EXPIRED', 'the tunnel token has expired')
+  return {
+    kind: 'service',
+    issuer: 'postern:tunnel-token',
+    subject: tunnelId,
+    claims: {},
+    ...(good.expiresAt !== undefined && { expiresAt: good.expiresAt }),
+    revokeKeys: [`tunnel-token:${tunnelId}`],
+  }
+}

@@ -1,0 +1,2 @@
+/** Where a daemon's token travels. */
+export const TOKEN_HEADER = 'postern-tunnel-token'

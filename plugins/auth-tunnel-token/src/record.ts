@@ -1,0 +1,39 @@
+import type { Json } from '@postern/interface'
+
+/** One secret of a tunnel; several may be good at once while one replaces another. */
+export interface KnownHash {
+  /** Made by `createTunnelToken` of @postern/tokens. */
+  readonly hash: string
+  /** Milliseconds since the epoch. */
+  readonly expiresAt?: number
+  readonly revokedAt?: number
+}
+
+/** Hashes looked at for one tunnel. */
+const MOST_HASHES = 16
+
+/**
+ * The record of a tunnel: `{ hashes: [{ hash, expiresAt?, revokedAt? }] }`.
+ *
+ * @returns undefined for anything that is not a whole record: what cannot be read lets nobody in
+ */
+export function readRecord(value: Json | undefined): readonly KnownHash[] | undefined {
+  if (!isObject(value) || !Array.isArray(value.hashes)) return undefined
+  const known = value.hashes.map(readHash)
+  return known.length <= MOST_HASHES && known.every(one => one !== undefined) ? known : undefined
+}
+
+function readHash(value: Json): KnownHash | undefined {
+  if (!isObject(value)) return undefined
+  const { hash, expiresAt, revokedAt } = value
+  if (typeof hash !== 'string' || !isTime(expiresAt) || !isTime(revokedAt)) return undefined
+  return { hash, ...(expiresAt !== undefined && { expiresAt }), ...(revokedAt !== undefined && { revokedAt }) }
+}
+
+function isObject(value: Json | undefined): value is { readonly [key: string]: Json } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isTime(value: Json | undefined): value is number | undefined {
+  return value === undefined || (typeof value === 'number' && Number.isFinite(value))
+}
