@@ -60,6 +60,7 @@ export async function rejectsWithReason(promise: Promise<unknown>, reason: unkno
 /** A call of one's own that can be aborted, and is when the case is over. */
 export function abortable(call: Call): { readonly call: Call; readonly abort: (reason: unknown) => void } {
   const own = new AbortController()
+  if (call.signal.aborted) own.abort(call.signal.reason)
   call.signal.addEventListener('abort', () => own.abort(call.signal.reason), { once: true, signal: own.signal })
   return { call: { signal: own.signal, log: call.log }, abort: reason => own.abort(reason) }
 }

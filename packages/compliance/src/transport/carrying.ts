@@ -4,12 +4,9 @@ import type { Duplex } from 'node:stream'
 import { arrived, Flow, KIB, MIB, reading, sendAll } from '../bytes.ts'
 import { type Case, testCase } from '../case.ts'
 import { pause, within } from '../expect.ts'
+import { carries, stalls } from '../flowing.ts'
 import { FrameSession } from '../frames.ts'
 import { type Pair, type TransportRig, type TransportSubject, withRig } from './rig.ts'
-
-/** The most a stalled pipe may swallow, both ends and the kernel's socket buffers together. */
-const STALLED_LIMIT = 32 * MIB
-const STALLED_TOTAL = 64 * MIB
 
 const DIRECTIONS = ['client to edge', 'edge to client'] as const
 type Direction = (typeof DIRECTIONS)[number]
@@ -88,15 +85,6 @@ async function smallWrites(from: Duplex, to: Duplex): Promise<void> {
   assert.ok(received.head() === wanted, 'what arrived is not what was written, in its order')
 }
 
-/** Sends without ending, so that the pipe can be used again. */
-export async function carries(from: Duplex, to: Duplex, total: number, seed = 1): Promise<void> {
-  const received = reading(to)
-  const flow = new Flow(from, seed)
-  await flow.send(total)
-  await arrived(received, total)
-  assert.equal(received.hash(), flow.hash(), 'the bytes are not those that were sent')
-}
-
 async function manyPipes(rig: TransportRig): Promise<void> {
   rig.onIncoming(async incoming => {
     const pipe = await incoming.accept()
@@ -142,24 +130,4 @@ async function manyStreams({ pipe, edge }: Pair): Promise<void> {
       assert.deepEqual([back.end, back.hash], ['clean', sent], `stream ${at}`)
     }),
   )
-}
-
-/** The writer must come to a stand while nobody reads, and everything must be there once somebody does. */
-async function stalls(from: Duplex, to: Duplex): Promise<void> {
-  const before = process.memoryUsage().arrayBuffers
-  const flow = new Flow(from, 9)
-  const sending = flow.send(STALLED_TOTAL)
-  let last = -1
-  while (last !== flow.sent && flow.sent < STALLED_TOTAL) {
-    last = flow.sent
-    await pause(500)
-  }
-  const held = process.memoryUsage().arrayBuffers - before
-  assert.ok(flow.sent <= STALLED_LIMIT, `a pipe that nobody read swallowed ${flow.sent} bytes: write() must say false`)
-  assert.ok(from.writableLength <= STALLED_LIMIT, `${from.writableLength} bytes wait in the writer`)
-  assert.ok(held <= 2 * STALLED_LIMIT, `memory grew by ${held} bytes while nobody read`)
-  const received = reading(to)
-  await within(sending, 'the writer must go on once somebody reads', 30_000)
-  await arrived(received, STALLED_TOTAL)
-  assert.equal(received.hash(), flow.hash(), 'what arrived after the pause is not what was sent')
 }

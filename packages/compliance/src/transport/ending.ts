@@ -3,9 +3,13 @@ import type { Duplex } from 'node:stream'
 import { Flow, MIB, reading, sendAll } from '../bytes.ts'
 import { type Case, testCase } from '../case.ts'
 import { eventually, pause, within } from '../expect.ts'
+import { isClean, isCut } from '../flowing.ts'
 import { type Pair, type TransportSubject, withRig } from './rig.ts'
 
 const SIDES = ['client', 'edge'] as const
+
+/** More than any buffer on the way, and no round number. */
+const LENGTH = 3 * MIB + 1
 
 /** Ends: whoever reads a pipe can always tell a clean end from a cut, and a clean end loses nothing. */
 export function endingCases(subject: TransportSubject): readonly Case[] {
@@ -15,16 +19,18 @@ export function endingCases(subject: TransportSubject): readonly Case[] {
         withRig(subject, call, {}, async rig => {
           const { ender, reader } = roles(await rig.pair(), side)
           const received = reading(reader)
-          await endsClean(received.done, await sendAll(ender, 3 * MIB + 1))
+          const hash = await sendAll(ender, LENGTH)
+          isClean(await within(received.done, 'the end must arrive', 10_000), LENGTH, hash)
         }),
       ),
       testCase(`clean end by the ${side}: every byte, also for a reader that comes late`, call =>
         withRig(subject, call, {}, async rig => {
           const { ender, reader } = roles(await rig.pair(), side)
-          const sending = sendAll(ender, 3 * MIB + 1)
+          const sending = sendAll(ender, LENGTH)
           await pause(300)
           const received = reading(reader)
-          await endsClean(received.done, await within(sending, 'the writer must finish once somebody reads', 10_000))
+          const hash = await within(sending, 'the writer must finish once somebody reads', 10_000)
+          isClean(await within(received.done, 'the end must arrive', 10_000), LENGTH, hash)
         }),
       ),
       testCase(`clean end by the ${side}: a last word waits for its reader`, call =>
@@ -107,17 +113,3 @@ const VERB = { reset: 'resets', close: 'closes' } as const
 function roles({ pipe, edge }: Pair, side: 'client' | 'edge'): { readonly ender: Duplex; readonly reader: Duplex } {
   return side === 'client' ? { ender: pipe, reader: edge } : { ender: edge, reader: pipe }
 }
-
-async function endsClean(done: ReturnType<typeof reading>['done'], hash: string): Promise<void> {
-  const received = await within(done, 'the end must arrive', 10_000)
-  assert.equal(received.end, 'clean', `a clean end must arrive as end, not as ${received.error ?? 'a mere close'}`)
-  assert.equal(received.length, 3 * MIB + 1, 'all bytes written before end() must arrive')
-  assert.equal(received.hash, hash, 'the bytes before the end are not those that were sent')
-}
-
-async function isCut(done: ReturnType<typeof reading>['done']): Promise<void> {
-  const received = await within(done, 'a cut must arrive', 10_000)
-  assert.equal(received.end, 'cut', `a cut must arrive as an error: its reader saw ${NAMED[received.end]}`)
-}
-
-const NAMED = { clean: 'end, and takes half the bytes for all', closed: 'a close without an error', cut: 'an error' }

@@ -4,9 +4,9 @@ import net, { type Socket } from 'node:net'
 import { type Code, PosternError } from '@postern/interface'
 import { type Case, testCase } from '../case.ts'
 import { abortable, eventually, pause, rejection, rejectsWith, rejectsWithReason, within } from '../expect.ts'
+import { carries } from '../flowing.ts'
 import { deadPort, listen, shut, track } from '../listening.ts'
 import { abortListeners } from '../resources.ts'
-import { carries } from './carrying.ts'
 import { type TransportRig, type TransportSubject, withRig } from './rig.ts'
 
 /** Aborts, edges that are none, and ports where nobody is. */
