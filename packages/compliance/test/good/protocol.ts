@@ -5,33 +5,31 @@ import {
   definePlugin,
   type LocalSide,
   type OfferedStream,
+  type Plugin,
   PosternError,
+  type Protocol,
+  type ProtocolServer,
   type RemoteSide,
 } from '@postern/interface'
 import { bridge, cut } from './bridge.ts'
 
-export const client = definePlugin({
-  kind: 'protocol',
-  side: 'client',
-  name: 'reference',
-  options: {},
-  create: () => ({ connect }),
-})
+export const client = protocolClient((local, call) => connect(local, call, bridge))
+export const origin = protocolOrigin((offered, remote, call) => serve(offered, remote, call, bridge))
 
-export const origin = definePlugin({
-  kind: 'protocol',
-  side: 'origin',
-  name: 'reference',
-  options: {},
-  create: () => ({ serve }),
-})
+export function protocolClient(connect: Protocol['connect']): Plugin<'protocol', 'client', Record<never, never>> {
+  return definePlugin({ kind: 'protocol', side: 'client', name: 'reference', options: {}, create: () => ({ connect }) })
+}
 
-async function connect(local: LocalSide, call: Call): Promise<void> {
+export function protocolOrigin(serve: ProtocolServer['serve']): Plugin<'protocol', 'origin', Record<never, never>> {
+  return definePlugin({ kind: 'protocol', side: 'origin', name: 'reference', options: {}, create: () => ({ serve }) })
+}
+
+export async function connect(local: LocalSide, call: Call, join: typeof bridge): Promise<void> {
   call.signal.throwIfAborted()
-  if (!local.listener) return bridge(local.stdio, await open(local, local.stdio, call), call.signal)
+  if (!local.listener) return join(local.stdio, await open(local, local.stdio, call), call.signal)
   for await (const connection of local.listener.connections(call)) {
     connection.on('error', () => {})
-    const serving = open(local, connection, call).then(stream => bridge(connection, stream, call.signal))
+    const serving = open(local, connection, call).then(stream => join(connection, stream, call.signal))
     serving.catch(error => call.log.warn('a connection ended', { code: PosternError.from(error).code }))
   }
   throw call.signal.reason
@@ -47,7 +45,12 @@ async function open(local: LocalSide, visitor: Duplex, call: Call): Promise<Dupl
   }
 }
 
-export async function serve(offered: OfferedStream, remote: RemoteSide, call: Call): Promise<void> {
+export async function serve(
+  offered: OfferedStream,
+  remote: RemoteSide,
+  call: Call,
+  join: typeof bridge,
+): Promise<void> {
   call.signal.throwIfAborted()
   const { promise: aborted, reject } = Promise.withResolvers<never>()
   aborted.catch(() => {})
@@ -55,7 +58,7 @@ export async function serve(offered: OfferedStream, remote: RemoteSide, call: Ca
   call.signal.addEventListener('abort', abort, { once: true })
   const dialling = remote.dial(call)
   try {
-    await bridge(await accepted(offered, await Promise.race([dialling, aborted])), await dialling, call.signal)
+    await join(await accepted(offered, await Promise.race([dialling, aborted])), await dialling, call.signal)
   } catch (error) {
     // Also a service that answers after everybody left.
     dialling.then(service => cut(service, error as Error)).catch(() => {})
