@@ -1,20 +1,46 @@
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 
 /**
- * Ends a stream so that its other end cannot take it for a clean end: a TCP socket by RST, everything else by
- * `destroy(error)`. What was written and not yet sent is lost, as a cut means.
- *
- * A Unix socket knows no reset: its other end sees an end. TLS directly on a socket is closed without close_notify.
+ * Ends a stream by force, so that its peer cannot take it for a clean end: RST on TCP, the stream's own destroy elsewhere.
+ * Node's `destroy()` alone would send FIN on TCP, and no close_notify on TLS, which a Node peer reports as 'end'.
  */
-export function cut(stream: Duplex, error: Error): void {
+export function cut(stream: Duplex, error?: Error): void {
   if (stream.destroyed) return
-  if ('resetAndDestroy' in stream && typeof stream.resetAndDestroy === 'function') {
-    try {
-      stream.resetAndDestroy()
-      return
-    } catch {
-      // Not TCP underneath (a Unix socket, TLS): there is nothing to reset.
-    }
+  if (stream instanceof TLSSocket) cutTls(stream)
+  else if (stream instanceof Socket && !stream.connecting) cutTcp(stream)
+  if (!stream.destroyed && !awaitsShutdown(stream)) stream.destroy(error)
+}
+
+// Node 26 and before: resetAndDestroy() while shutdown(2) is on its way fails with EINVAL, leaks the handle and never emits 'close'.
+// The FIN is out by then, so there is nothing to lose by waiting for it: a turn of the loop.
+function awaitsShutdown(stream: Duplex): boolean {
+  return stream instanceof Socket && stream.writableEnded && !stream.writableFinished && stream.writableLength === 0
+}
+
+function cutTcp(socket: Socket): void {
+  if (awaitsShutdown(socket)) {
+    socket.once('finish', () => {
+      if (!socket.destroyed) reset(socket)
+    })
+  } else reset(socket)
+}
+
+function reset(socket: Socket): void {
+  try {
+    socket.resetAndDestroy()
+  } catch {
+    socket.destroy() // not TCP: a Unix socket has no reset
   }
-  stream.destroy(error)
+}
+
+interface TlsInsides {
+  /** The socket TLS was put on, if it was given one. */
+  readonly _parent?: unknown
+}
+
+function cutTls(socket: TLSSocket): void {
+  const under = (socket as TlsInsides)._parent
+  if (under instanceof Socket && !under.destroyed) cutTcp(under)
 }

@@ -1,3 +1,3 @@
+export { bridge } from './bridge.ts'
 export { cut } from './cut.ts'
-export { joinHalves } from './halves.ts'
 export { type Pumped, type PumpOptions, pump } from './pump.ts'
