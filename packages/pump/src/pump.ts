@@ -120,7 +120,7 @@ class Joint {
     this.#there.detach()
     this.#back.detach()
     const counts = { sent: this.#there.bytes, received: this.#back.bytes }
-    const side = this.#failed && (this.#failed === this.#there ? 'a' : 'b')
+    const side = this.#failed === this.#there ? ('a' as const) : this.#failed && ('b' as const)
     const failure = this.#error && { error: this.#error, ...(side && { failed: side }) }
     this.#resolve({ ...counts, ...failure })
   }

@@ -51,7 +51,7 @@ test('an abort while it is opened, and before', async () => {
     controller.abort(reason)
     await expect(opening).rejects.toBe(reason)
     expect(opens).toBe(early ? 0 : 1)
-    if (!local.far.closed) await once(local.far, 'close')
+    if (!local.far.closed) await new Promise(resolve => local.far.once('close', resolve))
   }
 })
 
