@@ -1,0 +1,310 @@
+import type { Duplex } from 'node:stream'
+import { type Call, PosternError } from '@postern/interface'
+import { YamuxError, YamuxSession, type YamuxStream } from '@postern/yamux'
+import { systemClock } from './clock.ts'
+import type { ControlMessage } from './control.ts'
+import { ControlStream } from './control-stream.ts'
+import { readFrame } from './framing.ts'
+import { encodeHeader, readAnswer, type StreamHeader } from './header.ts'
+import { DEFAULT_LIMITS, type TunnelLimits } from './limits.ts'
+import { Liveness } from './liveness.ts'
+import { Offers } from './offers.ts'
+import { openError, problemOf, reasonOf, sessionError } from './reasons.ts'
+import type { Tunnel, TunnelOptions } from './tunnel.ts'
+
+/** The first stream that the dialler, a yamux client, opens. */
+const CONTROL_ID = 1
+
+/** What is known of a stream that is not closed yet. */
+interface Entry {
+  readonly stream: YamuxStream
+  requestId: string
+  /** What the other end said of the reset that will follow. */
+  told?: PosternError
+}
+
+export class TunnelSession implements Tunnel {
+  readonly closed: Promise<PosternError | undefined>
+
+  readonly #options: TunnelOptions
+  readonly #limits: TunnelLimits
+  readonly #clock
+  readonly #yamux: YamuxSession
+  readonly #liveness: Liveness
+  readonly #offers: Offers
+  readonly #entries: Map<number, Entry> = new Map()
+  readonly #hello: PromiseWithResolvers<void> = Promise.withResolvers<void>()
+  #control: ControlStream | undefined
+  #greeted = false
+  #over = false
+  /** Why the session ends, where this end decided it or was told. */
+  #fate: PosternError | undefined
+  /** The reason of the whole session is on its way: resets of its streams need not be. */
+  #cutting = false
+  #draining = false
+  #drainTold = false
+  #peerDrains = false
+  #closing: Promise<void> | undefined
+  #opening = 0
+  #idle: PromiseWithResolvers<void> | undefined
+
+  constructor(pipe: Duplex, options: TunnelOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.#hello.promise.catch(() => {})
+    this.#offers = new Offers(options, this.#limits, this.#clock)
+    this.#yamux = new YamuxSession(pipe, {
+      role: options.role,
+      onStream: this.#onStream,
+      onGoAway: code => code === 0 && this.#peerDraining(),
+      maxStreams: this.#limits.streams + 1,
+      acceptBacklog: this.#limits.streams + 1,
+      maxUnacknowledged: this.#limits.opening + 1,
+      window: this.#limits.window,
+      cutError: this.#cutError,
+      sendReset: this.#sendReset,
+    })
+    this.#liveness = new Liveness(pipe, this.#yamux, this.#clock, this.#onSilent)
+    this.closed = this.#yamux.closed.then(({ clean, error }) => this.#onClosed(clean, error))
+    if (options.role === 'client') this.#control = this.#controlOn(this.#yamux.open())
+  }
+
+  get streams(): number {
+    return this.#entries.size
+  }
+
+  get draining(): boolean {
+    return this.#draining || this.#peerDrains
+  }
+
+  /** Waits for the other end's hello. */
+  async greet(signal: AbortSignal): Promise<void> {
+    const { helloMs } = this.#limits
+    const giveUp = (error: unknown): void => {
+      this.#hello.reject(error)
+      this.#yamux.destroy(error instanceof Error ? error : undefined)
+    }
+    const onAbort = (): void => giveUp(signal.reason)
+    const cancel = this.#clock.after(helloMs, () =>
+      giveUp(new PosternError('TIMED_OUT', `The other end said no hello within ${helloMs} ms`)),
+    )
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort)
+    try {
+      await this.#hello.promise
+    } finally {
+      cancel()
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  async open(header: StreamHeader, call: Call, early?: Uint8Array): Promise<Duplex> {
+    call.signal.throwIfAborted()
+    const frame = encodeHeader(header)
+    const stream = this.#openStream(header.requestId)
+    this.#opening += 1
+    try {
+      stream.write(early === undefined ? frame : Buffer.concat([frame, early]))
+      const ms = this.#limits.answerMs
+      const wait = { what: 'The answer to a stream', ms, clock: this.#clock, signal: call.signal }
+      const refusal = readAnswer(await readFrame(stream, wait))
+      if (refusal === undefined) return stream
+      stream.destroy()
+      throw reasonOf(refusal)
+    } catch (error) {
+      stream.destroy(PosternError.is(error) ? error : undefined)
+      throw this.#openFailure(error)
+    } finally {
+      this.#opening -= 1
+    }
+  }
+
+  async drain(call: Call): Promise<void> {
+    call.signal.throwIfAborted()
+    this.#draining = true
+    if (!this.#drainTold && !this.#over) {
+      this.#drainTold = true
+      this.#yamux.goAway(0)
+      this.#control?.tell({ type: 'drain' }, () => {})
+    }
+    if (this.#entries.size === 0) return
+    this.#idle ??= Promise.withResolvers()
+    const { promise, reject } = Promise.withResolvers<never>()
+    const onAbort = (): void => reject(call.signal.reason)
+    call.signal.addEventListener('abort', onAbort)
+    await Promise.race([this.#idle.promise, promise]).finally(() => call.signal.removeEventListener('abort', onAbort))
+  }
+
+  async close(): Promise<void> {
+    this.#closing ??= this.#close()
+    await this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  cut(reason: PosternError): void {
+    if (this.#over || this.#cutting || this.#fate !== undefined) return
+    this.#fate = reason
+    this.#cutting = true
+    for (const { stream } of this.#entries.values()) stream.destroy(reason)
+    const cancel = this.#clock.after(this.#limits.closeMs, () => this.#yamux.destroy(reason))
+    void this.closed.then(cancel)
+    const problem = problemOf(reason, '', this.#options.speaker)
+    const leave = (): void => void this.#yamux.end().then(() => this.#yamux.destroy(reason))
+    if (this.#control === undefined) leave()
+    else this.#control.tell({ type: 'cut', problem }, leave)
+  }
+
+  cutStream(stream: Duplex, reason: PosternError): void {
+    stream.destroy(reason)
+  }
+
+  // ── streams of ours ──
+
+  #openStream(requestId: string): YamuxStream {
+    if (this.#fate !== undefined) throw this.#fate
+    if (this.#over) throw new PosternError('SESSION_LOST', 'The session is over')
+    if (this.draining) throw new PosternError('DRAINING', 'The session takes no new streams')
+    if (this.#opening >= this.#limits.opening) {
+      throw new PosternError('LIMIT_EXCEEDED', `${this.#opening} streams wait for the other end’s answer, the limit`)
+    }
+    try {
+      const stream = this.#yamux.open()
+      this.#keep(stream, requestId)
+      return stream
+    } catch (error) {
+      throw openError(error)
+    }
+  }
+
+  /** A reset without a word before any answer is yamux's own no: the other end never offered the stream to anybody. */
+  #openFailure(error: unknown): unknown {
+    if (!PosternError.is(error) || error.code !== 'STREAM_CUT' || !isReset(error.cause)) return error
+    const facts = { cause: error, ...(error.requestId && { requestId: error.requestId }) }
+    if (this.draining) return new PosternError('DRAINING', 'The other end takes no new streams', facts)
+    return new PosternError('LIMIT_EXCEEDED', 'The other end has as many streams as it takes', facts)
+  }
+
+  #keep(stream: YamuxStream, requestId: string): Entry {
+    const entry: Entry = { stream, requestId }
+    this.#entries.set(stream.id, entry)
+    stream.once('close', () => {
+      this.#entries.delete(stream.id)
+      if (this.#entries.size > 0) return
+      this.#idle?.resolve()
+      this.#idle = undefined
+    })
+    return entry
+  }
+
+  // ── streams of the peer's ──
+
+  readonly #onStream = (stream: YamuxStream): void => {
+    if (this.#control === undefined && stream.id === CONTROL_ID) this.#control = this.#controlOn(stream)
+    else if (this.#cutting) stream.destroy()
+    else if (this.#greeted) this.#offers.take(stream, this.#keep(stream, ''))
+    else this.cut(new PosternError('PROTOCOL_VIOLATION', 'The other end opened a stream before its hello'))
+  }
+
+  // ── the control stream ──
+
+  #controlOn(stream: YamuxStream): ControlStream {
+    return new ControlStream(stream, {
+      message: message => this.#onMessage(message),
+      violation: error => {
+        this.#hello.reject(this.#fate ?? error)
+        this.cut(error)
+      },
+      ended: () => {
+        this.#draining = true
+        void this.#control?.end()
+      },
+    })
+  }
+
+  #onMessage(message: ControlMessage): void {
+    if (this.#over) return
+    if (message.type === 'hello') {
+      this.#greeted = true
+      this.#liveness.start()
+      this.#hello.resolve()
+    } else if (message.type === 'drain') this.#peerDraining()
+    else if (message.stream === undefined) {
+      this.#fate ??= reasonOf(message.problem)
+      this.#yamux.destroy(this.#fate)
+    } else {
+      const entry = this.#entries.get(message.stream)
+      if (entry !== undefined) entry.told = reasonOf(message.problem)
+    }
+  }
+
+  #peerDraining(): void {
+    if (this.#peerDrains) return
+    this.#peerDrains = true
+    this.#options.onDrain?.()
+  }
+
+  // ── ends ──
+
+  /** The error of a stream that yamux cuts. */
+  readonly #cutError = (id: number, reason: Error): Error => {
+    if (!isReset(reason)) return this.#ending(reason)
+    const entry = this.#entries.get(id)
+    if (entry?.told !== undefined) return entry.told
+    const facts = { cause: reason, ...(entry?.requestId && { requestId: entry.requestId }) }
+    return new PosternError('STREAM_CUT', 'The other end cut the connection', facts)
+  }
+
+  readonly #sendReset = (id: number, error: Error | null, send: () => void): void => {
+    if (id === this.#control?.id || !PosternError.is(error)) send()
+    else if (!this.#cutting) {
+      const problem = problemOf(error, this.#entries.get(id)?.requestId ?? '', this.#options.speaker)
+      const told = this.#control?.tell({ type: 'cut', stream: id, problem }, send)
+      if (told !== true) this.#options.log.warn('a stream was cut without its reason', { code: error.code })
+    }
+  }
+
+  readonly #onSilent = (): void => {
+    this.#fate ??= new PosternError('PEER_SILENT', 'Nothing came from the other end for 15 s')
+    this.#yamux.destroy(this.#fate)
+  }
+
+  #ending(error: Error | undefined): PosternError {
+    this.#fate ??= sessionError(error)
+    return this.#fate
+  }
+
+  #onClosed(clean: boolean, error: Error | undefined): PosternError | undefined {
+    this.#over = true
+    this.#liveness.stop()
+    const reason = clean && this.#fate === undefined ? undefined : this.#ending(error)
+    this.#hello.reject(reason ?? new PosternError('SESSION_LOST', 'The other end closed the session before its hello'))
+    this.#options.log.debug('a session ended', { code: reason?.code, reason: reason?.message })
+    return reason
+  }
+
+  async #close(): Promise<void> {
+    if (this.#over || this.#cutting || this.#control === undefined) {
+      this.#yamux.destroy()
+      await this.closed
+      return
+    }
+    this.#draining = true
+    const late = (): void => this.#yamux.destroy(new PosternError('TIMED_OUT', 'The session did not close in time'))
+    const cancel = this.#clock.after(this.#limits.closeMs, late)
+    const reason = new PosternError('DRAINING', 'This end closed the session')
+    for (const { stream } of this.#entries.values()) stream.destroy(reason)
+    this.#yamux.goAway(0)
+    await this.#control.end()
+    await this.#yamux.end()
+    await this.closed
+    cancel()
+  }
+}
+
+function isReset(error: unknown): boolean {
+  return error instanceof YamuxError && error.code === 'STREAM_RESET'
+}

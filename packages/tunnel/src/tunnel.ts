@@ -1,0 +1,81 @@
+import type { Duplex } from 'node:stream'
+import type { Call, Logger, OfferedStream, Pipe, PosternError, Problem, Speaker } from '@postern/interface'
+import type { Clock } from './clock.ts'
+import type { StreamHeader } from './header.ts'
+import type { TunnelLimits } from './limits.ts'
+import { TunnelSession } from './session.ts'
+
+/** A stream the other end opened, with what its header says. */
+export interface OfferedTunnelStream extends OfferedStream {
+  readonly header: StreamHeader
+  /**
+   * Says yes, and gives the bytes. A stream whose opener has left meanwhile comes destroyed.
+   * @throws PosternError TIMED_OUT when the answer's deadline has passed; INTERNAL when it was answered before
+   */
+  accept(): Duplex
+  /** Says no, with the reason. Nothing happens if the opener has left or the deadline has passed. */
+  reject(problem: Problem): void
+}
+
+export interface TunnelOptions {
+  /** The end that dialled the pipe is the client. */
+  readonly role: 'client' | 'server'
+  readonly log: Logger
+  /** Who this end is, in the refusals and reasons the tunnel itself makes. */
+  readonly speaker?: Speaker
+  /**
+   * Called for each stream of the peer's once its header is read; answer it by `accept` or `reject` within `limits.answerMs`, else it is
+   * refused with TIMED_OUT. May be called before `startTunnel` resolves. Absent: every stream is refused.
+   */
+  readonly onStream?: (offered: OfferedTunnelStream) => void
+  /** Called once when the peer asks for no new streams; those there are go on. */
+  readonly onDrain?: () => void
+  readonly limits?: Partial<TunnelLimits>
+  /** For tests. */
+  readonly clock?: Clock
+}
+
+/**
+ * A session over one pipe. Its streams are `Duplex` with half-close: 'end' is the peer's clean end and nothing else is; a cut is an 'error',
+ * a PosternError with the reason the other end told (else STREAM_CUT), or SESSION_LOST, PEER_SILENT, PROTOCOL_VIOLATION for all of them.
+ * Destroying a stream with a PosternError tells the other end its code as the reason; with anything else, or nothing, no reason is told.
+ */
+export interface Tunnel extends AsyncDisposable {
+  /**
+   * Opens a stream; resolves after the other end's yes. `early` (at most 64 KiB make sense) goes right behind the header, before the answer.
+   *
+   * @throws PosternError the other end's refusal; DRAINING; LIMIT_EXCEEDED; TIMED_OUT after `limits.answerMs`; BAD_USAGE, REQUEST_TOO_LARGE
+   *   for a header that cannot be sent; what ended the session. `signal.reason` on abort
+   */
+  open(header: StreamHeader, call: Call, early?: Uint8Array): Promise<Duplex>
+  /**
+   * Asks the peer for no new streams, opens none, and resolves when the last one has ended (or the session has).
+   * @throws `signal.reason` on abort; the tunnel goes on draining
+   */
+  drain(call: Call): Promise<void>
+  /** Ends the session cleanly; streams still open are cut with DRAINING. Resolves when the pipe is closed, at most `limits.closeMs` later. */
+  close(): Promise<void>
+  /** Cuts everything at once. The other end is told the reason first, if its pipe takes it within `limits.closeMs`. */
+  cut(reason: PosternError): void
+  /** Cuts one stream of this tunnel; the reason is told first. The same as `stream.destroy(reason)`. */
+  cutStream(stream: Duplex, reason: PosternError): void
+  /** Streams open now, unanswered ones included. */
+  readonly streams: number
+  /** Either end asked for no new streams. */
+  readonly draining: boolean
+  /** What ended the session, when its pipe is closed; undefined after a clean end. Never rejects. */
+  readonly closed: Promise<PosternError | undefined>
+}
+
+/**
+ * Starts a session on a pipe and owns it from here on: the two ends exchange hellos with their versions.
+ * When it fails, the pipe is destroyed.
+ *
+ * @throws PosternError VERSION_UNSUPPORTED, naming both versions; TIMED_OUT after `limits.helloMs`; PROTOCOL_VIOLATION; SESSION_LOST; the
+ *   reason the other end told; `signal.reason` on abort
+ */
+export async function startTunnel(pipe: Pipe, options: TunnelOptions, call: Call): Promise<Tunnel> {
+  const session = new TunnelSession(pipe, options)
+  await session.greet(call.signal)
+  return session
+}
