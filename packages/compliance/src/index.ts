@@ -1,3 +1,7 @@
+export { type AuthClientKit, authClientCases, authClientCompliance } from './auth/client.ts'
+export { authCases, authCompliance } from './auth/edge.ts'
+export type { AuthKit } from './auth/edge-rig.ts'
+export type { PurposeName } from './auth/presenting.ts'
 export { type Case, type Framework, register, runCase } from './case.ts'
 export { type Certificate, type TestAuthority, testAuthority } from './certificates.ts'
 export {
