@@ -29,10 +29,10 @@ export default definePlugin({
     return {
       async authenticate({ refused }, call) {
         call.signal.throwIfAborted()
-        // The same two words would get the same answer.
+        // The same two words would get the same answer. The credential in `refused` stays out of the error.
         if (refused)
           throw new PosternError('AUTH_REJECTED', `the edge did not accept the service token ${id}`, {
-            refusal: refused,
+            refusal: { status: refused.status, headers: refused.headers },
           })
         return { headers }
       },

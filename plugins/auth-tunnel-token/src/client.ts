@@ -24,9 +24,10 @@ export default definePlugin({
     return {
       async authenticate({ refused }, call) {
         call.signal.throwIfAborted()
+        // Without the credential that is in `refused` beside them.
         if (refused)
           throw new PosternError('AUTH_REJECTED', `the edge did not accept the token of the tunnel ${parts.tunnelId}`, {
-            refusal: refused,
+            refusal: { status: refused.status, headers: refused.headers },
           })
         return { headers: { [TOKEN_HEADER]: token } }
       },
