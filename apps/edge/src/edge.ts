@@ -71,7 +71,7 @@ const LAST_WORD = 500
  */
 export async function startEdge(config: EdgeConfig, call: Call): Promise<RunningEdge> {
   await using stack = new AsyncDisposableStack()
-  const store = stack.use(await openStore({ path: join(config.data, DATABASE) }, call))
+  const store = stack.use(await openStore({ path: await databaseOf(config.data) }, call))
   const teamDomain = teamDomainOf(store, config.data)
   const { certificates, caFile } = await certificatesFor(config, teamDomain, store, call)
   const failures = new FailureCounter()
@@ -116,13 +116,7 @@ export async function initialiseEdge(
  * @throws PosternError FILE_*, STORE_*, CONFIG_INVALID
  */
 export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonly string[]> {
-  const path = join(config.data, DATABASE)
-  await lstat(path).catch((cause: NodeJS.ErrnoException) => {
-    throw new PosternError('FILE_UNREADABLE', `${path} cannot be read (${cause.code})`, {
-      cause,
-      next: 'Run postern-edge init first.',
-    })
-  })
+  const path = await databaseOf(config.data)
   await using store = await openStore({ path }, call)
   await certificatesFor(config, teamDomainOf(store, config.data), store, call)
   const { integrity, broken, rows } = await store.check()
@@ -135,10 +129,22 @@ export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonl
   return wrong
 }
 
+/** Where the database is; running an edge makes none. */
+async function databaseOf(data: string): Promise<string> {
+  const path = join(data, DATABASE)
+  const there = await lstat(path).catch(() => undefined)
+  if (there === undefined) throw notInitialised(data)
+  return path
+}
+
+function notInitialised(data: string): PosternError {
+  return new PosternError('CONFIG_INVALID', `${data} is not initialised`, { next: 'Run postern-edge init first.' })
+}
+
 function teamDomainOf(store: Store, data: string): string {
   const teamDomain = store.snapshot.settings.get('teamDomain')
   if (typeof teamDomain === 'string') return teamDomain
-  throw new PosternError('CONFIG_INVALID', `${data} is not initialised`, { next: 'Run postern-edge init first.' })
+  throw notInitialised(data)
 }
 
 async function certificatesFor(

@@ -25,7 +25,7 @@ export async function startPlugins(
   failures: FailureCounter,
   call: Call,
 ): Promise<EdgePlugins> {
-  const started: unknown[] = []
+  await using started = new AsyncDisposableStack()
   const sources = {
     given: [],
     env: process.env,
@@ -43,7 +43,7 @@ export async function startPlugins(
       call.signal,
     )
     const plugin = await registry.create(kind, name, 'edge', values, hostOf(name, store, failures), call)
-    started.push(plugin)
+    started.defer(async () => plugin[Symbol.asyncDispose]?.())
     return plugin
   }
   const verifiers: NamedVerifier[] = []
@@ -53,13 +53,12 @@ export async function startPlugins(
   const transports: TransportListener[] = []
   for (const name of registry.names('transport', 'edge'))
     transports.push((await create('transport', name)) as TransportListener)
+  const owned = started.move()
   return {
     access: verifiers.filter(({ name }) => name !== CONNECTORS),
     connectors: verifiers.filter(({ name }) => name === CONNECTORS),
     transports,
-    async [Symbol.asyncDispose]() {
-      for (const plugin of started.reverse()) await (plugin as Partial<AsyncDisposable>)[Symbol.asyncDispose]?.()
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
 

@@ -1,6 +1,6 @@
 import { type AuthVerifier, type Call, type Identity, PosternError } from '@postern/interface'
 import { describe, expect, test } from 'vitest'
-import { FailureCounter } from '../src/authorize/attempts.ts'
+import { FailureCounter, MOST_FAILURES } from '../src/authorize/attempts.ts'
 import { verifyAll } from '../src/authorize/verify.ts'
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
@@ -153,7 +153,7 @@ describe('failures', () => {
   test('are counted per key, forgotten after a minute, and bounded', async () => {
     let now = 0
     const counter = new FailureCounter(() => now)
-    for (let n = 0; n < 20; n += 1) {
+    for (let n = 0; n < MOST_FAILURES; n += 1) {
       expect(await counter.of('p').allow('a')).toBe(true)
       await counter.of('p').failed('a')
     }
@@ -162,7 +162,7 @@ describe('failures', () => {
     expect(await counter.of('q').allow('a')).toBe(true)
     now = 60_000
     expect(await counter.of('p').allow('a')).toBe(true)
-    for (let n = 0; n < 20; n += 1) counter.count('kept')
+    for (let n = 0; n < MOST_FAILURES; n += 1) counter.count('kept')
     for (let n = 0; n < 10_000; n += 1) counter.count(`${n}`)
     expect(counter.isOver('kept')).toBe(false)
   })

@@ -1,7 +1,7 @@
 import type { Attempts } from '@postern/interface'
 
 /** Failures of one key within the window before it is slowed. */
-const MOST_FAILURES = 20
+export const MOST_FAILURES = 60
 /** Milliseconds. */
 const WINDOW = 60_000
 /** Keys remembered; the longest unused is forgotten first. About 2 MB. */
@@ -27,9 +27,9 @@ export class FailureCounter implements Attempts {
     this.count(key)
   }
 
-  isOver(key: string): boolean {
+  isOver(key: string, most: number = MOST_FAILURES): boolean {
     const found = this.#failures.get(key)
-    return found !== undefined && found.count >= MOST_FAILURES && this.#now() - found.since < WINDOW
+    return found !== undefined && found.count >= most && this.#now() - found.since < WINDOW
   }
 
   /** @returns failures of this key in the current window, this one included */

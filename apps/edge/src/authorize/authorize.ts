@@ -63,6 +63,9 @@ export interface AuthorizerOptions {
 /** Issuer of the daemons' identities; their subject is the tunnel's id. */
 const TUNNEL_TOKENS = 'postern:tunnel-token'
 
+/** Refusals of one address in a minute that leave a row each. */
+const MOST_KNOCKS = 600
+
 /** The one place where it is decided who gets in, for every way in. */
 export class Authorizer {
   readonly #options: AuthorizerOptions
@@ -123,14 +126,16 @@ export class Authorizer {
     return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: verified.challenge })
   }
 
-  /** A credential that is bad. Guessing is slowed per address, and then leaves no row each. */
+  /** A credential that is bad. Guessing is slowed per address; whoever knows the secret never comes here. */
   #turnDown(asking: Asking, { refused, by, cause }: Extract<Verified, { refused: Code }>, call: Call) {
-    const { requestId } = asking
+    const { requestId, presented } = asking
     if (cause !== undefined) call.log.error('a verifier failed, which denies', { verifier: by, cause, requestId })
-    const failures = this.#options.failures.count(`edge\0${countedAddress(asking.presented.remoteAddress)}`)
-    const over = this.#options.failures.isOver(`edge\0${countedAddress(asking.presented.remoteAddress)}`)
-    const code = over && refused === 'AUTH_REJECTED' ? 'RATE_LIMITED' : refused
-    return this.#refuse(asking, code, { detail: { verifier: by, failures }, quiet: over && failures % 100 !== 0 })
+    if (refused !== 'AUTH_REJECTED') return this.#refuse(asking, refused, { detail: { verifier: by } })
+    const key = `guess\0${countedAddress(presented.remoteAddress)}`
+    const guessed = this.#options.failures.isOver(key)
+    this.#options.failures.count(key)
+    const code = guessed ? 'RATE_LIMITED' : refused
+    return this.#refuse(asking, code, { detail: { verifier: by } })
   }
 
   #admit<A extends Admission>(asking: Asking, admitted: A, detail: Json): Outcome<A> {
@@ -143,11 +148,20 @@ export class Authorizer {
   #refuse(
     asking: Asking,
     code: Code,
-    more: { identities?: readonly Identity[]; detail?: Json; headers?: SentHeaders; quiet?: boolean } = {},
+    more: { identities?: readonly Identity[]; detail?: Json; headers?: SentHeaders } = {},
   ): { readonly refused: Refused } {
-    const { identities = [], detail, headers = {}, quiet = false } = more
-    if (!quiet) this.#options.store.audit(entryOf(asking, identities, false, code, detail))
+    const { identities = [], detail, headers = {} } = more
+    if (identities.length > 0 || this.#isNoted(asking.presented)) {
+      this.#options.store.audit(entryOf(asking, identities, false, code, detail))
+    }
     return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers } }
+  }
+
+  /** A stranger who knocks without end fills neither disk nor queue: past the limit, one row in a hundred is kept. */
+  #isNoted({ remoteAddress }: Presented): boolean {
+    const key = `knock\0${countedAddress(remoteAddress)}`
+    const knocks = this.#options.failures.count(key)
+    return !this.#options.failures.isOver(key, MOST_KNOCKS) || knocks % 100 === 0
   }
 }
 

@@ -160,7 +160,9 @@ export class Front implements HttpDoor {
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     if (!this.#first(request, socket)) return
-    for (const claim of this.#claims) if (claim(request, socket, head)) return
+    // An upgrade said twice is nobody's: it is decided, and answered, as a plain request.
+    const once = request.headersDistinct.upgrade?.length === 1
+    for (const claim of this.#claims) if (once && claim(request, socket, head)) return
     this.#plain(request, socket)
   }
 

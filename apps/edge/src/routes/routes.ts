@@ -16,9 +16,6 @@ export interface Connection {
 const TRY_ANOTHER: readonly Code[] = ['SESSION_LOST', 'PEER_SILENT', 'DRAINING', 'LIMIT_EXCEEDED']
 const MOST_TRIES = 4
 
-/** Milliseconds for a daemon to reach its service and say so; its own limit for that is 10 s. */
-const OPEN_DEADLINE = 30_000
-
 /** The daemons' live connections, by tunnel. */
 export class Routes {
   readonly #byTunnel = new Map<string, Connection[]>()
@@ -52,7 +49,7 @@ export class Routes {
    * One stream to a tunnel's daemon, after the service behind it answered. Connections take turns; one that dies before it
    * answered is replaced by the next.
    *
-   * @throws PosternError TUNNEL_OFFLINE; TIMED_OUT; the daemon's or the service's refusal; `call.signal.reason`
+   * @throws PosternError TUNNEL_OFFLINE; TIMED_OUT after 30 s; the daemon's or the service's refusal; `call.signal.reason`
    */
   async open(tunnelId: string, header: StreamHeader, call: Call): Promise<Duplex> {
     const healthy = this.#healthy(tunnelId)
@@ -62,7 +59,7 @@ export class Routes {
       const connection = healthy[(first + tries) % healthy.length]
       if (connection === undefined || connection.tunnel.draining) continue
       try {
-        return await openOn(connection, header, call)
+        return await connection.tunnel.open(header, call)
       } catch (error) {
         if (call.signal.aborted || !(PosternError.is(error) && TRY_ANOTHER.includes(error.code))) throw error
         call.log.warn('a daemon’s connection failed to open a stream', { connection: connection.id, code: error.code })
@@ -77,18 +74,5 @@ export class Routes {
 
   #healthy(tunnelId: string): readonly Connection[] {
     return (this.#byTunnel.get(tunnelId) ?? []).filter(({ tunnel }) => !tunnel.draining)
-  }
-}
-
-async function openOn({ tunnel }: Connection, header: StreamHeader, call: Call): Promise<Duplex> {
-  const limit = new AbortController()
-  const timer = setTimeout(
-    () => limit.abort(new PosternError('TIMED_OUT', 'the daemon did not answer in time', { speaker: 'edge' })),
-    OPEN_DEADLINE,
-  )
-  try {
-    return await tunnel.open(header, { ...call, signal: AbortSignal.any([call.signal, limit.signal]) })
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -25,6 +25,7 @@ export async function serveConnector(
     pipe,
     {
       role: 'server',
+      speaker: 'edge',
       log,
       onStream: offered => offered.reject(problem('DESTINATION_FORBIDDEN', requestId, { speaker: 'edge' })),
     },

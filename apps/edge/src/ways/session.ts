@@ -1,4 +1,5 @@
 import { type Application, type Incoming, PosternError, problem, type SentHeaders } from '@postern/interface'
+import { cut } from '@postern/pump'
 import { type OfferedTunnelStream, startTunnel } from '@postern/tunnel'
 import type { AccessAdmission } from '../authorize/authorize.ts'
 import { note, refusalOf, type WayContext } from './context.ts'
@@ -20,7 +21,11 @@ export async function serveSession(incoming: Incoming, admission: AccessAdmissio
     streams += 1
     void serveStream(offered, admission, context, signal)
   }
-  const tunnel = await startTunnel(pipe, { role: 'server', log, onStream }, { log, signal: context.signal })
+  const tunnel = await startTunnel(
+    pipe,
+    { role: 'server', speaker: 'edge', log, onStream },
+    { log, signal: context.signal },
+  )
   sessions.add(tunnel)
   const forget = live.keepAccess(admission, reason => tunnel.cut(reason))
   const error = await tunnel.closed
@@ -45,12 +50,16 @@ async function serveStream(
       problem('DESTINATION_FORBIDDEN', requestId, { speaker: 'edge', detail: 'this session is for another hostname' }),
     )
   }
-  try {
-    const daemon = await openToDaemon(admission, context, { log, signal })
-    await carry(offered.accept(), daemon, admission, context)
-  } catch (error) {
+  const daemon = await openToDaemon(admission, context, { log, signal }).catch((error: unknown) => {
     log.debug('a stream was refused', { requestId, code: PosternError.from(error).code })
     offered.reject(refusalOf(error, requestId))
+  })
+  if (daemon === undefined) return
+  try {
+    await carry(offered.accept(), daemon, admission, context)
+  } catch (error) {
+    // The visitor's deadline was earlier than the daemon's answer.
+    cut(daemon, PosternError.from(error))
   }
 }
 

@@ -1,0 +1,196 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { header, refuse, startWorld, textOf, type World } from './world.ts'
+
+let world: World
+beforeEach(async () => {
+  world = await startWorld()
+})
+afterEach(() => world[Symbol.asyncDispose]())
+
+const patience = () => ({ signal: AbortSignal.timeout(15_000), log: console })
+/** How a stream ended: the code of its error, or `end`. */
+const endOf = (stream: NodeJS.ReadableStream) =>
+  new Promise<string>(resolve => {
+    stream.on('error', (error: { code?: string }) => resolve(String(error.code)))
+    stream.on('end', () => resolve('end'))
+    stream.resume()
+  })
+
+describe('row 98: what ends access cuts what is open', () => {
+  const causes: [string, (world: World) => Promise<unknown>][] = [
+    ['the token is revoked', ({ edge, token }) => edge.administration.revokeServiceToken(token.id)],
+    ['the rule is taken away', ({ edge }) => edge.administration.setRules('db.localhost', [])],
+    ['the application is removed', ({ edge }) => edge.administration.removeApplication('db.localhost')],
+  ]
+  test.each(causes)('%s', async (_, cause) => {
+    const session = await world.session()
+    const stream = await session.open(header(), patience())
+    const raw = await world.dial('db.localhost', 'raw', world.headers())
+    stream.write('x')
+    raw.write('y')
+    const ends = Promise.all([endOf(stream), endOf(raw)])
+    // The allow twin: a change that has nothing to do with it leaves it open.
+    await world.edge.administration.createServiceToken('another')
+    await new Promise(resolve => setTimeout(resolve, 1500))
+    expect([stream.destroyed, raw.destroyed]).toEqual([false, false])
+    await cause(world)
+    const [ofStream, ofRaw] = await ends
+    expect(ofStream).toBe('ACCESS_ENDED')
+    expect(ofRaw).toBe('STREAM_CUT')
+    expect((await session.closed)?.code).toBe('ACCESS_ENDED')
+    await expect.poll(() => world.edge.counts().sessions, { timeout: 10_000 }).toBe(0)
+  })
+
+  test('the token expires', async () => {
+    const token = await world.edge.administration.createServiceToken('short', Date.now() + 1500)
+    await world.edge.administration.setRules('db.localhost', [
+      { name: 'any', action: 'allow', include: [{ anyServiceToken: true }] },
+    ])
+    const session = await world.session(world.headers(token))
+    const lasting = await world.session()
+    const stream = await session.open(header(), patience())
+    expect(await endOf(stream)).toBe('ACCESS_ENDED')
+    const other = await lasting.open(header(), patience())
+    other.end('still here')
+    expect(await textOf(other)).toBe('still here')
+  })
+
+  test('row 101: the tunnel’s tokens are revoked, then its daemons are gone and a new token works', async () => {
+    expect(world.edge.counts().connectors).toBe(1)
+    await world.edge.administration.revokeTunnelTokens('home')
+    await expect.poll(() => world.edge.counts().connectors, { timeout: 10_000 }).toBe(0)
+    await expect(world.daemon()).rejects.toMatchObject({ code: 'TOKEN_REVOKED' })
+    const token = await world.edge.administration.createTunnelToken('home')
+    const pipe = await world.dial('edge.localhost', 'connector', { 'postern-tunnel-token': token })
+    pipe.on('error', () => {}).destroy()
+  })
+})
+
+describe('behind the edge', () => {
+  test('no daemon: TUNNEL_OFFLINE before anything is accepted, and again with one', async () => {
+    await using alone = await startWorld({}, [], 0)
+    await expect(alone.session()).rejects.toMatchObject({ code: 'TUNNEL_OFFLINE' })
+    await expect(alone.dial('db.localhost', 'raw', alone.headers())).rejects.toMatchObject({ code: 'TUNNEL_OFFLINE' })
+    const daemon = await alone.daemon()
+    const session = await alone.session()
+    await daemon.close()
+    await expect.poll(() => alone.edge.counts().connectors).toBe(0)
+    await expect(session.open(header(), patience())).rejects.toMatchObject({ code: 'TUNNEL_OFFLINE' })
+    await alone.daemon()
+    const stream = await session.open(header(), patience())
+    stream.end('x')
+    expect(await textOf(stream)).toBe('x')
+  })
+
+  test.each(['INGRESS_NOT_FOUND', 'ORIGIN_REFUSED', 'ORIGIN_TIMEOUT'] as const)(
+    'row 144: %s reaches the visitor, before 101 where there is no session',
+    async code => {
+      await using broken = await startWorld({}, [], 0)
+      await broken.daemon(refuse(code))
+      const session = await broken.session()
+      await expect(session.open(header(), patience())).rejects.toMatchObject({ code, speaker: 'daemon' })
+      await expect(broken.dial('db.localhost', 'raw', broken.headers())).rejects.toMatchObject({ code })
+    },
+  )
+
+  test('connections take turns, and a dead one is passed over', async () => {
+    const second = await world.daemon()
+    const session = await world.session()
+    const say = async () => {
+      const stream = await session.open(header(), patience())
+      stream.end('x')
+      return textOf(stream)
+    }
+    for (let n = 0; n < 4; n += 1) expect(await say()).toBe('x')
+    second.cut(new (await import('@postern/interface')).PosternError('STREAM_CUT', 'test'))
+    for (let n = 0; n < 4; n += 1) expect(await say()).toBe('x')
+  })
+
+  test('a daemon that is cut cuts its streams: never an end', async () => {
+    const session = await world.session()
+    const stream = await session.open(header(), patience())
+    stream.write('x')
+    await new Promise(resolve => stream.once('data', resolve))
+    const end = endOf(stream)
+    await world.edge.administration.revokeTunnelTokens('home')
+    expect(await end).not.toBe('end')
+  })
+})
+
+describe('raw', () => {
+  test('the service’s end closes cleanly after its last byte; the client’s clean close is an end for the service', async () => {
+    await using far = await startWorld({}, [], 0)
+    const ends: string[] = []
+    await far.daemon(offered => {
+      const stream = offered.accept()
+      stream.on('error', (error: { code?: string }) => ends.push(String(error.code)))
+      stream.on('end', () => {
+        ends.push('end')
+        stream.end()
+      })
+      stream.on('data', chunk => {
+        if (String(chunk) === 'bye') stream.end('x'.repeat(300_000))
+      })
+    })
+    const one = await far.dial('db.localhost', 'raw', far.headers())
+    one.write('bye')
+    expect(await textOf(one)).toHaveLength(300_000)
+    const two = await far.dial('db.localhost', 'raw', far.headers())
+    two.end('hello')
+    two.resume()
+    await expect.poll(() => ends.length, { timeout: 10_000 }).toBe(2)
+    const three = await far.dial('db.localhost', 'raw', far.headers())
+    three.write('hello')
+    await new Promise(resolve => setTimeout(resolve, 200))
+    three.destroy()
+    await expect.poll(() => ends.length, { timeout: 10_000 }).toBe(3)
+    expect(ends.slice(0, 2)).toEqual(['end', 'end'])
+    expect(ends[2]).not.toBe('end')
+  })
+})
+
+describe('row 111: without an audit log', () => {
+  test('nobody new is let in, and what is open goes on', async () => {
+    const session = await world.session()
+    const stream = await session.open(header(), patience())
+    Object.defineProperty(world.edge.store, 'auditable', { value: false, configurable: true })
+    await expect(world.session()).rejects.toMatchObject({ code: 'AUDIT_UNAVAILABLE' })
+    await expect(session.open(header(), patience())).rejects.toMatchObject({ code: 'AUDIT_UNAVAILABLE' })
+    await expect(world.dial('db.localhost', 'raw', world.headers())).rejects.toMatchObject({
+      code: 'AUDIT_UNAVAILABLE',
+    })
+    stream.end('goes on')
+    expect(await textOf(stream)).toBe('goes on')
+    Reflect.deleteProperty(world.edge.store, 'auditable')
+    await world.session()
+  })
+})
+
+describe('stopping', () => {
+  test('lets an open stream finish, and nobody new in', async () => {
+    await using slow = await startWorld({ grace: 15_000 })
+    const session = await slow.session()
+    const stream = await session.open(header(), patience())
+    stream.write('a')
+    const closing = slow.edge.close()
+    await expect(session.open(header(), patience())).rejects.toBeDefined()
+    await expect(slow.session()).rejects.toBeDefined()
+    stream.end('b')
+    expect(await textOf(stream)).toBe('ab')
+    await closing
+    expect(slow.edge.counts()).toEqual({ sessions: 0, connectors: 0, sockets: 0, admitted: 0 })
+  })
+
+  test('ends what does not finish, saying so; a second call does not wait', async () => {
+    const session = await world.session()
+    const stream = await session.open(header(), patience())
+    const end = endOf(stream)
+    await world.edge.close()
+    expect(await end).toBe('DRAINING')
+    await using patient = await startWorld({ grace: 600_000 })
+    const open = await (await patient.session()).open(header(), patience())
+    open.on('error', () => {})
+    void patient.edge.close()
+    await patient.edge.close()
+  })
+})
