@@ -153,7 +153,10 @@ export class TunnelSession implements Tunnel {
     const cancel = this.#clock.after(this.#limits.closeMs, () => this.#yamux.destroy(reason))
     void this.closed.then(cancel)
     const problem = problemOf(reason, '', this.#options.speaker)
-    const leave = (): void => void this.#yamux.end().then(() => this.#yamux.destroy(reason))
+    const leave = (): void => {
+      this.#yamux.goAway(2) // for a peer that is no tunnel: what follows is no clean end
+      void this.#yamux.end().then(() => this.#yamux.destroy(reason))
+    }
     if (this.#control === undefined) leave()
     else this.#control.tell({ type: 'cut', problem }, leave)
   }
