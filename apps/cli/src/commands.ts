@@ -8,8 +8,10 @@ export interface CliCommand extends Command<CliCommand> {
   run?(argv: readonly string[], program: Program, call: Call): Promise<void>
 }
 
+type Run = NonNullable<CliCommand['run']>
+
 const access =
-  (protocol: string): CliCommand['run'] =>
+  (protocol: string): Run =>
   async (argv, program, call) =>
     (await import('./access.ts')).access(protocol, argv, program, call)
 

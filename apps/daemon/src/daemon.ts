@@ -112,12 +112,12 @@ class Daemon implements RunningDaemon {
         (_attempt, call) => this.#connect(index, call),
         {
           fatal: error => PosternError.is(error) && FATAL.has(error.code),
-          onRetry: ({ error, delay }) => {
+          onRetry: ({ error, delayMs }) => {
             if (this.#dialling)
               log.warn('no connection to the edge', {
                 connection: index,
                 cause: messageOf(error),
-                retryInMs: Math.round(delay),
+                retryInMs: Math.round(delayMs),
               })
           },
         },
