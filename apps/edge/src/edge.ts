@@ -1,37 +1,22 @@
-import { lstat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { type Call, type Logger, PosternError } from '@postern/interface'
-import { type Builtin, createRegistry } from '@postern/registry'
+import { createRegistry } from '@postern/registry'
 import { openStore, type Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
-import { Administration, type Seed, type ShownToken, seed } from './admin/administration.ts'
+import { Administration } from './admin/administration.ts'
 import { FailureCounter } from './authorize/attempts.ts'
 import { Authorizer } from './authorize/authorize.ts'
 import { builtins } from './builtin.ts'
-import { type Certificates, certificatesOfDevCa, certificatesOfFiles } from './front/certificates.ts'
-import { openDevCa } from './front/devca.ts'
+import type { EdgeConfig } from './config.ts'
+import { certificatesFor, databaseOf, teamDomainOf } from './data.ts'
+import type { Certificates } from './front/certificates.ts'
 import { Front } from './front/front.ts'
-import { FRONT_LIMITS, type FrontLimits } from './front/limits.ts'
+import { FRONT_LIMITS } from './front/limits.ts'
 import { Live } from './live.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
 import { Routes } from './routes/routes.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { answerPlain } from './ways/plain.ts'
-
-export interface EdgeConfig {
-  /** The folder of the edge's state, made by `initialiseEdge` or `postern-edge init`. */
-  readonly data: string
-  /** Default 127.0.0.1:8443; port 0 takes any free one. */
-  readonly listen?: { readonly host?: string; readonly port?: number }
-  /** PEM files of a certificate for every hostname. Without them, the dev CA in the data folder issues. */
-  readonly tls?: { readonly cert: string; readonly key: string }
-  readonly limits?: Partial<FrontLimits>
-  /** Milliseconds that open connections have to finish when the edge closes; default 10,000. */
-  readonly grace?: number
-  /** The plugins that come with the edge; default: its own list. */
-  readonly plugins?: readonly Builtin[]
-}
 
 export interface RunningEdge extends AsyncDisposable {
   readonly host: string
@@ -55,8 +40,6 @@ export interface RunningEdge extends AsyncDisposable {
   close(): Promise<void>
 }
 
-const DATABASE = 'edge.db'
-const DEV_CA = 'ca'
 const GRACE = 10_000
 /** Milliseconds for peers to hear why they are cut. */
 const LAST_WORD = 500
@@ -86,77 +69,6 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
     throw error
   }
   return edge
-}
-
-/**
- * Makes an edge's data folder with one application, its tunnel, and a token for each side. The secrets are nowhere but in
- * what is returned.
- *
- * @throws PosternError ALREADY_EXISTS when there is one; HOSTNAME_INVALID, BAD_USAGE, FILE_*, STORE_*
- */
-export async function initialiseEdge(
-  wanted: Seed & { readonly data: string },
-  call: Call,
-): Promise<{ readonly tunnelToken: string; readonly serviceToken: ShownToken; readonly caFile: string }> {
-  const path = join(wanted.data, DATABASE)
-  await using store = await openStore({ path }, call)
-  if (store.snapshot.version > 0) {
-    throw new PosternError('ALREADY_EXISTS', `${wanted.data} is initialised already`, {
-      next: 'Use it, or choose another folder.',
-    })
-  }
-  const ca = await openDevCa(join(wanted.data, DEV_CA))
-  return { ...(await seed(store, wanted)), caFile: ca.file }
-}
-
-/**
- * Looks at an edge's data folder and certificate without starting anything.
- *
- * @returns what is wrong, a sentence each; empty when it would start
- * @throws PosternError FILE_*, STORE_*, CONFIG_INVALID
- */
-export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonly string[]> {
-  const path = await databaseOf(config.data)
-  await using store = await openStore({ path }, call)
-  await certificatesFor(config, teamDomainOf(store, config.data), store, call)
-  const { integrity, broken, rows } = await store.check()
-  const wrong = integrity === 'ok' ? [] : [`the database is damaged: ${integrity}`]
-  if (broken !== undefined)
-    wrong.push(`the audit log is broken at row ${broken} of ${rows}: a row was altered or taken out`)
-  for (const application of store.snapshot.applications.values()) {
-    if (application.rules.length === 0) wrong.push(`${application.hostname} has no rules, so it lets nobody in`)
-  }
-  return wrong
-}
-
-/** Where the database is; running an edge makes none. */
-async function databaseOf(data: string): Promise<string> {
-  const path = join(data, DATABASE)
-  const there = await lstat(path).catch(() => undefined)
-  if (there === undefined) throw notInitialised(data)
-  return path
-}
-
-function notInitialised(data: string): PosternError {
-  return new PosternError('CONFIG_INVALID', `${data} is not initialised`, { next: 'Run postern-edge init first.' })
-}
-
-function teamDomainOf(store: Store, data: string): string {
-  const teamDomain = store.snapshot.settings.get('teamDomain')
-  if (typeof teamDomain === 'string') return teamDomain
-  throw notInitialised(data)
-}
-
-async function certificatesFor(
-  { data, tls }: EdgeConfig,
-  teamDomain: string,
-  store: Store,
-  call: Call,
-): Promise<{ certificates: Certificates; caFile: string | undefined }> {
-  if (tls !== undefined) return { certificates: await certificatesOfFiles(tls, call), caFile: undefined }
-  const ca = await openDevCa(join(data, DEV_CA))
-  const isOurs = (name: string) => name === teamDomain || store.snapshot.applications.has(name)
-  return { certificates: await certificatesOfDevCa(ca, teamDomain, isOurs), caFile: ca.file }
 }
 
 interface EdgeParts {

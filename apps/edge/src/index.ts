@@ -1,3 +1,5 @@
 export type { Administration, NewApplication, Seed, ShownToken } from './admin/administration.ts'
-export { checkEdge, type EdgeConfig, initialiseEdge, type RunningEdge, startEdge } from './edge.ts'
+export type { EdgeConfig } from './config.ts'
+export { checkEdge, initialiseEdge } from './data.ts'
+export { type RunningEdge, startEdge } from './edge.ts'
 export type { FrontLimits } from './front/limits.ts'

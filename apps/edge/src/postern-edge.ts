@@ -12,7 +12,9 @@ import {
   type Values,
 } from '@postern/options'
 import { PROGRAM_FLAGS, type Program, readLevel } from '@postern/program'
-import { checkEdge, type EdgeConfig, initialiseEdge, startEdge } from './edge.ts'
+import type { EdgeConfig } from './config.ts'
+import { checkEdge, initialiseEdge } from './data.ts'
+import { startEdge } from './edge.ts'
 
 const DATA = {
   data: { type: 'path', required: true, summary: 'the folder of the edge’s state', env: ['POSTERN_EDGE_DATA'] },

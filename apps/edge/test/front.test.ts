@@ -1,11 +1,11 @@
 import { readdirSync } from 'node:fs'
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { problem } from '@postern/interface'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { certificatesOfDevCa } from '../src/front/certificates.ts'
+import { certificatesOfDevCa, certificatesOfFiles } from '../src/front/certificates.ts'
 import { type DevCa, openDevCa } from '../src/front/devca.ts'
 import { Front } from '../src/front/front.ts'
 import { FRONT_LIMITS } from '../src/front/limits.ts'
@@ -72,6 +72,24 @@ describe('certificates', () => {
     const again = await openDevCa(join(folder, 'ca'))
     expect((await again.issue('db.localhost')).key).toBe((await ca.issue('db.localhost')).key)
   })
+})
+
+test('own certificate files: a pair is taken, anything else is refused by name', async () => {
+  const { cert, key } = await ca.issue('own.localhost')
+  const files = { cert: join(folder, 'own.pem'), key: join(folder, 'own-key.pem') }
+  await writeFile(files.cert, cert)
+  await writeFile(files.key, key, { mode: 0o600 })
+  expect((await certificatesOfFiles(files, call)).server).toMatchObject({ cert })
+  const other = { ...files, key: join(folder, 'ca', 'ca-key.pem') }
+  await expect(certificatesOfFiles(other, call)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+  await expect(certificatesOfFiles({ ...files, cert: join(folder, 'none') }, call)).rejects.toMatchObject({
+    code: 'FILE_UNREADABLE',
+  })
+  await expect(certificatesOfFiles({ ...files, cert: files.key }, call)).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+  })
+  await chmod(files.key, 0o644)
+  await expect(certificatesOfFiles(files, call)).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
 })
 
 describe('row 128: what is too large or broken', () => {

@@ -1,0 +1,16 @@
+import type { Builtin } from '@postern/registry'
+import type { FrontLimits } from './front/limits.ts'
+
+export interface EdgeConfig {
+  /** The folder of the edge's state, made by `initialiseEdge` or `postern-edge init`. */
+  readonly data: string
+  /** Default 127.0.0.1:8443; port 0 takes any free one. */
+  readonly listen?: { readonly host?: string; readonly port?: number }
+  /** PEM files of a certificate for every hostname. Without them, the dev CA in the data folder issues. */
+  readonly tls?: { readonly cert: string; readonly key: string }
+  readonly limits?: Partial<FrontLimits>
+  /** Milliseconds that open connections have to finish when the edge closes; default 10,000. */
+  readonly grace?: number
+  /** The plugins that come with the edge; default: its own list. */
+  readonly plugins?: readonly Builtin[]
+}
