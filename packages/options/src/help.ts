@@ -66,7 +66,7 @@ function meaning(name: string, spec: HostOptionSpec, envPrefix: string | undefin
   const facts = [
     ...(spec.required ? ['required'] : []),
     ...(spec.multiple ? ['may be repeated'] : []),
-    ...(spec.default === undefined ? [] : [`default ${shown(spec)}`]),
+    ...(spec.default === undefined || spec.default === false ? [] : [`default ${shown(spec)}`]),
     ...variablesOf(name, spec, envPrefix),
   ]
   return facts.length > 0 ? `${spec.summary} (${facts.join(', ')})` : spec.summary

@@ -32,6 +32,8 @@ export interface Sources {
   readonly redactor: Redactor
   /** Whose options these are, for messages: `--auth service-token`. */
   readonly owner?: string
+  /** Flags that nobody has claimed yet: where a required option is missing, a misspelt one among them is what is wrong. */
+  readonly pending?: readonly { readonly name: string }[]
 }
 
 export type Source = 'flag' | 'env' | 'file'
@@ -69,8 +71,10 @@ export async function readOptions<const O extends HostOptionSpecs>(
       values[name] = spec.multiple ? read : read[0]
       if (found.source === 'flag' && spec.type === 'secret' && found.list.some(one => !one.isFile))
         warnings.push(visible(name, spec, sources))
-    } else if (spec.required) missing.push(waysToGive(name, spec, sources))
-    else values[name] = defaultOf(name, spec, sources)
+    } else if (spec.required) {
+      refuseMisspelt(name, sources)
+      missing.push(waysToGive(name, spec, sources))
+    } else values[name] = defaultOf(name, spec, sources)
   }
   if (missing.length > 0) throw new PosternError('OPTION_MISSING', missing.join('; '))
   return { values: values as Values<O>, warnings, provided: provided as Reading<O>['provided'] }
@@ -177,6 +181,15 @@ function refuseUnknownKeys(specs: HostOptionSpecs, file: ConfigSection | undefin
   const meant = nearest(unknown, allowed)
   throw new PosternError('OPTION_UNKNOWN', `${keyLabel(file, unknown.slice(0, 64))} is not an option`, {
     next: meant ? `Did you mean ${meant}?` : `There are: ${allowed.join(', ')}.`,
+  })
+}
+
+function refuseMisspelt(name: string, { pending = [] }: Sources): void {
+  const flag = kebab(name)
+  const typed = pending.find(one => nearest(one.name, [flag]) !== undefined)
+  if (typed === undefined) return
+  throw new PosternError('OPTION_UNKNOWN', `${dashed(typed.name.slice(0, 64))} is not an option of this command`, {
+    next: `Did you mean ${dashed(flag)}?`,
   })
 }
 

@@ -174,6 +174,17 @@ describe('values', () => {
   })
 })
 
+test('a misspelt flag is told from one that is missing', async () => {
+  const specs = { hostname: { type: 'string', summary: 'the application', required: true } } as const
+  const read = (pending: { name: string }[]) => rejected(readOptions(specs, sources({ pending }), never))
+  expect(await read([{ name: 'id' }, { name: 'hostnme' }])).toMatchObject({
+    code: 'OPTION_UNKNOWN',
+    message: '--hostnme is not an option of this command',
+    next: 'Did you mean --hostname?',
+  })
+  expect(await read([{ name: 'id' }])).toMatchObject({ code: 'OPTION_MISSING' })
+})
+
 describe('secrets', () => {
   const folder = async () => {
     const made = await mkdtemp(join(tmpdir(), 'postern-options-'))

@@ -14,7 +14,6 @@ export interface Finding {
 export function refusal(code: Code, { plugin, found, wanted, fix, cause }: Finding): PosternError {
   return new PosternError(code, `plugin ${plugin}: found ${found}; wanted ${wanted}`, {
     next: fix,
-    speaker: 'plugin',
     ...(cause !== undefined && { cause }),
   })
 }
