@@ -85,7 +85,6 @@ describe.skipIf(!peers.includes('go-yamux'))(
         GO111MODULE: 'off',
         GOPATH: '/usr/share/gocode',
         GOFLAGS: '',
-        GOCACHE: join(folder, 'cache'),
       }
       execFileSync('go', ['build', '-o', binary, join(import.meta.dirname, 'go/peer.go')], { env, stdio: 'inherit' })
     }, 120_000)
