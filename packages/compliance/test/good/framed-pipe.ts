@@ -14,14 +14,14 @@ export class FramedPipe extends Duplex {
     super({ allowHalfOpen: true })
     this.socket = socket
     this.#unread = head
-    socket.on('data', chunk => this.take(chunk as Buffer))
+    socket.on('data', chunk => this.arrive(chunk as Buffer))
     socket.on('error', error => this.lost(error))
     socket.on('end', () => this.lost())
     socket.on('close', () => this.lost())
-    if (head.length > 0) setImmediate(() => this.take(Buffer.alloc(0)))
+    if (head.length > 0) setImmediate(() => this.arrive(Buffer.alloc(0)))
   }
 
-  protected take(chunk: Buffer): void {
+  protected arrive(chunk: Buffer): void {
     this.#unread = Buffer.concat([this.#unread, chunk])
     while (this.#unread.length >= LENGTH && !this.peerEnded) {
       const end = LENGTH + this.#unread.readUInt32BE(0)
