@@ -42,7 +42,9 @@ interface Import {
 
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, 'utf8')
-  const found = text.matchAll(/\bfrom\s+['"]([^'"\n]+)['"]|\bimport\(\s*['"]([^'"\n]+)['"]|^\s*import\s+['"]([^'"\n]+)['"]/gm)
+  const found = text.matchAll(
+    /\bfrom\s+['"]([^'"\n]+)['"]|\bimport\(\s*['"]([^'"\n]+)['"]|^\s*import\s+['"]([^'"\n]+)['"]/gm,
+  )
   return [...found].map(match => ({
     specifier: match[1] ?? match[2] ?? match[3] ?? '',
     line: text.slice(0, match.index + match[0].length).split('\n').length,

@@ -1,6 +1,6 @@
-import { connect, type Socket } from 'node:net'
-import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Origin, startOrigin } from '../world/origin.ts'
 import type { Running } from '../world/program.ts'
@@ -46,14 +46,24 @@ describe('a cut in mid-transfer is told as one', () => {
   }
 
   it('the edge killed with -9: SESSION_LOST, and the local program gets a reset, never an end', async () => {
-    expect(await duringTransfers(() => world.edge.stop('SIGKILL'))).toEqual({ exit: 41, code: 'SESSION_LOST', local: 'ECONNRESET' })
+    expect(await duringTransfers(() => world.edge.stop('SIGKILL'))).toEqual({
+      exit: 41,
+      code: 'SESSION_LOST',
+      local: 'ECONNRESET',
+    })
     await world.startEdge()
-    await world.daemon.says(/connected to the edge[\s\S]*connected to the edge[\s\S]*connected to the edge[\s\S]*connected to the edge[\s\S]*connected to the edge/)
+    await world.daemon.says(
+      /connected to the edge[\s\S]*connected to the edge[\s\S]*connected to the edge[\s\S]*connected to the edge[\s\S]*connected to the edge/,
+    )
   })
 
   it('the daemon killed with -9', async () => {
     const { exit, code, local } = await duringTransfers(() => world.daemon.stop('SIGKILL'))
-    expect([exit >= 40 && exit < 50, ['STREAM_CUT', 'SESSION_LOST'].includes(code), local]).toEqual([true, true, 'ECONNRESET'])
+    expect([exit >= 40 && exit < 50, ['STREAM_CUT', 'SESSION_LOST'].includes(code), local]).toEqual([
+      true,
+      true,
+      'ECONNRESET',
+    ])
     await world.startDaemon()
   })
 
@@ -94,7 +104,11 @@ function endingOf(port: number): { readonly ending: Promise<string>; received():
   socket.on('data', chunk => (bytes += chunk.length))
   return {
     received: () => bytes,
-    ending: new Promise(resolve => socket.once('end', () => resolve('end')).once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''))),
+    ending: new Promise(resolve =>
+      socket
+        .once('end', () => resolve('end'))
+        .once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? '')),
+    ),
   }
 }
 

@@ -56,6 +56,9 @@ function exchange(port: number, sent: Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = []
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => socket.end(sent))
-    socket.on('data', chunk => parts.push(chunk)).on('end', () => resolve(Buffer.concat(parts))).on('error', reject)
+    socket
+      .on('data', chunk => parts.push(chunk))
+      .on('end', () => resolve(Buffer.concat(parts)))
+      .on('error', reject)
   })
 }

@@ -24,7 +24,16 @@ export function writeSshConfig(world: World, origin: SshOrigin, extra: readonly 
   const folder = join(world.folder, 'client')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   writeFileSync(join(folder, 'known_hosts'), `${world.hostname} ${origin.keys.hostPublicKey}\n`)
-  const proxy = [process.execPath, scriptOf('postern'), 'access', 'ssh', '--hostname', world.address, ...world.credential, ...world.trust]
+  const proxy = [
+    process.execPath,
+    scriptOf('postern'),
+    'access',
+    'ssh',
+    '--hostname',
+    world.address,
+    ...world.credential,
+    ...world.trust,
+  ]
   const file = join(folder, 'config')
   writeFileSync(
     file,

@@ -18,8 +18,13 @@ export interface World extends AsyncDisposable {
   readonly edge: Running
   readonly daemon: Running
   /** `postern access PROTOCOL` with everything it needs. A flag given again replaces the world's own. */
-  access(protocol: string, extra?: readonly string[]): Running
-  accessAs(credential: readonly string[], protocol: string, extra?: readonly string[], more?: { readonly trust?: readonly string[]; readonly env?: NodeJS.ProcessEnv }): Running
+  access(protocol: string, extra?: readonly string[], more?: { readonly cwd?: string }): Running
+  accessAs(
+    credential: readonly string[],
+    protocol: string,
+    extra?: readonly string[],
+    more?: { readonly trust?: readonly string[]; readonly env?: NodeJS.ProcessEnv; readonly cwd?: string },
+  ): Running
   /** A second daemon, with other flags than the world's. */
   daemonWith(flags: readonly string[]): Running
   startEdge(): Promise<void>
@@ -89,7 +94,18 @@ class Processes implements World {
 
   async begin(): Promise<void> {
     const data = join(this.folder, 'edge')
-    const init = start('postern-edge', ['init', '--data', data, '--hostname', this.hostname, '--tunnel', 'home', '--team-domain', 'edge.localhost', '--json'])
+    const init = start('postern-edge', [
+      'init',
+      '--data',
+      data,
+      '--hostname',
+      this.hostname,
+      '--tunnel',
+      'home',
+      '--team-domain',
+      'edge.localhost',
+      '--json',
+    ])
     if ((await init.exit) !== 0) throw new Error(init.stderr)
     const seeded = JSON.parse(init.stdout) as Seeded
     this.#caFile = seeded.caFile
@@ -103,26 +119,53 @@ class Processes implements World {
   }
 
   async startEdge(): Promise<void> {
-    this.#edge = this.#keep(start('postern-edge', ['run', '--data', join(this.folder, 'edge'), '--listen', `127.0.0.1:${this.port}`]))
-    await this.#edge.says(/listening/)
+    this.#edge = this.#keep(
+      start('postern-edge', ['run', '--data', join(this.folder, 'edge'), '--listen', `127.0.0.1:${this.port}`]),
+    )
+    await this.#edge.says(/edge listens/)
   }
 
   async startDaemon(): Promise<void> {
-    this.#daemon = this.daemonWith(['--token-file', join(this.folder, 'secrets', 'tunnel'), ...(this.#options.daemonFlags ?? [])])
+    this.#daemon = this.daemonWith([
+      '--token-file',
+      join(this.folder, 'secrets', 'tunnel'),
+      ...(this.#options.daemonFlags ?? []),
+    ])
     await this.#daemon.says(/connected to the edge/)
   }
 
   daemonWith(flags: readonly string[]): Running {
-    return this.#keep(start('posternd', ['--hostname', this.hostname, '--url', this.#options.service, '--edge', `https://edge.localhost:${this.port}`, ...this.trust, ...flags]))
+    return this.#keep(
+      start('posternd', [
+        '--hostname',
+        this.hostname,
+        '--url',
+        this.#options.service,
+        '--edge',
+        `https://edge.localhost:${this.port}`,
+        ...this.trust,
+        ...flags,
+      ]),
+    )
   }
 
-  access(protocol: string, extra: readonly string[] = []): Running {
-    return this.accessAs(this.credential, protocol, extra)
+  access(protocol: string, extra: readonly string[] = [], more: { readonly cwd?: string } = {}): Running {
+    return this.accessAs(this.credential, protocol, extra, more)
   }
 
-  accessAs(credential: readonly string[], protocol: string, extra: readonly string[] = [], more: { readonly trust?: readonly string[]; readonly env?: NodeJS.ProcessEnv } = {}): Running {
+  accessAs(
+    credential: readonly string[],
+    protocol: string,
+    extra: readonly string[] = [],
+    more: { readonly trust?: readonly string[]; readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {},
+  ): Running {
     const own = extra.some(word => word.startsWith('--hostname')) ? [] : ['--hostname', this.address]
-    return this.#keep(start('postern', ['access', protocol, ...own, ...credential, ...(more.trust ?? this.trust), ...extra], { env: more.env ?? {} }))
+    return this.#keep(
+      start('postern', ['access', protocol, ...own, ...credential, ...(more.trust ?? this.trust), ...extra], {
+        env: more.env ?? {},
+        ...(more.cwd !== undefined && { cwd: more.cwd }),
+      }),
+    )
   }
 
   #keep(running: Running): Running {

@@ -36,7 +36,11 @@ export async function access(protocol: string, argv: readonly string[], program:
     secrets: createSecretReader(undefined),
     redactor: program.redactor,
   }
-  const { values, warnings } = await readOptions(ACCESS_FLAGS, { ...sources, given: line.given }, outer.signal)
+  const { values, warnings } = await readOptions(
+    ACCESS_FLAGS,
+    { ...sources, given: line.given, pending: line.pending },
+    outer.signal,
+  )
   const log = program.log(readLevel(values.logLevel))
   const call: Call = { signal: AbortSignal.any([program.stop.gently, outer.signal]), log }
   for (const plugin of values.plugin)
@@ -129,8 +133,10 @@ async function help(protocol: string, registry: Registry, call: Call): Promise<s
     sections.push({ title: kind === 'auth' ? `--auth ${name}` : `The protocol ${name}`, specs: options })
   }
   return renderHelp({
-    usage: `postern access ${found ? protocol : `with ${protocol || 'NAME'}`} --hostname HOST [options]`,
-    summary: `Reach an application by ${protocol || 'a protocol of a plugin'}.`,
+    usage: `postern access ${protocol} --hostname HOST [options]`,
+    summary: found
+      ? `Reach an application by ${protocol}.`
+      : `Reach an application by ${protocol}, a protocol that a plugin must bring (--plugin).`,
     sections,
     examples:
       protocol === 'ssh'

@@ -23,7 +23,7 @@ export const COMMANDS: CliCommand = {
   ],
   commands: {
     access: {
-      summary: 'Reach an application',
+      summary: 'Reach an application, by tcp, ssh or the protocol of a plugin',
       examples: [
         'postern access tcp --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE',
         "ssh -o ProxyCommand='postern access ssh --hostname %h' me@ssh.example.com",
@@ -36,12 +36,15 @@ export const COMMANDS: CliCommand = {
           run: async (argv, program, call) =>
             (await import('./ssh-config-command.ts')).sshConfigCommand(argv, program, call),
         },
-        with: {
-          summary: 'a protocol of a plugin: postern access with NAME --plugin PACKAGE',
-          run: async ([name = '', ...argv], program, call) =>
-            (await import('./access.ts')).access(name, argv, program, call),
-        },
       },
     },
   },
+}
+
+/** A word behind `access` that is no command of ours is the name of a plugin's protocol: `postern access redis --plugin …`. */
+export function protocolOf([first, second]: readonly string[]): string | undefined {
+  const own = COMMANDS.commands?.access?.commands ?? {}
+  const isName =
+    first === 'access' && second !== undefined && /^[a-z][a-z0-9-]*$/.test(second) && !Object.hasOwn(own, second)
+  return isName ? second : undefined
 }

@@ -2,13 +2,15 @@ import { readFile } from 'node:fs/promises'
 import type { Call } from '@postern/interface'
 import { findCommand, parseCommandLine, renderHelp } from '@postern/options'
 import { PROGRAM_FLAGS, type Program, runProgram } from '@postern/program'
-import { type CliCommand, COMMANDS } from './commands.ts'
+import { type CliCommand, COMMANDS, protocolOf } from './commands.ts'
 
 await runProgram('postern', main)
 
 async function main(program: Program, call: Call): Promise<void> {
   const { argv } = program
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) return program.print(`${await version()}\n`)
+  const protocol = protocolOf(argv)
+  if (protocol !== undefined) return (await import('./access.ts')).access(protocol, argv.slice(2), program, call)
   const { command, path, rest } = findCommand<CliCommand>(argv, COMMANDS)
   if (!command.run) return help(program, command, path)
   await command.run(rest, program, call)

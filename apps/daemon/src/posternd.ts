@@ -82,7 +82,11 @@ export async function posternd(program: Program, outer: Call): Promise<void> {
     secrets: createSecretReader(process.stdin),
     redactor: program.redactor,
   }
-  const { values, warnings } = await readOptions(DAEMON_FLAGS, { ...sources, given: line.given }, outer.signal)
+  const { values, warnings } = await readOptions(
+    DAEMON_FLAGS,
+    { ...sources, given: line.given, pending: line.pending },
+    outer.signal,
+  )
   const log = program.log(readLevel(values.logLevel))
   const call: Call = { signal: program.stop.now, log }
   if (!(values.connections >= 1 && values.connections <= 16))

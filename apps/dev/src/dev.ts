@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { builtins, readRule, type RunningDaemon, type ServedRule, startDaemon } from '@postern/daemon'
+import { builtins, type RunningDaemon, readRule, type ServedRule, startDaemon } from '@postern/daemon'
 import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
 import { type Call, type ClientHost, PosternError } from '@postern/interface'
 import { createRegistry } from '@postern/registry'
@@ -54,11 +54,24 @@ export async function startDev(options: DevOptions, call: Call): Promise<Dev> {
     const ssh = owned.use(await startSampleSsh(join(folder, 'ssh'), keys))
     const echo = owned.use(await startSampleEcho())
     const data = join(folder, 'edge')
-    const { tunnelToken, serviceToken, caFile } = await initialiseEdge({ data, hostname: SSH_HOST, tunnel: TUNNEL, teamDomain: TEAM_DOMAIN, protocols: ['ssh'] }, call)
-    const edge = owned.use(await startEdge({ data, listen: { host: '127.0.0.1', port: options.port ?? 0 }, grace: GRACE }, call))
+    const { tunnelToken, serviceToken, caFile } = await initialiseEdge(
+      { data, hostname: SSH_HOST, tunnel: TUNNEL, teamDomain: TEAM_DOMAIN, protocols: ['ssh'] },
+      call,
+    )
+    const edge = owned.use(
+      await startEdge({ data, listen: { host: '127.0.0.1', port: options.port ?? 0 }, grace: GRACE }, call),
+    )
     const rules = [{ name: 'the sample token', action: 'allow', include: [{ serviceToken: serviceToken.id }] }] as const
     await edge.administration.addApplication({ hostname: ECHO_HOST, tunnelId: TUNNEL, protocols: ['tcp'], rules })
-    owned.use(await startSampleDaemon(edge, caFile, tunnelToken, { [SSH_HOST]: `ssh://127.0.0.1:${ssh.port}`, [ECHO_HOST]: `tcp://127.0.0.1:${echo.port}` }, call))
+    owned.use(
+      await startSampleDaemon(
+        edge,
+        caFile,
+        tunnelToken,
+        { [SSH_HOST]: `ssh://127.0.0.1:${ssh.port}`, [ECHO_HOST]: `tcp://127.0.0.1:${echo.port}` },
+        call,
+      ),
+    )
     const secretFile = join(folder, 'service-token')
     writeFileSync(secretFile, `${serviceToken.secret}\n`, { mode: 0o600 })
     const postern = writeCommand(folder)
@@ -84,11 +97,21 @@ export async function startDev(options: DevOptions, call: Call): Promise<Dev> {
 }
 
 /** The daemon, composed of the same plugins by the same registry as `posternd`. */
-async function startSampleDaemon(edge: RunningEdge, caFile: string, token: string, services: Readonly<Record<string, string>>, call: Call): Promise<RunningDaemon> {
+async function startSampleDaemon(
+  edge: RunningEdge,
+  caFile: string,
+  token: string,
+  services: Readonly<Record<string, string>>,
+  call: Call,
+): Promise<RunningDaemon> {
   const registry = createRegistry(builtins)
   const client: ClientHost = {
     secrets: { get: async () => undefined, set: async () => {}, exclusively: (_key, work) => work() },
-    ui: { show: line => call.log.info(line), open: async () => false, ask: () => Promise.reject(new PosternError('LOGIN_REQUIRED', 'nobody is there to ask')) },
+    ui: {
+      show: line => call.log.info(line),
+      open: async () => false,
+      ask: () => Promise.reject(new PosternError('LOGIN_REQUIRED', 'nobody is there to ask')),
+    },
     fetch: (input, init) => fetch(input, init),
   }
   const origin = { resolve: async () => ['127.0.0.1'] }
@@ -101,13 +124,19 @@ async function startSampleDaemon(edge: RunningEdge, caFile: string, token: strin
     rules.push({ ...rule, server: await registry.create('protocol', name, 'origin', {}, origin, call) })
   }
   const ca = [readFileSync(caFile, 'utf8')]
-  return startDaemon({ edge: new URL(`https://${TEAM_DOMAIN}:${edge.port}`), rules, auth, transport, trust: { ca }, connections: 2 }, call)
+  return startDaemon(
+    { edge: new URL(`https://${TEAM_DOMAIN}:${edge.port}`), rules, auth, transport, trust: { ca }, connections: 2 },
+    call,
+  )
 }
 
 /** `postern`, for a shell whose own Node may be older than this one. */
 function writeCommand(folder: string): string {
   const file = join(folder, 'postern')
-  const script = fileURLToPath(import.meta.resolve('@postern/cli/package.json')).replace(/package\.json$/, 'bin/postern.js')
+  const script = fileURLToPath(import.meta.resolve('@postern/cli/package.json')).replace(
+    /package\.json$/,
+    'bin/postern.js',
+  )
   writeFileSync(file, `#!/bin/sh\nexec '${process.execPath}' '${script}' "$@"\n`)
   chmodSync(file, 0o700)
   return file

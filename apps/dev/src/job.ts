@@ -23,8 +23,18 @@ export interface JobDone {
  */
 export async function doJob(dev: Dev, call: Call): Promise<JobDone> {
   const began = performance.now()
-  const output = findSsh() ? await byOpenSsh(dev, call) : await (await import('./ssh2-client.ts')).bySsh2(dev, COMMAND, AbortSignal.any([call.signal, AbortSignal.timeout(DEADLINE)]))
-  return { command: `ssh -F ${dev.ssh.configFile} ${SSH_HOST}`, output: output.trim(), milliseconds: performance.now() - began }
+  const output = findSsh()
+    ? await byOpenSsh(dev, call)
+    : await (await import('./ssh2-client.ts')).bySsh2(
+        dev,
+        COMMAND,
+        AbortSignal.any([call.signal, AbortSignal.timeout(DEADLINE)]),
+      )
+  return {
+    command: `ssh -F ${dev.ssh.configFile} ${SSH_HOST}`,
+    output: output.trim(),
+    milliseconds: performance.now() - began,
+  }
 }
 
 function findSsh(): boolean {
@@ -40,7 +50,10 @@ function findSsh(): boolean {
 
 function byOpenSsh(dev: Dev, call: Call): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn('ssh', ['-F', dev.ssh.configFile, '-o', 'BatchMode=yes', SSH_HOST, COMMAND], { stdio: ['ignore', 'pipe', 'pipe'], timeout: DEADLINE })
+    const child = spawn('ssh', ['-F', dev.ssh.configFile, '-o', 'BatchMode=yes', SSH_HOST, COMMAND], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: DEADLINE,
+    })
     const stop = () => child.kill()
     call.signal.addEventListener('abort', stop)
     let [out, said] = ['', '']
@@ -50,7 +63,12 @@ function byOpenSsh(dev: Dev, call: Call): Promise<string> {
     child.once('close', code => {
       call.signal.removeEventListener('abort', stop)
       if (code === 0) resolve(out)
-      else reject(call.signal.aborted ? call.signal.reason : new PosternError('INTERNAL', `ssh ended with ${code}: ${said.trim()}`))
+      else
+        reject(
+          call.signal.aborted
+            ? call.signal.reason
+            : new PosternError('INTERNAL', `ssh ended with ${code}: ${said.trim()}`),
+        )
     })
   })
 }

@@ -1,12 +1,24 @@
 import { type Call, PosternError } from '@postern/interface'
-import { type HostOptionSpecs, parseCommandLine, readOptions, renderHelp, resolvePending } from '@postern/options'
+import {
+  createSecretReader,
+  type HostOptionSpecs,
+  parseCommandLine,
+  readOptions,
+  renderHelp,
+  resolvePending,
+} from '@postern/options'
 import { PROGRAM_FLAGS, type Program, readLevel, runProgram } from '@postern/program'
 import { type Dev, ECHO_HOST, SSH_HOST, startDev } from './dev.ts'
 import { doJob, type JobDone } from './job.ts'
 
 const FLAGS = {
   once: { type: 'boolean', default: false, summary: 'do the job once, then end: 0 only if it succeeded' },
-  port: { type: 'number', default: 0, summary: 'the edge’s port on loopback; 0 is any free one', env: ['POSTERN_DEV_PORT'] },
+  port: {
+    type: 'number',
+    default: 0,
+    summary: 'the edge’s port on loopback; 0 is any free one',
+    env: ['POSTERN_DEV_PORT'],
+  },
   ...PROGRAM_FLAGS,
   logLevel: { ...PROGRAM_FLAGS.logLevel, default: 'warn' },
 } as const satisfies HostOptionSpecs
@@ -18,7 +30,18 @@ async function main(program: Program, outer: Call): Promise<void> {
   const { words } = resolvePending(line, [], { own: FLAGS })
   if (line.given.some(one => one.option === 'help')) return program.print(help())
   if (words.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(words[0])}`)
-  const { values } = await readOptions(FLAGS, { given: line.given, env: program.env, cwd: program.cwd, redactor: program.redactor } as never, outer.signal)
+  const { values } = await readOptions(
+    FLAGS,
+    {
+      given: line.given,
+      pending: line.pending,
+      env: program.env,
+      cwd: program.cwd,
+      secrets: createSecretReader(process.stdin),
+      redactor: program.redactor,
+    },
+    outer.signal,
+  )
   const call: Call = { signal: program.stop.gently, log: program.log(readLevel(values.logLevel)) }
   const began = performance.now()
   try {
@@ -50,7 +73,8 @@ ${ms(job.milliseconds)}  an SSH command went through, let in by a service token.
 }
 
 function nextSteps(dev: Dev): string {
-  const access = (protocol: string, host: string) => `${dev.postern} access ${protocol} --hostname ${host}:${dev.port} --id ${dev.serviceToken.id} --secret-file ${dev.serviceToken.secretFile} --ca ${dev.caFile}`
+  const access = (protocol: string, host: string) =>
+    `${dev.postern} access ${protocol} --hostname ${host}:${dev.port} --id ${dev.serviceToken.id} --secret-file ${dev.serviceToken.secretFile} --ca ${dev.caFile}`
   return `
 Try it yourself, in another terminal:
 

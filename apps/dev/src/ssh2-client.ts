@@ -1,14 +1,29 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { PosternError } from '@postern/interface'
 import { Duplex } from 'node:stream'
+import { PosternError } from '@postern/interface'
 import ssh2 from 'ssh2'
 import { type Dev, SSH_HOST } from './dev.ts'
 
 /** One command by the SSH client of this process, over `postern access ssh` as its ProxyCommand. */
 export function bySsh2(dev: Dev, command: string, signal: AbortSignal): Promise<string> {
   const { id, secretFile } = dev.serviceToken
-  const proxy = spawn(dev.postern, ['access', 'ssh', '--hostname', `${SSH_HOST}:${dev.port}`, '--id', id, '--secret-file', secretFile, '--ca', dev.caFile], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const proxy = spawn(
+    dev.postern,
+    [
+      'access',
+      'ssh',
+      '--hostname',
+      `${SSH_HOST}:${dev.port}`,
+      '--id',
+      id,
+      '--secret-file',
+      secretFile,
+      '--ca',
+      dev.caFile,
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  )
   // Node streams are what it takes at run time; its types know only the web's.
   const sock = Duplex.from({ readable: proxy.stdout, writable: proxy.stdin } as never)
   const client = new ssh2.Client()
@@ -20,10 +35,17 @@ export function bySsh2(dev: Dev, command: string, signal: AbortSignal): Promise<
       if (error) return reject(error)
       let output = ''
       channel.on('data', (chunk: Buffer) => (output += chunk))
-      channel.on('close', (code: number | null) => (code === 0 ? resolve(output) : reject(new PosternError('INTERNAL', `the command ended with ${code}`))))
+      channel.on('close', (code: number | null) =>
+        code === 0 ? resolve(output) : reject(new PosternError('INTERNAL', `the command ended with ${code}`)),
+      )
     }),
   )
-  client.connect({ sock, username: dev.ssh.user, privateKey: readFileSync(dev.ssh.keys.userKeyFile), hostVerifier: (key: Buffer) => dev.ssh.keys.hostPublicKey.includes(key.toString('base64')) })
+  client.connect({
+    sock,
+    username: dev.ssh.user,
+    privateKey: readFileSync(dev.ssh.keys.userKeyFile),
+    hostVerifier: (key: Buffer) => dev.ssh.keys.hostPublicKey.includes(key.toString('base64')),
+  })
   return promise.finally(() => {
     signal.removeEventListener('abort', aborted)
     client.end()
