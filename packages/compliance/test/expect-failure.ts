@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { inspect } from 'node:util'
+import { describe, it } from 'vitest'
 import { type Case, runCase } from '../src/index.ts'
 
 /** A broken plugin, and the case that must notice. */
@@ -21,4 +22,17 @@ export async function mustFail({ cases, fails, saying }: Broken): Promise<void> 
   )
   assert.ok(failure, `"${fails}" passed, and should have failed`)
   assert.match(failure, saying)
+}
+
+/** These look at the whole process, and must have it for themselves. */
+const ALONE = /secrets|left open|holds the|nothing else/
+
+/** A test each. Most broken plugins fail by a wait that is over, so several wait at once. */
+export function allMustFail(title: string, all: readonly Broken[]): void {
+  describe(title, () => {
+    for (const broken of all) {
+      const alone = ALONE.test(broken.fails)
+      it(`${broken.fault} fails "${broken.fails}"`, { concurrent: !alone }, () => mustFail(broken))
+    }
+  })
 }

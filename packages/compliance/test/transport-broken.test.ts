@@ -1,9 +1,7 @@
-import { afterAll, describe, it } from 'vitest'
+import { afterAll } from 'vitest'
 import { BROKEN_TRANSPORTS, clearLeaks } from './broken/transport.ts'
-import { mustFail } from './expect-failure.ts'
+import { allMustFail } from './expect-failure.ts'
 
 afterAll(clearLeaks)
 
-describe('a transport that', () => {
-  for (const broken of BROKEN_TRANSPORTS) it(`${broken.fault} fails "${broken.fails}"`, () => mustFail(broken))
-})
+allMustFail('a transport that', BROKEN_TRANSPORTS)
