@@ -4,6 +4,7 @@ import { createSecureContext, type SecureContext, type TlsOptions } from 'node:t
 import { type Call, PosternError } from '@postern/interface'
 import { readSecretFile } from '@postern/options'
 import type { DevCa } from './devca.ts'
+import { isHostname } from './hostname.ts'
 
 /** How the front proves its hostnames. */
 export interface Certificates {
@@ -59,9 +60,14 @@ function readPair(cert: string, key: string, files: { cert: string; key: string 
   throw new PosternError('CONFIG_INVALID', `${files.key} is not the key of ${files.cert}`)
 }
 
+/** Certificates kept for names beside the team domain that are no applications, and how many are made anew in a second. */
+const STRANGE_NAMES = 256
+const STRANGE_RATE = 10
+
 /**
- * A certificate of the dev CA per hostname, made when it is first asked for. A name that is not ours gets the team domain's
- * certificate: strangers cannot make us issue.
+ * A certificate of the dev CA per hostname, made when it is first asked for. Names beside the team domain (`x.localhost` for
+ * `edge.localhost`) get one too, whether they are applications or not: else the certificate would tell a stranger which ones
+ * are, and who mistypes a name would hear of certificates instead of NOT_FOUND. Any other name gets the team domain's.
  */
 export async function certificatesOfDevCa(
   ca: DevCa,
@@ -70,6 +76,21 @@ export async function certificatesOfDevCa(
 ): Promise<Certificates> {
   const team = await ca.issue(teamDomain)
   const contexts = new Map<string, { context: SecureContext; until: number }>()
+  const zone = `.${teamDomain.split('.').slice(1).join('.')}`
+  const budget = { second: 0, left: 0 }
+  /** Issuing takes milliseconds of this thread: a stranger with many names cannot have all of it. */
+  const mayIssue = (name: string): boolean => {
+    if (isOurs(name)) return true
+    if (!name.endsWith(zone) || !isHostname(name)) return false
+    if (contexts.has(name)) return true
+    const second = Math.floor(Date.now() / 1000)
+    if (second !== budget.second) Object.assign(budget, { second, left: STRANGE_RATE })
+    return --budget.left >= 0
+  }
+  const forgetStrange = () => {
+    const strange = [...contexts.keys()].filter(known => known !== teamDomain && !isOurs(known))
+    for (const known of strange.slice(0, Math.max(0, strange.length - STRANGE_NAMES))) contexts.delete(known)
+  }
   const contextOf = async (name: string): Promise<SecureContext> => {
     const known = contexts.get(name)
     if (known !== undefined && known.until > Date.now()) return known.context
@@ -85,8 +106,8 @@ export async function certificatesOfDevCa(
       key: team.key,
       SNICallback: (asked, done) => {
         const name = asked.toLowerCase()
-        for (const known of contexts.keys()) if (known !== teamDomain && !isOurs(known)) contexts.delete(known)
-        contextOf(isOurs(name) ? name : teamDomain).then(
+        forgetStrange()
+        contextOf(mayIssue(name) ? name : teamDomain).then(
           context => done(null, context),
           (error: Error) => done(error),
         )
