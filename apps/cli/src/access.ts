@@ -25,6 +25,12 @@ import { ACCESS_FLAGS, type Choice, choosePlugins } from './flags.ts'
 import { listenLocally } from './listener.ts'
 import { openStdio } from './stdio.ts'
 
+/**
+ * ssh hangs up on its ProxyCommand as soon as it is done. The bytes behind it have their end already; this much time, in ms,
+ * they get to say so on the other side, where it would be a cut otherwise.
+ */
+const STDIO_GRACE = 1_000
+
 /** `postern access <protocol>`: credential, session, then the protocol's own plugin until the user is done. */
 export async function access(protocol: string, argv: readonly string[], program: Program, outer: Call): Promise<void> {
   const line = parseCommandLine(argv, ACCESS_FLAGS)
@@ -42,7 +48,8 @@ export async function access(protocol: string, argv: readonly string[], program:
     outer.signal,
   )
   const log = program.log(readLevel(values.logLevel))
-  const call: Call = { signal: AbortSignal.any([program.stop.gently, outer.signal]), log }
+  using stop = stopping(program, values.url === undefined ? STDIO_GRACE : 0)
+  const call: Call = { signal: stop.signal, log }
   for (const plugin of values.plugin)
     await registry.add(plugin, { from: program.cwd, pluginFolder: join(userFolder(program.env), 'plugins') })
   const wanted = choosePlugins(protocol, values, line, registry)
@@ -94,6 +101,24 @@ async function bridge(
     }
   } finally {
     for (const plugin of [protocol, transport, ...auth]) await plugin[Symbol.asyncDispose]?.()
+  }
+}
+
+/** Aborted by the first signal after a grace, by the second at once. */
+function stopping({ stop }: Program, grace: number): Disposable & { readonly signal: AbortSignal } {
+  const late = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const heard = () => {
+    if (grace === 0) late.abort(stop.gently.reason)
+    else timer = setTimeout(() => late.abort(stop.gently.reason), grace)
+  }
+  stop.gently.addEventListener('abort', heard)
+  return {
+    signal: AbortSignal.any([late.signal, stop.now]),
+    [Symbol.dispose]: () => {
+      clearTimeout(timer)
+      stop.gently.removeEventListener('abort', heard)
+    },
   }
 }
 
