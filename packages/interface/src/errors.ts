@@ -58,7 +58,8 @@ export class PosternError extends Error {
     this.code = code
     this.speaker = facts.speaker
     this.requestId = facts.requestId
-    this.refusal = facts.refusal
+    // Only these two: what a provider is handed as its refusal also carries the credential, and an error ends in a log.
+    this.refusal = facts.refusal && { status: facts.refusal.status, headers: facts.refusal.headers }
     this.next = facts.next ?? factsOf(code).next
     Object.defineProperty(this, BRAND, { value: true })
   }

@@ -34,6 +34,13 @@ describe('PosternError', () => {
     expect('cause' in new PosternError('INTERNAL', 'x')).toBe(false)
   })
 
+  test('keeps of a refusal what the edge said, not the credential that a provider is handed with it', () => {
+    const refused = { status: 401, headers: { 'www-authenticate': ['Negotiate'] }, credential: { headers: { k: 'secret' } } }
+    const error = new PosternError('AUTH_REJECTED', 'no', { refusal: refused })
+    expect(error.refusal).toEqual({ status: 401, headers: { 'www-authenticate': ['Negotiate'] } })
+    expect(new PosternError('AUTH_REJECTED', 'no').refusal).toBeUndefined()
+  })
+
   test('is recognised by its brand, across two copies of this package', async () => {
     const Other = await secondCopy()
     const error = new Other('AUTH_REJECTED', 'no')
