@@ -48,7 +48,11 @@ async function main(program: Program, outer: Call): Promise<void> {
     await using dev = await startDev({ port: values.port }, call)
     const up = performance.now() - began
     const job = await doJob(dev, call)
-    program.print(values.json ? `${JSON.stringify({ up: Math.round(up), job })}\n` : report(dev, up, job))
+    program.print(
+      values.json
+        ? `${JSON.stringify({ port: dev.port, folder: dev.folder, serviceToken: dev.serviceToken, caFile: dev.caFile, up: Math.round(up), job })}\n`
+        : report(dev, up, job),
+    )
     if (values.once) return
     program.print(values.json ? '' : nextSteps(dev))
     await new Promise<void>(resolve => call.signal.addEventListener('abort', () => resolve(), { once: true }))

@@ -10,9 +10,9 @@ export interface SampleServer extends AsyncDisposable {
   readonly what: string
 }
 
-/** The real sshd where this machine has one, else a small server in this process. */
+/** The real sshd where this machine has one, else (or with POSTERN_SAMPLE_SSHD=none) a small server in this process. */
 export async function startSampleSsh(folder: string, keys: SshKeys): Promise<SampleServer> {
-  const sshd = findSshd()
+  const sshd = process.env.POSTERN_SAMPLE_SSHD === 'none' ? undefined : findSshd()
   return sshd ? startSshd(sshd, folder, keys) : startSsh2Server(keys)
 }
 

@@ -1,9 +1,13 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { Duplex } from 'node:stream'
 import { PosternError } from '@postern/interface'
 import ssh2 from 'ssh2'
 import { type Dev, SSH_HOST } from './dev.ts'
+
+/** Milliseconds the proxy has to end by itself. */
+const LEAVING = 3_000
 
 /** One command by the SSH client of this process, over `postern access ssh` as its ProxyCommand. */
 export function bySsh2(dev: Dev, command: string, signal: AbortSignal): Promise<string> {
@@ -46,9 +50,11 @@ export function bySsh2(dev: Dev, command: string, signal: AbortSignal): Promise<
     privateKey: readFileSync(dev.ssh.keys.userKeyFile),
     hostVerifier: (key: Buffer) => dev.ssh.keys.hostPublicKey.includes(key.toString('base64')),
   })
-  return promise.finally(() => {
+  return promise.finally(async () => {
     signal.removeEventListener('abort', aborted)
-    client.end()
-    proxy.kill()
+    client.end() // ends the proxy's stdin, and with it the proxy
+    const late = setTimeout(() => proxy.kill(), LEAVING)
+    if (proxy.exitCode === null && proxy.signalCode === null) await once(proxy, 'close')
+    clearTimeout(late)
   })
 }
