@@ -13,7 +13,7 @@ export interface Size {
 }
 
 /** security.md row 132. */
-export const stated: Size = { seed: 1, resets: 100_000 }
+export const stated: Size & Record<string, number> = { seed: 1, resets: 100_000 }
 
 /**
  * Destroys what takes part in a connection (the client's stream, either tunnel's stream of the edge, the origin's socket, a pipe) after a

@@ -15,7 +15,7 @@ export interface Size {
   readonly maxBytes: number
 }
 
-export const stated: Size = { seed: 1, runs: 500, streams: 300, maxBytes: 400_000 }
+export const stated: Size & Record<string, number> = { seed: 1, runs: 500, streams: 300, maxBytes: 400_000 }
 
 /**
  * Random interleavings over client ⇄ edge ⇄ daemon ⇄ TCP origin: each side of each connection writes a known sequence of random length in

@@ -220,11 +220,12 @@ describe('the pump', () => {
     const before = process.getActiveResourcesInfo().filter(name => name === 'TCPSocketWrap').length
     const [far, near] = await tcpPair()
     const [pipe, other] = pipePair()
+    const seen = watch(near, false)
     const result = pump(pipe, near)
     other.end()
     pipe.once('end', () => pipe.destroy(new Error('right behind')))
     expect(await result).toMatchObject({ error: { message: 'right behind' } })
-    expect(near.closed).toBe(true)
+    expect(seen).toMatchObject({ closed: true, error: undefined })
     far.destroy()
     const count = (): number => process.getActiveResourcesInfo().filter(name => name === 'TCPSocketWrap').length
     await until('all sockets to be gone', () => count() === before)

@@ -19,7 +19,7 @@ describe('short forms of the soaks', { timeout: 180_000 }, () => {
   })
 
   test('a stopped reader while 256 MB are pushed at it: at most 32 MiB are held', async () => {
-    const result = await stalledReader({ bytes: [256 * 1024 * 1024], stops: 3, stopMs: 300 })
+    const result = await stalledReader({ smallMiB: 256, largeMiB: 0, stops: 3, stopMs: 300 })
     expect(result['256 MiB: growthMiB']).toBeLessThan(32)
     expect(result['256 MiB: inFlightMiB']).toBeLessThan(32)
   })
