@@ -6,7 +6,7 @@ const root = dirname(import.meta.dirname)
 const node = process.execPath
 
 const CHECKS: Readonly<Record<string, readonly string[]>> = {
-  lint: ['biome', 'ci', '--error-on-warnings', '.'],
+  lint: ['biome', 'ci', '--colors=off', '--error-on-warnings', '.'],
   types: ['tsc', '-p', 'tsconfig.tests.json'],
   layers: [node, 'scripts/layers.ts'],
   generated: [node, 'scripts/generate.ts', '--check'],

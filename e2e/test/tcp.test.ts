@@ -57,7 +57,7 @@ function exchange(port: number, sent: Buffer): Promise<Buffer> {
     const parts: Buffer[] = []
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => socket.end(sent))
     socket
-      .on('data', chunk => parts.push(chunk))
+      .on('data', (chunk: Buffer) => parts.push(chunk))
       .on('end', () => resolve(Buffer.concat(parts)))
       .on('error', reject)
   })

@@ -240,7 +240,7 @@ test('row 73: bytes that come with the upgrade are delivered first and in order'
     Buffer.concat([Buffer.from([0x82, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)])
   const request = Buffer.from(`GET / HTTP/1.1\r\nHost: db.localhost\r\n${upgrade()}${lines(world.headers())}\r\n`)
   const chunks: Buffer[] = []
-  socket.on('data', chunk => chunks.push(chunk))
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk))
   socket.write(Buffer.concat([request, frame('one,'), frame('two,')]))
   socket.write(frame('three'))
   await expect.poll(() => Buffer.concat(chunks).toString('latin1'), { timeout: 10_000 }).toMatch(/one,.*two,.*three/s)

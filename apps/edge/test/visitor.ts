@@ -23,7 +23,7 @@ export async function dial(port: number, caFile: string, servername: string): Pr
 /** Everything until the other end closes. */
 export async function readAll(socket: TLSSocket): Promise<string> {
   const chunks: Buffer[] = []
-  socket.on('data', chunk => chunks.push(chunk))
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk))
   await new Promise<void>(resolve => {
     socket.once('close', () => resolve())
     socket.once('end', () => socket.end())

@@ -35,7 +35,11 @@ describe('PosternError', () => {
   })
 
   test('keeps of a refusal what the edge said, not the credential that a provider is handed with it', () => {
-    const refused = { status: 401, headers: { 'www-authenticate': ['Negotiate'] }, credential: { headers: { k: 'secret' } } }
+    const refused = {
+      status: 401,
+      headers: { 'www-authenticate': ['Negotiate'] },
+      credential: { headers: { k: 'secret' } },
+    }
     const error = new PosternError('AUTH_REJECTED', 'no', { refusal: refused })
     expect(error.refusal).toEqual({ status: 401, headers: { 'www-authenticate': ['Negotiate'] } })
     expect(new PosternError('AUTH_REJECTED', 'no').refusal).toBeUndefined()
