@@ -1,4 +1,5 @@
 import net from 'node:net'
+import type { Duplex } from 'node:stream'
 import { PosternError, problem } from '@postern/interface'
 import { cutStream, pump, startTunnel, type Tunnel } from '../src/index.ts'
 import { pipePair, tcpPair, turns, until } from '../test/pipe.ts'
@@ -56,7 +57,7 @@ async function session(random: Random, sum: Sum): Promise<void> {
     socket.on('end', () => socket.end())
     maybe(random, sum, 0.4, () => cutStream(socket))
   })
-  const pipes = random.chance(0.5) ? pipePair() : await tcpPair()
+  const pipes: [Duplex, Duplex] = random.chance(0.5) ? pipePair() : await tcpPair()
   for (const pipe of pipes) pipe.on('error', () => {})
   const early = random.chance(0.1)
   if (early) maybe(random, sum, 1, () => random.pick(pipes).destroy(), 12)
@@ -85,12 +86,7 @@ async function session(random: Random, sum: Sum): Promise<void> {
   await until('the pipes to be closed', () => pipes.every(pipe => pipe.closed))
 }
 
-async function serve(
-  port: number,
-  accept: () => import('node:stream').Duplex,
-  random: Random,
-  sum: Sum,
-): Promise<void> {
+async function serve(port: number, accept: () => Duplex, random: Random, sum: Sum): Promise<void> {
   const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   const stream = accept()
   maybe(random, sum, 0.4, () => stream.destroy(random.chance(0.5) ? new PosternError('ACCESS_ENDED', 'x') : undefined))

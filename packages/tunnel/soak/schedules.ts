@@ -1,6 +1,6 @@
-import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import { PosternError } from '@postern/interface'
+import { cutStream } from '../src/index.ts'
 import { turns, until } from '../test/pipe.ts'
 import { Random } from '../test/random.ts'
 import { type Chain, call, chain, headerOf, origin } from '../test/rig.ts'
@@ -77,7 +77,7 @@ function meddle({ joined }: Chain, random: Random): void {
     for (let round = 0; round < 5; round++) {
       await turns(random.between(1, 150))
       const pair = random.pick([...joined.values(), undefined])
-      pair?.[random.pick(['down', 'up'])].destroy(new PosternError('ACCESS_ENDED', 'at random'))
+      pair?.[random.pick(['down', 'up'] as const)].destroy(new PosternError('ACCESS_ENDED', 'at random'))
     }
   })()
 }
@@ -170,22 +170,13 @@ class Side {
 
   #leave(): void {
     this.left = true
-    if (this.#stream instanceof net.Socket)
-      this.#stream.destroySoon === undefined ? this.#stream.destroy() : reset(this.#stream)
-    else this.#stream.destroy()
+    cutStream(this.#stream)
   }
 
   readonly #onData = (chunk: Buffer): void => {
     if (!chunk.equals(sequence(this.#id, this.received, chunk.length))) this.#wrong ??= this.received
     this.received += chunk.length
   }
-}
-
-function reset(socket: net.Socket): void {
-  // While its FIN is on its way a socket cannot be reset (see src/cut.ts).
-  if (socket.writableEnded && !socket.writableFinished)
-    socket.once('finish', () => socket.destroyed || socket.resetAndDestroy())
-  else socket.resetAndDestroy()
 }
 
 const NOISE = Buffer.from(Array.from({ length: 131_101 }, (_, at) => (at * 97 + (at >> 7)) & 0xff))

@@ -247,7 +247,11 @@ export class TunnelSession implements Tunnel {
   #peerDraining(): void {
     if (this.#peerDrains) return
     this.#peerDrains = true
-    this.#options.onDrain?.()
+    try {
+      this.#options.onDrain?.()
+    } catch (error) {
+      this.#options.log.error('the host failed to drain', { reason: PosternError.from(error).message })
+    }
   }
 
   // ── ends ──
@@ -266,7 +270,7 @@ export class TunnelSession implements Tunnel {
     else if (!this.#cutting) {
       const problem = problemOf(error, this.#entries.get(id)?.requestId ?? '', this.#options.speaker)
       const told = this.#control?.tell({ type: 'cut', stream: id, problem }, send)
-      if (told !== true) this.#options.log.warn('a stream was cut without its reason', { code: error.code })
+      if (told !== true) this.#options.log.debug('a stream was cut without its reason', { code: error.code })
     }
   }
 

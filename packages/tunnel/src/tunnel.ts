@@ -1,5 +1,13 @@
 import type { Duplex } from 'node:stream'
-import type { Call, Logger, OfferedStream, Pipe, PosternError, Problem, Speaker } from '@postern/interface'
+import {
+  type Call,
+  type Logger,
+  type OfferedStream,
+  type Pipe,
+  PosternError,
+  type Problem,
+  type Speaker,
+} from '@postern/interface'
 import type { Clock } from './clock.ts'
 import type { StreamHeader } from './header.ts'
 import type { TunnelLimits } from './limits.ts'
@@ -71,11 +79,20 @@ export interface Tunnel extends AsyncDisposable {
  * Starts a session on a pipe and owns it from here on: the two ends exchange hellos with their versions.
  * When it fails, the pipe is destroyed.
  *
- * @throws PosternError VERSION_UNSUPPORTED, naming both versions; TIMED_OUT after `limits.helloMs`; PROTOCOL_VIOLATION; SESSION_LOST; the
+ * @throws PosternError OPTION_INVALID for a limit out of its range; VERSION_UNSUPPORTED, naming both versions; TIMED_OUT after `limits.helloMs`; PROTOCOL_VIOLATION; SESSION_LOST; the
  *   reason the other end told; `signal.reason` on abort
  */
 export async function startTunnel(pipe: Pipe, options: TunnelOptions, call: Call): Promise<Tunnel> {
-  const session = new TunnelSession(pipe, options)
+  const session = sessionOn(pipe, options)
   await session.greet(call.signal)
   return session
+}
+
+function sessionOn(pipe: Pipe, options: TunnelOptions): TunnelSession {
+  try {
+    return new TunnelSession(pipe, options)
+  } catch (error) {
+    pipe.destroy()
+    throw PosternError.from(error, 'OPTION_INVALID')
+  }
 }

@@ -16,13 +16,11 @@ export class PipeEnd extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#waiting = chunk
-    this.#done = done
-    this.#carry()
+    this.#take(chunk, done)
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'buffer', done)
+    this.#take(Buffer.concat(chunks.map(({ chunk }) => chunk)), done)
   }
 
   override _final(done: (error?: Error | null) => void): void {
@@ -47,6 +45,12 @@ export class PipeEnd extends Duplex {
       waiting?.(new Error('pipe destroyed'))
       done(error)
     })
+  }
+
+  #take(chunk: Buffer, done: (error?: Error | null) => void): void {
+    this.#waiting = chunk
+    this.#done = done
+    this.#carry()
   }
 
   #carry(): void {

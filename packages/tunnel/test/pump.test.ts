@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Duplex, PassThrough } from 'node:stream'
+import { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type PumpResult, pump } from '../src/index.ts'
@@ -55,7 +55,6 @@ async function tlsPair(): Promise<[Duplex, Duplex]> {
     ca: made.cert,
     servername: 'localhost',
     checkServerIdentity: () => undefined,
-    allowHalfOpen: true,
   })
   await new Promise((resolve, reject) => far.once('secureConnect', resolve).once('error', reject))
   const near = await accepted
@@ -182,12 +181,17 @@ describe('the pump', () => {
   })
 
   test('works where the write queue’s own limit is above the pump’s', async () => {
-    const source = new PassThrough({ highWaterMark: 1024 })
+    let part = 0
+    const source = new Duplex({
+      readableHighWaterMark: 1024,
+      read() {
+        this.push(part++ < 1000 ? Buffer.alloc(1000) : null)
+      },
+      write: (_chunk, _encoding, done) => done(),
+    })
     const [out, seenBy] = pipePair()
-    const result = pump(Duplex.from({ readable: source, writable: new PassThrough().resume() }), out, { highWater: 1 })
     const seen = watch(seenBy)
-    for (let part = 0; part < 1000; part++) source.write(Buffer.alloc(1000))
-    source.end()
+    const result = pump(source, out, { highWater: 1 })
     seenBy.end()
     expect(await result).toEqual({ sent: 1_000_000, received: 0 })
     expect(seen).toMatchObject({ bytes: 1_000_000, ended: true })
@@ -219,10 +223,10 @@ describe('the pump', () => {
   test('a reset right behind an end leaves no handle behind', async () => {
     const before = process.getActiveResourcesInfo().filter(name => name === 'TCPSocketWrap').length
     const [far, near] = await tcpPair()
-    const [pipe, other] = pipePair()
+    const pipe = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
     const seen = watch(near, false)
     const result = pump(pipe, near)
-    other.end()
+    pipe.push(null)
     pipe.once('end', () => pipe.destroy(new Error('right behind')))
     expect(await result).toMatchObject({ error: { message: 'right behind' } })
     expect(seen).toMatchObject({ closed: true, error: undefined })

@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { encodeAnswer, encodeHeader } from '../src/header.ts'
 import { type OfferedTunnelStream, startTunnel, type Tunnel } from '../src/index.ts'
 import { FakeClock } from './fake-clock.ts'
-import { pipePair, turns, until } from './pipe.ts'
+import { type PipeEnd, pipePair, turns, until } from './pipe.ts'
 import { call, headerOf, type Options, quiet, taking, tunnels, watch } from './rig.ts'
 
 const open = new Set<Tunnel>()
@@ -113,6 +113,14 @@ describe('hello', () => {
     abort.abort('enough')
     await expect(started).rejects.toBe('enough')
     expect(near.destroyed).toBe(true)
+  })
+
+  test('a limit out of its range is refused, and the pipe let go', async () => {
+    const [near, far] = pipePair()
+    const started = startTunnel(near, { role: 'client', log: quiet, limits: { window: 1 } }, call)
+    await expect(started).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    expect(near.destroyed).toBe(true)
+    far.destroy()
   })
 
   test('a stream before it ends the session', async () => {
@@ -439,7 +447,7 @@ describe('the end of a session', () => {
   test('a peer that does not take part in closing is left after the deadline', async () => {
     const clock = new FakeClock()
     const { client, pipes } = await tunnels({ clock })
-    for (const pipe of pipes) (pipe as import('./pipe.ts').PipeEnd).frozen = true
+    for (const pipe of pipes) (pipe as PipeEnd).frozen = true
     const closing = client.close()
     await clock.advance(5_000)
     await closing
