@@ -1,7 +1,7 @@
 import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import { PosternError, problem } from '@postern/interface'
-import { cutStream, pump, startTunnel, type Tunnel } from '../src/index.ts'
+import { cut, pump, startTunnel, type Tunnel } from '../src/index.ts'
 import { pipePair, tcpPair, turns, until } from '../test/pipe.ts'
 import { Random } from '../test/random.ts'
 import { call, headerOf, origin, quiet } from '../test/rig.ts'
@@ -55,7 +55,7 @@ async function session(random: Random, sum: Sum): Promise<void> {
   await using server = await origin(socket => {
     socket.on('data', chunk => socket.writable && socket.write(chunk))
     socket.on('end', () => socket.end())
-    maybe(random, sum, 0.4, () => cutStream(socket))
+    maybe(random, sum, 0.4, () => cut(socket))
   })
   const pipes: [Duplex, Duplex] = random.chance(0.5) ? pipePair() : await tcpPair()
   for (const pipe of pipes) pipe.on('error', () => {})
@@ -90,7 +90,7 @@ async function serve(port: number, accept: () => Duplex, random: Random, sum: Su
   const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   const stream = accept()
   maybe(random, sum, 0.4, () => stream.destroy(random.chance(0.5) ? new PosternError('ACCESS_ENDED', 'x') : undefined))
-  maybe(random, sum, 0.4, () => cutStream(socket))
+  maybe(random, sum, 0.4, () => cut(socket))
   await pump(stream, socket)
 }
 

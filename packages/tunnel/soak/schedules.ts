@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { PosternError } from '@postern/interface'
-import { cutStream } from '../src/index.ts'
+import { cut } from '../src/index.ts'
 import { turns, until } from '../test/pipe.ts'
 import { Random } from '../test/random.ts'
 import { type Chain, call, chain, headerOf, origin } from '../test/rig.ts'
@@ -170,7 +170,7 @@ class Side {
 
   #leave(): void {
     this.left = true
-    cutStream(this.#stream)
+    cut(this.#stream)
   }
 
   readonly #onData = (chunk: Buffer): void => {
