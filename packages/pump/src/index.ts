@@ -1,3 +1,5 @@
 export { bridge } from './bridge.ts'
 export { cut } from './cut.ts'
+export { serveLocal } from './local.ts'
 export { type Pumped, type PumpOptions, pump } from './pump.ts'
+export { serveService } from './service.ts'
