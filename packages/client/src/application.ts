@@ -5,6 +5,7 @@ import { startTunnel, type Tunnel } from '@postern/tunnel'
 import type { Trust } from './connect.ts'
 import { dialEdge } from './dial.ts'
 import { readHostname } from './hostname.ts'
+import { Making } from './waiting.ts'
 
 export interface ClientOptions {
   /** The application, for example `db.example.com`; with the edge's port where it is not 443. */
@@ -40,14 +41,17 @@ export function createClient(options: ClientOptions): ApplicationClient {
   return new Client(options)
 }
 
+/** Errors of a session that took no stream: nothing of the user's was sent, and another session may take it. */
+const LOST: ReadonlySet<string> = new Set(['SESSION_LOST', 'PEER_SILENT', 'DRAINING'])
+
 class Client implements ApplicationClient {
   #app: Application
   readonly #options: ClientOptions
   readonly #edge: URL
-  /** The making of the session that new streams go to: callers that come meanwhile share it. */
-  #session: Promise<Tunnel> | undefined
-  /** Every session that still has streams, also those that take no new ones. */
-  readonly #alive = new Set<Tunnel>()
+  /** The session that new streams go to, from the moment its making begins. */
+  #session: Making<Tunnel> | undefined
+  /** Every session that is not over, also those that take no new streams. */
+  readonly #alive = new Set<Making<Tunnel>>()
   #closed = false
 
   constructor(options: ClientOptions) {
@@ -62,31 +66,41 @@ class Client implements ApplicationClient {
   }
 
   async connect(call: Call): Promise<void> {
-    await this.#current(call)
+    await this.#current(call).wait(call.signal)
   }
 
   async open(call: Call): Promise<Duplex> {
     const header = { hostname: this.#app.hostname, requestId: randomUUID(), purpose: 'tcp' as const }
     const session = this.#current(call)
     try {
-      return await (await session).open(header, call)
+      return await (await session.wait(call.signal)).open(header, call)
     } catch (error) {
-      if (!PosternError.is(error) || !(error.code === 'SESSION_LOST' || error.code === 'DRAINING')) throw error
-      this.#forget(session) // it was lost before a byte was sent: one more try is safe
-      return (await this.#current(call)).open(header, call)
+      if (!PosternError.is(error) || !LOST.has(error.code)) throw error
+      this.#retire(session, call)
+      return (await this.#current(call).wait(call.signal)).open(header, call)
     }
   }
 
-  #current(call: Call): Promise<Tunnel> {
-    if (this.#closed) return Promise.reject(new PosternError('SESSION_LOST', 'this client was closed'))
+  #current(call: Call): Making<Tunnel> {
+    if (this.#closed) throw new PosternError('SESSION_LOST', 'this client was closed', { speaker: 'client' })
     if (this.#session) return this.#session
-    const session: Promise<Tunnel> = this.#make(() => this.#forget(session), call)
+    const session: Making<Tunnel> = new Making(
+      signal => this.#make(() => this.#retire(session, call), { log: call.log, signal }),
+      () => this.#forget(session),
+    )
     this.#session = session
-    session.catch(() => this.#forget(session))
+    this.#alive.add(session)
+    void session.result
+      .then(tunnel => tunnel.closed)
+      .catch(() => {})
+      .then(() => {
+        this.#forget(session)
+        this.#alive.delete(session)
+      })
     return session
   }
 
-  async #make(over: () => void, call: Call): Promise<Tunnel> {
+  async #make(drained: () => void, call: Call): Promise<Tunnel> {
     const { auth, transport, trust = { ca: [] } } = this.#options
     const wanted = { purpose: 'access', app: this.#app } as const
     const dialled = await dialEdge(
@@ -94,25 +108,34 @@ class Client implements ApplicationClient {
       call,
     )
     this.#app = readApplication(dialled.answer['postern-application']?.[0], this.#app)
-    const tunnel = await startTunnel(dialled.pipe, { role: 'client', log: call.log, onDrain: over }, call)
-    this.#alive.add(tunnel)
-    void tunnel.closed.then(() => {
-      this.#alive.delete(tunnel)
-      over()
-    })
-    return tunnel
+    return startTunnel(dialled.pipe, { role: 'client', log: call.log, speaker: 'client', onDrain: drained }, call)
   }
 
-  /** The next `open` makes another session; what is open on this one goes on. */
-  #forget(session: Promise<Tunnel>): void {
+  /** The next `open` makes another session. */
+  #forget(session: Making<Tunnel>): void {
     if (this.#session === session) this.#session = undefined
+  }
+
+  /** It takes no new streams; what is open on it goes on, and it ends with the last. */
+  #retire(session: Making<Tunnel>, { log }: Call): void {
+    this.#forget(session)
+    const finish = async () => {
+      const tunnel = await session.result
+      await tunnel.drain({ log, signal: new AbortController().signal })
+      await tunnel.close()
+    }
+    finish().catch(() => {}) // it was never made: whoever waited for it was told
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
-    await this.#session?.catch(() => {})
-    this.#session = undefined
-    await Promise.all([...this.#alive].map(tunnel => tunnel.close()))
+    const reason = new PosternError('SESSION_LOST', 'this client was closed', { speaker: 'client' })
+    const end = async (session: Making<Tunnel>) => {
+      session.stop(reason)
+      const tunnel = await session.result.catch(() => undefined)
+      await tunnel?.close()
+    }
+    await Promise.all([...this.#alive].map(end))
   }
 }
 

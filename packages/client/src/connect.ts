@@ -1,9 +1,10 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
-import { isIP, type LookupFunction, connect as netConnect, type Socket } from 'node:net'
+import { isIP, type LookupFunction, connect as netConnect } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type TLSSocket, connect as tlsConnect } from 'node:tls'
+import { connect as tlsConnect } from 'node:tls'
 import { type Call, type Credential, PosternError, type Securing } from '@postern/interface'
 import { isLoopbackName } from './hostname.ts'
+import { errnoOf, type Opening, opened } from './opened.ts'
 
 /** How long TCP may take, and TLS after it: together within the 15 s in which people give up. */
 const TCP_DEADLINE = 10_000
@@ -45,7 +46,7 @@ export async function connectEdge(
     lookup,
     allowHalfOpen: true,
   })
-  await opened(tcp, 'connect', TCP_DEADLINE, to, call)
+  await opened(tcp, failing(to, 'connect', TCP_DEADLINE), call.signal)
   if (!securing) return tcp
   const secured = tlsConnect({
     socket: tcp,
@@ -56,8 +57,7 @@ export async function connectEdge(
     ...(trust.ca.length > 0 && { ca: [...trust.ca] }),
     ...(credential.tls && { cert: credential.tls.cert, key: credential.tls.key }),
   })
-  await opened(secured, 'secureConnect', TLS_DEADLINE, to, call)
-  return secured
+  return opened(secured, failing(to, 'secureConnect', TLS_DEADLINE), call.signal)
 }
 
 /** RFC 6761: a resolver must not be asked about localhost, since it may answer anything. */
@@ -72,40 +72,12 @@ export const lookup: LookupFunction = (name, options, done) => {
   else done(null, wanted[0]?.address ?? '127.0.0.1', wanted[0]?.family ?? 4)
 }
 
-function opened(
-  socket: Socket | TLSSocket,
-  event: 'connect' | 'secureConnect',
-  deadline: number,
-  to: EdgeAddress,
-  call: Call,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} did not answer within ${deadline / 1000} s`)),
-      deadline,
-    )
-    const settle = () => {
-      clearTimeout(timer)
-      call.signal.removeEventListener('abort', aborted)
-      socket.off(event, succeed).off('error', failed).off('close', closed)
-    }
-    const succeed = () => {
-      settle()
-      resolve()
-    }
-    const fail = (error: unknown) => {
-      settle()
-      socket.on('error', () => {}) // whatever it still says, the answer was given
-      socket.destroy()
-      reject(error)
-    }
-    const failed = (error: Error) => fail(explain(error, to))
-    const closed = () =>
-      fail(new PosternError('EDGE_UNREACHABLE', `${place(to)} closed the connection while it was being made`))
-    const aborted = () => fail(call.signal.reason)
-    socket.on(event, succeed).on('error', failed).on('close', closed)
-    call.signal.addEventListener('abort', aborted)
-  })
+function failing(to: EdgeAddress, event: Opening['event'], deadline: number): Opening {
+  const late = () =>
+    new PosternError('EDGE_UNREACHABLE', `${place(to)} did not answer within ${deadline / 1000} s`, {
+      speaker: 'client',
+    })
+  return { event, deadline, late, failed: error => explain(error, to) }
 }
 
 const UNTRUSTED =
@@ -113,7 +85,7 @@ const UNTRUSTED =
 
 /** What an operating system or OpenSSL error means to a person who wanted the edge. */
 function explain(error: NodeJS.ErrnoException, to: EdgeAddress): PosternError {
-  const code = error.code ?? firstCode(error) ?? ''
+  const code = errnoOf(error) ?? ''
   const cause = error
   if (UNTRUSTED.test(code)) {
     return new PosternError(
@@ -142,11 +114,6 @@ function explain(error: NodeJS.ErrnoException, to: EdgeAddress): PosternError {
     `cannot reach ${place(to)}: ${reasons[code] ?? (code || error.message)}`,
     { cause, speaker: 'client' },
   )
-}
-
-/** Happy eyeballs reports an AggregateError: its parts say why. */
-function firstCode(error: Error): string | undefined {
-  return error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException | undefined)?.code : undefined
 }
 
 function place(to: EdgeAddress): string {

@@ -7,15 +7,16 @@ import {
   type SentHeaders,
   type SignableRequest,
 } from '@postern/interface'
+import { untilAborted } from './waiting.ts'
 
-/** Asks every provider, then makes one credential of the answers. @throws PosternError OPTION_CONFLICT, what a provider throws */
+/** Asks every provider, then makes one credential of the answers. @throws PosternError OPTION_CONFLICT; what a provider throws; `call.signal.reason` */
 export async function authenticate(
   providers: readonly AuthProvider[],
   request: AuthRequest,
   call: Call,
 ): Promise<Credential> {
   const parts: Credential[] = []
-  for (const provider of providers) parts.push(await provider.authenticate(request, call))
+  for (const provider of providers) parts.push(await untilAborted(provider.authenticate(request, call), call.signal))
   return merge(parts)
 }
 

@@ -2,7 +2,9 @@ import {
   type AuthProvider,
   type AuthRequest,
   type Call,
+  type Credential,
   type Dialled,
+  type DialRequest,
   type PipePurpose,
   PosternError,
   type Purpose,
@@ -10,6 +12,7 @@ import {
 } from '@postern/interface'
 import { connectEdge, type Trust } from './connect.ts'
 import { authenticate } from './credentials.ts'
+import { isLoopbackName } from './hostname.ts'
 
 /** How often a challenge (Negotiate, step-up) is answered before the refusal stands. */
 const ROUNDS = 3
@@ -32,32 +35,55 @@ export interface EdgeDial {
  * Credential, then pipe: what client and daemon both do first. Where the edge answers with a challenge, the providers are
  * asked again, three rounds at most; a provider that has no answer leaves the edge's refusal standing.
  *
- * @throws PosternError as `connectEdge`, the transport, the providers; the edge's refusal, with its request id
+ * @throws PosternError as `connectEdge`, the transport, the providers; OPTION_INVALID for an edge that is not `https:` (`http:`
+ *   is for this machine only); the edge's refusal, with its request id; `call.signal.reason`
  */
 export async function dialEdge(want: EdgeDial, call: Call): Promise<Dialled> {
-  let request: AuthRequest = want.wanted
+  refuseClearText(want.edge)
+  let credential = await authenticate(want.auth, want.wanted, call)
   for (let round = 1; ; round++) {
-    const credential = await authenticate(want.auth, request, call)
-    const address = { host: want.edge.hostname.replace(/^\[|\]$/g, ''), port: portOf(want.edge), serverName: want.host }
     try {
-      return await want.transport.dial(
-        {
-          edge: want.edge,
-          host: want.host,
-          purpose: want.purpose,
-          headers: {},
-          credential,
-          connect: (securing, inner) => connectEdge(address, securing, want.trust, credential, inner),
-          ca: want.trust.ca,
-        },
-        call,
-      )
+      return await want.transport.dial(requestOf(want, credential), call)
     } catch (error) {
       const refusal = PosternError.is(error) ? error.refusal : undefined
       if (round === ROUNDS || refusal?.status !== 401 || !refusal.headers['www-authenticate']) throw error
-      request = { ...want.wanted, refused: { ...refusal, credential } }
+      credential = await answer(want, { ...want.wanted, refused: { ...refusal, credential } }, error, call)
     }
   }
+}
+
+/** Asks the providers again. @throws `refusal` where they have no answer to it */
+async function answer(want: EdgeDial, request: AuthRequest, refusal: unknown, call: Call): Promise<Credential> {
+  try {
+    return await authenticate(want.auth, request, call)
+  } catch (error) {
+    throw PosternError.is(error) && error.code === 'AUTH_REJECTED' ? refusal : error
+  }
+}
+
+function requestOf({ edge, host, purpose, trust }: EdgeDial, credential: Credential): DialRequest {
+  const address = { host: bare(edge.hostname), port: portOf(edge), serverName: host }
+  return {
+    edge,
+    host,
+    purpose,
+    headers: {},
+    credential,
+    connect: (securing, call) => connectEdge(address, securing, trust, credential, call),
+    ca: trust.ca,
+  }
+}
+
+/** A credential does not travel in clear text, whatever somebody wrote by mistake. */
+function refuseClearText({ protocol, hostname }: URL): void {
+  const local = isLoopbackName(hostname) || /^127\.[\d.]+$/.test(hostname) || hostname === '[::1]'
+  if (protocol === 'https:' || (protocol === 'http:' && local)) return
+  throw new PosternError('OPTION_INVALID', `the edge is dialled by https:, not by ${protocol}`, { speaker: 'client' })
+}
+
+/** Without the brackets that a URL has around an IPv6 address. */
+function bare(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, '')
 }
 
 function portOf(edge: URL): number {

@@ -1,6 +1,6 @@
 import { PosternError } from '@postern/interface'
 
-const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/
+const LABEL = /^(?!-)[a-zA-Z0-9-]{1,63}(?<!-)$/
 
 /** A hostname as an application has one, with the edge's port where it is not 443. */
 export interface HostAndPort {
@@ -16,7 +16,7 @@ export interface HostAndPort {
  * @throws PosternError HOSTNAME_INVALID
  */
 export function readHostname(text: string): HostAndPort {
-  const [name = '', port, ...more] = text.toLowerCase().split(':')
+  const [name = '', port, ...more] = text.split(':')
   const good =
     more.length === 0 &&
     name.length <= 253 &&
@@ -25,7 +25,7 @@ export function readHostname(text: string): HostAndPort {
   const number = port === undefined ? undefined : /^\d{1,5}$/.test(port) ? Number(port) : 0
   if (!good || number === 0 || (number ?? 1) > 65535)
     throw new PosternError('HOSTNAME_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a hostname`)
-  return { hostname: name, port: number }
+  return { hostname: name.toLowerCase(), port: number } // after the check: lower case makes k of a Kelvin sign
 }
 
 /** Whether a name means this machine whatever DNS says (RFC 6761, section 6.3). */

@@ -1,5 +1,6 @@
 export { type ApplicationClient, type ClientOptions, createClient } from './application.ts'
-export { connectEdge, type EdgeAddress, lookup, type Trust } from './connect.ts'
-export { authenticate, headersOf, merge } from './credentials.ts'
+export { lookup, type Trust } from './connect.ts'
 export { dialEdge, type EdgeDial } from './dial.ts'
 export { type HostAndPort, isLoopbackName, readHostname } from './hostname.ts'
+export { errnoOf, type Opening, opened } from './opened.ts'
+export { untilAborted } from './waiting.ts'

@@ -37,6 +37,7 @@ describe('a hostname', () => {
     '[::1]',
     '127.0.0.1',
     'ü.example',
+    '\u212a.example', // the Kelvin sign, a k in lower case
     `${'a'.repeat(64)}.b`,
     'a.'.repeat(130),
   ])('%j is refused', text => {
