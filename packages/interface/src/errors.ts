@@ -70,7 +70,7 @@ export class PosternError extends Error {
 
   /** Any thrown value as a PosternError: ours as it is, everything else as `code` (default INTERNAL) with the value as its cause. */
   static from(value: unknown, code: Code = 'INTERNAL', facts: Omit<ErrorFacts, 'cause'> = {}): PosternError {
-    if (PosternError.is(value)) return value
+    if (PosternError.is(value) && isCode(value.code)) return value // a copy of a newer Postern may know more codes
     return new PosternError(code, value instanceof Error ? value.message : String(value), { ...facts, cause: value })
   }
 

@@ -77,6 +77,8 @@ describe('PosternError', () => {
   test('from keeps ours and wraps everything else', () => {
     const ours = new PosternError('NOT_FOUND', 'x')
     expect(PosternError.from(ours, 'STREAM_CUT')).toBe(ours)
+    const newer = Object.assign(new PosternError('NOT_FOUND', 'x'), { code: 'OF_TOMORROW' })
+    expect(PosternError.from(newer)).toMatchObject({ code: 'INTERNAL', message: 'x', cause: newer })
     const theirs = new TypeError('bad')
     expect(PosternError.from(theirs)).toMatchObject({ code: 'INTERNAL', message: 'bad', cause: theirs })
     expect(PosternError.from('text', 'STREAM_CUT', { speaker: 'edge' })).toMatchObject({
