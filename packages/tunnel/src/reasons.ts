@@ -1,5 +1,6 @@
 import { PosternError, type Problem, problem, type Speaker } from '@postern/interface'
 import { YamuxError } from '@postern/yamux'
+import type { TunnelOptions } from './tunnel.ts'
 
 // What an error may tell a stranger. An error that is not here tells its code only: its message may name internal addresses.
 const PROBLEMS = new WeakMap<PosternError, Problem>()
@@ -12,6 +13,12 @@ export function reasonOf(told: Problem): PosternError {
   const error = PosternError.fromProblem(told)
   PROBLEMS.set(error, told)
   return error
+}
+
+/** {@link reasonOf}, after seeing to it that only those speak who can be over there. */
+export function heard(told: Problem, speakers: TunnelOptions['hears']): PosternError {
+  if (speakers === undefined || (told.speaker !== undefined && speakers.includes(told.speaker))) return reasonOf(told)
+  return reasonOf({ ...told, speaker: speakers[0] })
 }
 
 /** What to tell the other end of an error of ours. */

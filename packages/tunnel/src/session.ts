@@ -9,7 +9,7 @@ import { encodeHeader, readAnswer, type StreamHeader } from './header.ts'
 import { DEFAULT_LIMITS, type TunnelLimits } from './limits.ts'
 import { Liveness } from './liveness.ts'
 import { Offers } from './offers.ts'
-import { openError, problemOf, reasonOf, sessionError } from './reasons.ts'
+import { heard, openError, problemOf, sessionError } from './reasons.ts'
 import type { Tunnel, TunnelOptions } from './tunnel.ts'
 
 /** The first stream that the dialler, a yamux client, opens. */
@@ -111,7 +111,7 @@ export class TunnelSession implements Tunnel {
       const refusal = readAnswer(await readFrame(stream, wait))
       if (refusal === undefined) return stream
       stream.destroy()
-      throw reasonOf(refusal)
+      throw heard(refusal, this.#options.hears)
     } catch (error) {
       stream.destroy(PosternError.is(error) ? error : undefined)
       throw this.#openFailure(error)
@@ -236,11 +236,11 @@ export class TunnelSession implements Tunnel {
       this.#hello.resolve()
     } else if (message.type === 'drain') this.#peerDraining()
     else if (message.stream === undefined) {
-      this.#fate ??= reasonOf(message.problem)
+      this.#fate ??= heard(message.problem, this.#options.hears)
       this.#yamux.destroy(this.#fate)
     } else {
       const entry = this.#entries.get(message.stream)
-      if (entry !== undefined) entry.told = reasonOf(message.problem)
+      if (entry !== undefined) entry.told = heard(message.problem, this.#options.hears)
     }
   }
 

@@ -32,6 +32,11 @@ export interface TunnelOptions {
   /** Who this end is, in the refusals and reasons the tunnel itself makes. */
   readonly speaker?: Speaker
   /**
+   * Who can speak from over there. A refusal or reason told by the other end that names nobody, or anybody else, is taken as said by the
+   * first: who is behind a pipe must not pass for this end. Absent: as told.
+   */
+  readonly hears?: readonly [Speaker, ...Speaker[]]
+  /**
    * Called for each stream of the peer's once its header is read; answer it by `accept` or `reject` within `limits.answerMs`, else it is
    * refused with TIMED_OUT. May be called before `startTunnel` resolves. Absent: every stream is refused.
    */

@@ -46,6 +46,24 @@ async function close({ client, server }: Many): Promise<void> {
 
 const ended = (requestId: string): PosternError => new PosternError('ACCESS_ENDED', 'not for the wire', { requestId })
 
+describe('who said it', () => {
+  test('another end may not speak for this one; who may, is believed', async () => {
+    const taken = taking()
+    const { client, server } = await tunnels({}, { ...taken, hears: ['client', 'plugin'] }, await tcpPair())
+    const told = { ACCESS_ENDED: 'edge', DRAINING: undefined, TOKEN_EXPIRED: 'plugin' } as const
+    for (const [at, [code, speaker]] of Object.entries(told).entries()) {
+      const stream = await client.open(headerOf(), call)
+      const seen = watch(taken.streams[at]!)
+      watch(stream)
+      client.cutStream(stream, reasonOf(problem(code as keyof typeof told, 'x', speaker && { speaker })))
+      await until('the cut', () => seen.closed)
+      expect(seen.error).toMatchObject({ code, speaker: speaker === 'plugin' ? 'plugin' : 'client' })
+    }
+    client.cut(reasonOf(problem('AUTH_REJECTED', 'x', { speaker: 'edge' })))
+    expect(await server.closed).toMatchObject({ code: 'AUTH_REJECTED', speaker: 'client' })
+  })
+})
+
 describe('the reason of a cut', () => {
   test('arrives with its code, request id and who said it; the message stays here', async () => {
     const rig = await many(2)
