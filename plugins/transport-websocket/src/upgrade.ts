@@ -34,6 +34,9 @@ export function wantsWebSocket(request: IncomingMessage): boolean {
   return tokens.some(token => /^websocket(\/|$)/.test(token.trim()))
 }
 
+/** Headers that speak of a body. */
+const BODY = ['content-length', 'transfer-encoding', 'expect', 'trailer']
+
 /** RFC 6455 §4.2.1, strictly: two readers of a sloppy request could read it in two ways. */
 export function readUpgrade(request: IncomingMessage): { readonly purpose: PipePurpose } | Fault {
   const one = (name: string): string | undefined => {
@@ -41,6 +44,9 @@ export function readUpgrade(request: IncomingMessage): { readonly purpose: PipeP
     return values?.length === 1 ? values[0] : undefined
   }
   if (request.method !== 'GET') return bad('a WebSocket starts with GET')
+  if (request.httpVersion !== '1.1') return bad('a WebSocket starts with HTTP/1.1')
+  // Something in between that counts a body reads another connection than we do (WebSocket smuggling).
+  if (BODY.some(name => request.headersDistinct[name])) return bad('a WebSocket starts without a body')
   if (one('upgrade')?.toLowerCase() !== 'websocket') return bad('exactly one Upgrade: websocket is wanted')
   if (one('host') === undefined) return bad('exactly one Host is wanted')
   if (!/^[+/0-9A-Za-z]{22}==$/.test(one('sec-websocket-key') ?? '')) return bad('Sec-WebSocket-Key is not valid')

@@ -74,6 +74,27 @@ describe('upgrades that are refused before anybody is asked', () => {
   })
 })
 
+describe('row 73: an upgrade that two readers could read in two ways', () => {
+  test.each([
+    ['with a length', upgradeRequest(['content-length: 3'])],
+    ['with a length of nothing', upgradeRequest(['content-length: 0'])],
+    ['in chunks', upgradeRequest(['transfer-encoding: chunked'])],
+    ['that waits for 100', upgradeRequest(['expect: 100-continue'])],
+    ['with trailers', upgradeRequest(['trailer: x'])],
+    ['of HTTP/1.0', upgradeRequest([], 'GET / HTTP/1.0')],
+  ])('%s is refused, and what follows it is nobody’s', async (_name, request) => {
+    let asked = 0
+    await using edge = await startEdge(async incoming => {
+      asked++
+      await denied(incoming)
+    })
+    expect((await ask(edge.port, `${request}0\r\n\r\n${upgradeRequest()}`)).status).toBe(400)
+    expect(asked).toBe(0)
+    expect((await ask(edge.port, upgradeRequest())).status).toBe(403)
+    expect(asked).toBe(1)
+  })
+})
+
 describe('hostile heads', () => {
   test.each([
     ['2,000 headers', Array.from({ length: 2000 }, (_, i) => `x-${i}: y`)],
