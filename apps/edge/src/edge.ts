@@ -14,6 +14,7 @@ import { FRONT_LIMITS } from './front/limits.ts'
 import { Live } from './live.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
 import { Routes } from './routes/routes.ts'
+import { Shares } from './routes/shares.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { answerPlain } from './ways/plain.ts'
@@ -112,6 +113,7 @@ class Edge implements RunningEdge {
       log,
       authorizer: new Authorizer({ store, teamDomain, access, connectors, failures }),
       routes: new Routes(),
+      shares: new Shares(),
       live: new Live(store),
       sessions: new Set<Tunnel>(),
       carried: new Set<Promise<unknown>>(),

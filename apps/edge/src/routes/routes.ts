@@ -49,7 +49,7 @@ export class Routes {
    * One stream to a tunnel's daemon, after the service behind it answered. Connections take turns; one that dies before it
    * answered is replaced by the next.
    *
-   * @throws PosternError TUNNEL_OFFLINE; TIMED_OUT after 30 s; the daemon's or the service's refusal; `call.signal.reason`
+   * @throws PosternError TUNNEL_OFFLINE; LIMIT_EXCEEDED; TIMED_OUT after 30 s; the daemon's or the service's refusal; `call.signal.reason`
    */
   async open(tunnelId: string, header: StreamHeader, call: Call): Promise<Duplex> {
     const healthy = this.#healthy(tunnelId)
@@ -66,6 +66,8 @@ export class Routes {
         last = error
       }
     }
+    // There are daemons: who hears of none would look in the wrong place.
+    if (PosternError.is(last) && last.code === 'LIMIT_EXCEEDED') throw last
     throw new PosternError('TUNNEL_OFFLINE', 'no daemon of the application’s tunnel is connected', {
       speaker: 'edge',
       cause: last,

@@ -26,6 +26,7 @@ export async function serveConnector(
     {
       role: 'server',
       speaker: 'edge',
+      hears: ['daemon', 'service', 'plugin'],
       log,
       onStream: offered => offered.reject(problem('DESTINATION_FORBIDDEN', requestId, { speaker: 'edge' })),
     },

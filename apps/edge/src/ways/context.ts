@@ -4,12 +4,14 @@ import type { Tunnel } from '@postern/tunnel'
 import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
 import type { Live } from '../live.ts'
 import type { Routes } from '../routes/routes.ts'
+import type { Shares } from '../routes/shares.ts'
 
 /** What every way in works with. */
 export interface WayContext {
   readonly store: Store
   readonly authorizer: Authorizer
   readonly routes: Routes
+  readonly shares: Shares
   readonly live: Live
   /** Clients' sessions now. */
   readonly sessions: Set<Tunnel>

@@ -23,11 +23,15 @@ export async function serveSession(incoming: Incoming, admission: AccessAdmissio
   }
   const tunnel = await startTunnel(
     pipe,
-    { role: 'server', speaker: 'edge', log, onStream },
+    { role: 'server', speaker: 'edge', hears: ['client'], log, onStream },
     { log, signal: context.signal },
   )
   sessions.add(tunnel)
-  const forget = live.keepAccess(admission, reason => tunnel.cut(reason))
+  const forget = live.keepAccess(admission, reason => {
+    tunnel.cut(reason)
+    // What is being opened reaches no service any more, though the pipe may take seconds to go.
+    over.abort(reason)
+  })
   const error = await tunnel.closed
   forget()
   sessions.delete(tunnel)

@@ -1,22 +1,32 @@
 import type { Duplex } from 'node:stream'
 import { type Call, PosternError } from '@postern/interface'
 import { type Pumped, pump } from '@postern/pump'
-import type { AccessAdmission } from '../authorize/authorize.ts'
+import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
+import type { Place } from '../routes/shares.ts'
 import { note, type WayContext } from './context.ts'
 
 /**
  * One stream to the daemon, after its service answered.
  *
- * @throws PosternError AUDIT_UNAVAILABLE, TUNNEL_OFFLINE, the daemon's or the service's refusal; `call.signal.reason`
+ * @throws PosternError AUDIT_UNAVAILABLE, LIMIT_EXCEEDED, TUNNEL_OFFLINE, the daemon's or the service's refusal;
+ *   `call.signal.reason`
  */
 export async function openToDaemon(admission: AccessAdmission, context: WayContext, call: Call): Promise<Duplex> {
-  const { store, routes } = context
+  const { store, routes, shares } = context
   const { hostname, requestId, identities, permit, application } = admission
+  const { tunnelId } = application
+  let place: Place | undefined
   try {
     if (!store.auditable)
       throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
-    return await routes.open(application.tunnelId, { hostname, requestId, purpose: 'tcp', identities, permit }, call)
+    place = await shares.take(`${tunnelId} ${actorOf(identities)}`, routes.count(tunnelId), call.signal)
+    const daemon = await routes.open(tunnelId, { hostname, requestId, purpose: 'tcp', identities, permit }, call)
+    place.answered()
+    if (daemon.closed) place.release()
+    else daemon.once('close', place.release)
+    return daemon
   } catch (error) {
+    place?.release()
     note(store, admission, { action: 'stream.refused', allowed: false, code: PosternError.from(error).code })
     throw error
   }
@@ -36,7 +46,9 @@ export async function carry(
   const pumped = await work
   context.carried.delete(work)
   const { sent, received, error } = pumped
-  const code = error === undefined ? undefined : PosternError.from(error, 'STREAM_CUT').code
-  note(context.store, admission, { action: 'stream.end', code, detail: { sent, received, ms: Date.now() - started } })
+  const cause = error && PosternError.from(error, 'STREAM_CUT')
+  // Either end may have told a reason of its choice: the row says whose word it is.
+  const detail = { sent, received, ms: Date.now() - started, ...(cause?.speaker && { said: cause.speaker }) }
+  note(context.store, admission, { action: 'stream.end', code: cause?.code, detail })
   return pumped
 }
