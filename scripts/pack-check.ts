@@ -75,7 +75,7 @@ export function installAlone(folder: string, names: readonly string[], tarballs:
       '--loglevel=error',
       '--prefer-offline',
     ],
-    { cwd: folder, stdio: 'pipe' },
+    { cwd: folder, stdio: 'pipe', timeout: 180_000 },
   )
 }
 
@@ -116,8 +116,13 @@ if (process.argv[1] === import.meta.filename) {
   try {
     const tarballs = pack(publishedPackages().keys(), scratch)
     const names = process.argv.length > 2 ? process.argv.slice(2) : [...tarballs.keys()]
-    const wrong = names.flatMap(name => checkOne(name, tarballs, scratch))
-    for (const one of wrong) console.error(one)
+    const wrong = names.flatMap(name => {
+      const began = Date.now()
+      const found = checkOne(name, tarballs, scratch)
+      console.error(`${found.length === 0 ? 'ok  ' : 'FAIL'}  ${name}  ${((Date.now() - began) / 1000).toFixed(1)} s`)
+      for (const one of found) console.error(one)
+      return found
+    })
     console.error(`pack-check: ${names.length} packages, ${wrong.length} findings`)
     process.exitCode = wrong.length === 0 ? 0 : 1
   } finally {

@@ -11,6 +11,9 @@ export const PEERS = {
   git: { package: 'git', program: 'git' },
   rsync: { package: 'rsync', program: 'rsync' },
   curl: { package: 'curl', program: 'curl' },
+  Xvfb: { package: 'xvfb', program: 'Xvfb' },
+  xauth: { package: 'xauth', program: 'xauth' },
+  xdpyinfo: { package: 'x11-utils', program: 'xdpyinfo' },
   go: { package: 'golang-go', program: 'go' },
   'go-yamux': {
     package: 'golang-github-hashicorp-yamux-dev',

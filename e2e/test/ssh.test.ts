@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -14,6 +14,7 @@ import { startWorld, type World } from '../world/world.ts'
 const peers = (process.env.POSTERN_PEERS ?? '').split(' ')
 const MEGABYTE = 1024 * 1024
 
+const sizeOf = (file: string) => statSync(file, { throwIfNoEntry: false })?.size ?? 0
 const sha256 = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex')
 
 describe.skipIf(!['ssh', 'sshd', 'sftp'].every(name => peers.includes(name)))(
@@ -98,21 +99,20 @@ describe.skipIf(!['ssh', 'sshd', 'sftp'].every(name => peers.includes(name)))(
       expect((await run('diff', ['-r', join(folder.path, 'tree'), join(folder.path, 'copy')])).code).toBe(0)
     })
 
-    it('survives a rekey every megabyte', async () => {
-      const { code, stdout } = await ssh(
-        '-o',
-        'RekeyLimit=1M',
-        'ssh.localhost',
-        `head -c ${24 * MEGABYTE} /dev/zero | sha256sum; head -c ${12 * MEGABYTE} /dev/zero`,
-      )
-      expect([code, stdout.length > 12 * MEGABYTE]).toEqual([0, true])
+    it('survives a rekey every megabyte, under strict key exchange', async () => {
+      const command = `head -c ${24 * MEGABYTE} /dev/zero`
+      const { code, stdout, stderr } = await ssh('-v', '-o', 'RekeyLimit=1M', 'ssh.localhost', command)
+      expect([code, stdout.length]).toEqual([0, 24 * MEGABYTE])
+      expect(/[^\0]/.test(stdout)).toBe(false)
+      expect(stderr.match(/rekey/gi)?.length ?? 0).toBeGreaterThan(10)
+      expect((await ssh('-vvv', 'ssh.localhost', 'true')).stderr).toContain('strict KEX ordering')
     })
 
-    it('carries -L and -D forwards and ssh-agent inside', async () => {
+    it('carries -L, -R and -D forwards and ssh-agent inside', async () => {
       const page = createServer((_request, response) => response.end('private page')).listen(0, '127.0.0.1')
       await new Promise(resolve => page.once('listening', resolve))
       const port = (page.address() as AddressInfo).port
-      const [local, socks] = [await freePort(), await freePort()]
+      const [local, socks, remote] = [await freePort(), await freePort(), await freePort()]
       const forward = new Running(
         spawn(
           'ssh',
@@ -123,6 +123,8 @@ describe.skipIf(!['ssh', 'sshd', 'sftp'].every(name => peers.includes(name)))(
             '-v',
             '-L',
             `127.0.0.1:${local}:127.0.0.1:${port}`,
+            '-R',
+            `127.0.0.1:${remote}:127.0.0.1:${port}`,
             '-D',
             `127.0.0.1:${socks}`,
             'ssh.localhost',
@@ -134,6 +136,7 @@ describe.skipIf(!['ssh', 'sshd', 'sftp'].every(name => peers.includes(name)))(
       try {
         await forward.says(/Entering interactive session|pledge: /)
         expect(await (await fetch(`http://127.0.0.1:${local}/`)).text()).toBe('private page')
+        expect(await (await fetch(`http://127.0.0.1:${remote}/`)).text()).toBe('private page')
         expect(
           (await run('curl', ['-s', '--socks5-hostname', `127.0.0.1:${socks}`, `http://127.0.0.1:${port}/`])).stdout,
         ).toBe('private page')
@@ -148,6 +151,39 @@ describe.skipIf(!['ssh', 'sshd', 'sftp'].every(name => peers.includes(name)))(
         `ssh-add -q ${origin.keys.userKeyFile} && ssh -A -F ${config} ssh.localhost ssh-add -l`,
       ])
       expect(agent.stdout).toContain('postern sample user')
+    })
+
+    it.skipIf(!['Xvfb', 'xauth', 'xdpyinfo'].every(name => peers.includes(name)))(
+      'carries X11 (needs: apt-get install xvfb xauth x11-utils)',
+      async () => {
+        const screen = new Running(spawn('Xvfb', ['-displayfd', '1', '-nolisten', 'tcp'], { stdio: 'pipe' }), 'Xvfb')
+        try {
+          const [display] = await screen.says(/^\d+/)
+          const env = { ...process.env, DISPLAY: `:${display}` }
+          const { code, stdout } = await run('ssh', ['-F', config, '-Y', 'ssh.localhost', 'echo $DISPLAY; xdpyinfo'], {
+            env,
+          })
+          expect(code).toBe(0)
+          expect(stdout).toMatch(/^localhost:1\d\.0\n[\s\S]*name of display/)
+        } finally {
+          await screen.stop()
+        }
+      },
+    )
+
+    it('a copy cut in its middle is never taken for whole: the edge killed with -9', async () => {
+      const [big, copy] = [join(folder.path, 'big'), join(folder.path, 'big.copy')]
+      writeFileSync(big, Buffer.alloc(300 * MEGABYTE))
+      const scp = new Running(spawn('scp', ['-F', config, `ssh.localhost:${big}`, copy], { stdio: 'pipe' }), 'scp')
+      await expect.poll(() => sizeOf(copy), { timeout: 30_000 }).toBeGreaterThan(MEGABYTE)
+      await world.edge.stop('SIGKILL')
+      expect(await scp.exit).not.toBe(0)
+      expect(scp.stderr).toContain('SESSION_LOST')
+      expect(sizeOf(copy)).toBeLessThan(300 * MEGABYTE)
+      await world.startEdge()
+      await expect
+        .poll(async () => (await ssh('ssh.localhost', 'true')).code, { timeout: 60_000, interval: 1000 })
+        .toBe(0)
     })
 
     describe.skipIf(!peers.includes('git'))('git (needs: apt-get install git)', () => {

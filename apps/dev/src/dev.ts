@@ -42,7 +42,7 @@ export interface Dev extends AsyncDisposable {
  *
  * @example
  * await using dev = await startDev({}, { signal, log })
- * execFileSync('ssh', ['-F', dev.ssh.configFile, 'ssh.localhost', 'uptime'])
+ * await promisify(execFile)('ssh', ['-F', dev.ssh.configFile, 'ssh.localhost', 'uptime'])
  * @throws PosternError LISTEN_FAILED, and what edge and daemon throw
  */
 export async function startDev(options: DevOptions, call: Call): Promise<Dev> {

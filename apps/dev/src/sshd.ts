@@ -61,6 +61,7 @@ function settings(port: number, keys: SshKeys): string {
     'UsePAM no',
     'StrictModes no', // the keys lie below a temporary folder, whose parent everybody may write
     'PidFile none',
+    'X11Forwarding yes',
     'PrintMotd no',
     'PrintLastLog no',
     'MaxStartups 200',

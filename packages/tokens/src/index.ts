@@ -3,6 +3,7 @@ export { createServiceToken, isServiceTokenId, type NewServiceToken } from './se
 export {
   createTunnelToken,
   isTunnelId,
+  MOST_TUNNEL_TOKENS,
   type NewTunnelToken,
   readTunnelToken,
   type TunnelTokenParts,

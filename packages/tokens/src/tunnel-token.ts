@@ -65,3 +65,6 @@ function partsOf(text: string): TunnelTokenParts | undefined {
   if (typeof t !== 'string' || typeof s !== 'string' || !isTunnelId(t) || !SECRET.test(s)) return undefined
   return { tunnelId: t, secret: s }
 }
+
+/** Tokens of one tunnel that are looked at: enough for a rotation, few enough to compare each with what is presented. */
+export const MOST_TUNNEL_TOKENS = 16

@@ -1,4 +1,5 @@
 import type { Json } from '@postern/interface'
+import { MOST_TUNNEL_TOKENS } from '@postern/tokens'
 
 /** One secret of a tunnel; several may be good at once while one replaces another. */
 export interface KnownHash {
@@ -9,9 +10,6 @@ export interface KnownHash {
   readonly revokedAt?: number
 }
 
-/** Hashes looked at for one tunnel. */
-const MOST_HASHES = 16
-
 /**
  * The record of a tunnel: `{ hashes: [{ hash, expiresAt?, revokedAt? }] }`.
  *
@@ -20,7 +18,7 @@ const MOST_HASHES = 16
 export function readRecord(value: Json | undefined): readonly KnownHash[] | undefined {
   if (!isObject(value) || !Array.isArray(value.hashes)) return undefined
   const known = value.hashes.map(readHash)
-  return known.length <= MOST_HASHES && known.every(one => one !== undefined) ? known : undefined
+  return known.length <= MOST_TUNNEL_TOKENS && known.every(one => one !== undefined) ? known : undefined
 }
 
 function readHash(value: Json): KnownHash | undefined {

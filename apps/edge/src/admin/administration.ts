@@ -2,7 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { type Json, PosternError } from '@postern/interface'
 import { checkRules, type Rule } from '@postern/policy'
 import type { ApplicationRecord, Change, Store } from '@postern/store'
-import { createServiceToken, createTunnelToken, isServiceTokenId, isTunnelId } from '@postern/tokens'
+import {
+  createServiceToken,
+  createTunnelToken,
+  isServiceTokenId,
+  isTunnelId,
+  MOST_TUNNEL_TOKENS,
+} from '@postern/tokens'
 import { isHostname } from '../front/hostname.ts'
 
 export interface NewApplication {
@@ -89,11 +95,21 @@ export class Administration {
     )
   }
 
-  /** A further token of a tunnel; earlier ones stay good. @throws PosternError NOT_FOUND */
+  /**
+   * A further token of a tunnel; earlier ones stay good. Revoked ones are forgotten when there are too many.
+   *
+   * @throws PosternError NOT_FOUND; LIMIT_EXCEEDED past sixteen that are good
+   */
   async createTunnelToken(tunnelId: string): Promise<string> {
     if (!this.#store.snapshot.tunnels.has(tunnelId)) throw new PosternError('NOT_FOUND', 'no such tunnel')
     const { token, hash } = createTunnelToken(tunnelId)
-    const value = { hashes: [...this.#tunnelHashes(tunnelId), { hash }] }
+    const known = this.#tunnelHashes(tunnelId)
+    const kept = known.length < MOST_TUNNEL_TOKENS ? known : known.filter(one => one.revokedAt === undefined)
+    if (kept.length >= MOST_TUNNEL_TOKENS) {
+      const next = 'Revoke the tunnel’s tokens, then make the ones that are needed.'
+      throw new PosternError('LIMIT_EXCEEDED', `the tunnel has ${MOST_TUNNEL_TOKENS} good tokens already`, { next })
+    }
+    const value = { hashes: [...kept, { hash }] }
     await this.#apply([{ put: 'record', namespace: TUNNEL_TOKENS, id: tunnelId, value }], 'tunnel-token.create', {
       tunnel: tunnelId,
     })

@@ -1,0 +1,60 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Call } from '@postern/interface'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { initialiseEdge, startEdge } from '../src/index.ts'
+
+const call: Call = { signal: AbortSignal.timeout(60_000), log: { debug() {}, info() {}, warn() {}, error() {} } }
+const wanted = { hostname: 'db.localhost', tunnel: 'home', teamDomain: 'edge.localhost' }
+let data: string
+beforeEach(() => (data = join(mkdtempSync(join(tmpdir(), 'postern-admin-')), 'edge')))
+afterEach(() => rmSync(join(data, '..'), { recursive: true, force: true }))
+
+describe('tunnel tokens', () => {
+  test('sixteen may be good at once; the next is refused and none of the others is harmed', async () => {
+    await initialiseEdge({ ...wanted, data }, call) // makes the first
+    await using edge = await startEdge({ data, listen: { port: 0 } }, call)
+    const { administration } = edge
+    for (let more = 1; more < 16; more++) await administration.createTunnelToken('home')
+    await expect(administration.createTunnelToken('home')).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+    await administration.revokeTunnelTokens('home')
+    expect(await administration.createTunnelToken('home')).toMatch(/^ptt_/)
+    const record = edge.store.snapshot.records.get('tunnel-token')?.get('home') as { hashes: unknown[] }
+    expect(record.hashes).toHaveLength(1)
+  })
+})
+
+test('row 99: no secret is in any file of the edge, in whatever form; what is no secret is', async () => {
+  const { serviceToken, tunnelToken } = await initialiseEdge({ ...wanted, data }, call)
+  {
+    await using edge = await startEdge({ data, listen: { port: 0 } }, call)
+    await edge.administration.createServiceToken('another')
+  }
+  const bytes = Buffer.concat(filesBelow(data).map(file => readFileSync(file)))
+  const inner = JSON.parse(Buffer.from(tunnelToken.slice('ptt_'.length), 'base64url').toString()).s as string
+  for (const secret of [serviceToken.secret, serviceToken.secret.slice('psts_'.length), tunnelToken, inner]) {
+    for (const form of [secret, Buffer.from(secret).toString('base64'), Buffer.from(secret).toString('hex')]) {
+      expect(bytes.includes(form)).toBe(false)
+    }
+  }
+  expect(bytes.includes(Buffer.from(inner, 'base64url'))).toBe(false)
+  expect(bytes.includes(serviceToken.id)).toBe(true)
+})
+
+test('row 118: whatever the umask, everything is for this user alone', async () => {
+  const old = process.umask(0)
+  try {
+    await initialiseEdge({ ...wanted, data }, call)
+  } finally {
+    process.umask(old)
+  }
+  for (const file of filesBelow(data)) expect(statSync(file).mode & 0o077).toBe(0)
+  expect(statSync(data).mode & 0o077).toBe(0)
+})
+
+function filesBelow(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile())
+    .map(entry => join(entry.parentPath, entry.name))
+}
