@@ -65,6 +65,8 @@ const TUNNEL_TOKENS = 'postern:tunnel-token'
 
 /** Refusals of one address in a minute that leave a row each. */
 const MOST_KNOCKS = 600
+/** Of all addresses together: whoever has many fills the disk no sooner. */
+const MOST_KNOCKS_IN_ALL = 6000
 
 /** The one place where it is decided who gets in, for every way in. */
 export class Authorizer {
@@ -160,8 +162,10 @@ export class Authorizer {
   /** A stranger who knocks without end fills neither disk nor queue: past the limit, one row in a hundred is kept. */
   #isNoted({ remoteAddress }: Presented): boolean {
     const key = `knock\0${countedAddress(remoteAddress)}`
-    const knocks = this.#options.failures.count(key)
-    return !this.#options.failures.isOver(key, MOST_KNOCKS) || knocks % 100 === 0
+    const { failures } = this.#options
+    const [own, all] = [failures.count(key), failures.count('knock')]
+    const over = failures.isOver(key, MOST_KNOCKS) || failures.isOver('knock', MOST_KNOCKS_IN_ALL)
+    return !over || own % 100 === 0 || all % 100 === 0
   }
 }
 

@@ -31,8 +31,11 @@ export async function openDevCa(folder: string): Promise<DevCa> {
   await ensurePrivateFolder(folder)
   const paths = { cert: join(folder, 'ca.pem'), key: join(folder, 'ca-key.pem'), leafKey: join(folder, 'edge-key.pem') }
   const forge = (await import('node-forge')).default
-  const ca = (await readCa(paths)) ?? (await makeCa(paths, forge))
-  const leafKey = (await readPrivateFile(paths.leafKey)) ?? (await makeKey(paths.leafKey))
+  const found = await readPrivateFile(paths.leafKey)
+  // The leaf's key is made last. Without it, a CA's key alone is what a first start left that was killed in its middle.
+  const unborn = found === undefined ? await readPrivateFile(paths.key) : undefined
+  const ca = (await readCa(paths, unborn !== undefined)) ?? (await makeCa(paths, forge, unborn))
+  const leafKey = found ?? (await makeKey(paths.leafKey))
   const signer = { cert: forge.pki.certificateFromPem(ca.cert), key: forge.pki.privateKeyFromPem(ca.key) }
   return {
     file: paths.cert,
@@ -55,9 +58,10 @@ interface Signer {
   readonly key: import('node-forge').pki.rsa.PrivateKey
 }
 
-async function readCa(paths: Paths): Promise<{ cert: string; key: string } | undefined> {
+/** @param unborn whether a key alone may be the beginning of one */
+async function readCa(paths: Paths, unborn: boolean): Promise<{ cert: string; key: string } | undefined> {
   const [cert, key] = [await readPrivateFile(paths.cert), await readPrivateFile(paths.key)]
-  if (cert === undefined && key === undefined) return undefined
+  if (cert === undefined && (key === undefined || unborn)) return undefined
   if (cert === undefined || key === undefined) {
     throw new PosternError('CONFIG_INVALID', `of ${paths.cert} and ${paths.key} only one is there`, {
       next: 'Restore the other, or move it away: a new CA is made then, and everybody needs its file again.',
@@ -79,8 +83,8 @@ async function makeKey(path: string): Promise<string> {
   return pem
 }
 
-async function makeCa(paths: Paths, forge: Forge): Promise<{ cert: string; key: string }> {
-  const key = await makeKey(paths.key)
+async function makeCa(paths: Paths, forge: Forge, begun: string | undefined): Promise<{ cert: string; key: string }> {
+  const key = begun ?? (await makeKey(paths.key))
   const cert = newCertificate(forge, key, CA_DAYS)
   const name = [{ name: 'commonName', value: `Postern dev CA ${randomBytes(4).toString('hex')}` }]
   cert.setSubject(name)

@@ -33,6 +33,7 @@ export interface FrontOptions {
 
 /** Milliseconds between looks at connections that are too slow. */
 const CHECK_INTERVAL = 1000
+const SAY_INTERVAL = 1000
 
 /**
  * The public port: TLS, HTTP/1.1, limits. One request per connection, so that nobody's answer can be mixed up with another's;
@@ -46,6 +47,9 @@ export class Front implements HttpDoor {
   readonly #sockets = new Set<Socket>()
   readonly #perAddress = new Map<string, number>()
   readonly #asked = new WeakSet<Duplex>()
+  /** Connections refused since that was last said, and when. */
+  #refused = 0
+  #saidRefused = 0
 
   constructor(options: FrontOptions) {
     this.#options = options
@@ -135,13 +139,13 @@ export class Front implements HttpDoor {
   }
 
   #connected(socket: Socket): void {
-    const { limits, log } = this.#options
+    const { limits } = this.#options
     socket.on('error', ignore)
     const address = countedAddress(socket.remoteAddress ?? '')
     const count = this.#perAddress.get(address) ?? 0
     if (this.#sockets.size >= limits.connections || count >= limits.connectionsPerAddress) {
-      log.warn('a connection was refused: too many are open', { address, open: this.#sockets.size })
       socket.destroy()
+      this.#turnedAway(address)
       return
     }
     this.#sockets.add(socket)
@@ -152,6 +156,17 @@ export class Front implements HttpDoor {
       if (left > 0) this.#perAddress.set(address, left)
       else this.#perAddress.delete(address)
     })
+  }
+
+  /** Said once a second: who knocks without end fills no log. */
+  #turnedAway(address: string): void {
+    this.#refused += 1
+    const now = Date.now()
+    if (now - this.#saidRefused < SAY_INTERVAL) return
+    const fields = { refused: this.#refused, address, open: this.#sockets.size }
+    this.#options.log.warn('connections were refused: too many are open', fields)
+    this.#refused = 0
+    this.#saidRefused = now
   }
 
   #request(request: IncomingMessage, socket: Duplex): void {

@@ -3,7 +3,7 @@ import { type Incoming, problem } from '@postern/interface'
 import { startTunnel } from '@postern/tunnel'
 import type { ConnectorAdmission } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
-import { note, type WayContext } from './context.ts'
+import { note, saidBy, type WayContext } from './context.ts'
 
 /** Live connections one tunnel may have: sixteen daemons of four. */
 const MOST_CONNECTIONS = 64
@@ -40,6 +40,6 @@ export async function serveConnector(
   forget()
   routes.remove(connection)
   log.info('a daemon’s connection ended', { tunnel: tunnelId, connection: connection.id, code: error?.code })
-  const detail = { tunnel: tunnelId, connection: connection.id, ms: Date.now() - connection.since }
+  const detail = { tunnel: tunnelId, connection: connection.id, ms: Date.now() - connection.since, ...saidBy(error) }
   note(store, admission, { action: 'connector.end', code: error?.code, detail })
 }

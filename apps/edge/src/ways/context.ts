@@ -1,4 +1,4 @@
-import { type Logger, PosternError, type Problem, problem } from '@postern/interface'
+import { type Logger, PosternError, type Problem, problem, type Speaker } from '@postern/interface'
 import type { AuditEntry, Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
 import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
@@ -30,6 +30,12 @@ export function refusalOf(error: unknown, requestId: string): Problem {
   if (!PosternError.is(error)) return problem('INTERNAL', requestId, { speaker: 'edge' })
   const speaker = error.speaker ?? 'edge'
   return problem(error.code, requestId, { speaker, detail: error.message, next: error.next })
+}
+
+/** Whose word a reason is: either end may have told one of its choice. */
+export function saidBy(error: unknown): { readonly said?: Speaker } {
+  const speaker = PosternError.is(error) ? error.speaker : undefined
+  return speaker === undefined ? {} : { said: speaker }
 }
 
 /** A row about something an admission led to. */

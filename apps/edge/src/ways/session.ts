@@ -2,7 +2,7 @@ import { type Application, type Incoming, PosternError, problem, type SentHeader
 import { cut } from '@postern/pump'
 import { type OfferedTunnelStream, startTunnel } from '@postern/tunnel'
 import type { AccessAdmission } from '../authorize/authorize.ts'
-import { note, refusalOf, type WayContext } from './context.ts'
+import { note, refusalOf, saidBy, type WayContext } from './context.ts'
 import { carry, openToDaemon } from './stream.ts'
 
 /** A client's pipe: the same session as a daemon's, with the edge as its server. Resolves when it is over. */
@@ -36,7 +36,11 @@ export async function serveSession(incoming: Incoming, admission: AccessAdmissio
   forget()
   sessions.delete(tunnel)
   over.abort(error ?? new PosternError('SESSION_LOST', 'the session is over', { speaker: 'edge' }))
-  note(store, admission, { action: 'session.end', code: error?.code, detail: { streams, ms: Date.now() - started } })
+  note(store, admission, {
+    action: 'session.end',
+    code: error?.code,
+    detail: { streams, ms: Date.now() - started, ...saidBy(error) },
+  })
 }
 
 /** One connection of the user. A session is for one hostname, whatever its streams ask for. Never rejects. */

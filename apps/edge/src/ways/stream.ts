@@ -3,7 +3,7 @@ import { type Call, PosternError } from '@postern/interface'
 import { type Pumped, pump } from '@postern/pump'
 import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
 import type { Place } from '../routes/shares.ts'
-import { note, type WayContext } from './context.ts'
+import { note, saidBy, type WayContext } from './context.ts'
 
 /**
  * One stream to the daemon, after its service answered.
@@ -27,7 +27,8 @@ export async function openToDaemon(admission: AccessAdmission, context: WayConte
     return daemon
   } catch (error) {
     place?.release()
-    note(store, admission, { action: 'stream.refused', allowed: false, code: PosternError.from(error).code })
+    const { code } = PosternError.from(error)
+    note(store, admission, { action: 'stream.refused', allowed: false, code, detail: saidBy(error) })
     throw error
   }
 }
@@ -46,9 +47,8 @@ export async function carry(
   const pumped = await work
   context.carried.delete(work)
   const { sent, received, error } = pumped
-  const cause = error && PosternError.from(error, 'STREAM_CUT')
-  // Either end may have told a reason of its choice: the row says whose word it is.
-  const detail = { sent, received, ms: Date.now() - started, ...(cause?.speaker && { said: cause.speaker }) }
-  note(context.store, admission, { action: 'stream.end', code: cause?.code, detail })
+  const code = error === undefined ? undefined : PosternError.from(error, 'STREAM_CUT').code
+  const detail = { sent, received, ms: Date.now() - started, ...saidBy(error) }
+  note(context.store, admission, { action: 'stream.end', code, detail })
   return pumped
 }

@@ -1,0 +1,82 @@
+import { copyFile, mkdtemp, readFile, rm, unlink, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { openDevCa } from '../src/front/devca.ts'
+import { call, startWorld } from './world.ts'
+
+describe('row 133: who knocks without end', () => {
+  test('fills no log: refused connections are said once a second, with their number', async () => {
+    const warn = vi.fn()
+    const log = { debug() {}, info() {}, warn, error() {} }
+    const { Front } = await import('../src/front/front.ts')
+    const { FRONT_LIMITS } = await import('../src/front/limits.ts')
+    const front = new Front({
+      certificates: { server: {} },
+      limits: { ...FRONT_LIMITS, connectionsPerAddress: 1 },
+      log,
+      plain: () => {},
+    })
+    const { port } = await front.listen('127.0.0.1', 0, call)
+    const knock = () => {
+      const socket = connect(port, '127.0.0.1').on('error', () => {})
+      return { socket, closed: new Promise(resolve => socket.once('close', resolve)) }
+    }
+    const held = knock()
+    await new Promise(resolve => held.socket.once('connect', resolve))
+    await expect.poll(() => front.connections).toBe(1)
+    const turnedAway = async () => {
+      for (const { closed } of Array.from({ length: 100 }, knock)) await closed
+    }
+    await turnedAway()
+    expect(warn.mock.calls.length).toBeGreaterThan(0)
+    expect(warn.mock.calls.length).toBeLessThan(10)
+    await expect
+      .poll(async () => turnedAway().then(() => warn.mock.calls.at(-1)?.[1].refused), { timeout: 10_000 })
+      .toBeGreaterThan(50)
+    held.socket.destroy()
+    await front.close()
+  })
+
+  test('from however many addresses fills no audit log; the twin: the first of them leave a row each', async () => {
+    await using world = await startWorld()
+    const ask = () => world.ask('GET / HTTP/1.1\r\nHost: db.localhost\r\n\r\n')
+    const rowOf = async () => world.edge.store.readAudit(1, (await ask()).headers['postern-request-id'])
+    expect(await rowOf()).toHaveLength(1)
+    const { FailureCounter } = await import('../src/authorize/attempts.ts')
+    const count = vi.spyOn(FailureCounter.prototype, 'count')
+    // As if 6,000 others had been here within the minute, from addresses of their own.
+    count.mockImplementation(key => (key === 'knock' ? 6001 : 1))
+    const isOver = vi.spyOn(FailureCounter.prototype, 'isOver').mockImplementation(key => key === 'knock')
+    expect(await rowOf()).toHaveLength(0)
+    count.mockImplementation(key => (key === 'knock' ? 6100 : 1))
+    expect(await rowOf()).toHaveLength(1)
+    count.mockRestore()
+    isOver.mockRestore()
+  })
+})
+
+describe('row 156: a first start that was killed while it made the CA', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'postern-born-'))
+  })
+  afterAll(() => rm(folder, { recursive: true }))
+  const at = (name: string) => join(folder, 'ca', name)
+
+  test('goes on where it stopped, and a CA that lost its certificate later is not made anew', async () => {
+    await openDevCa(join(folder, 'ca'))
+    await copyFile(at('ca.pem'), join(folder, 'kept'))
+    const key = await readFile(at('ca-key.pem'), 'utf8')
+    await unlink(at('ca.pem'))
+    await expect(openDevCa(join(folder, 'ca'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    await unlink(at('edge-key.pem'))
+    await writeFile(at('.ca.pem.012345'), 'half', { mode: 0o600 })
+    const ca = await openDevCa(join(folder, 'ca'))
+    expect(await readFile(at('ca-key.pem'), 'utf8')).toBe(key)
+    expect((await ca.issue('db.localhost')).cert).toContain('BEGIN CERTIFICATE')
+    await unlink(at('ca-key.pem'))
+    await expect(openDevCa(join(folder, 'ca'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+  })
+})
