@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { type ApplicationClient, createClient } from '@postern/client'
-import { type AuthProvider, type Call, type ClientHost, PosternError } from '@postern/interface'
+import { type AuthProvider, type Call, PosternError } from '@postern/interface'
 import {
   createSecretReader,
   type HostOptionSpecs,
@@ -12,12 +10,12 @@ import {
 } from '@postern/options'
 import {
   type Composed,
+  clientHost,
   composePlugins,
-  fileSecrets,
   type Program,
+  pluginPlaces,
   readLevel,
-  terminal,
-  userFolder,
+  readTrust,
 } from '@postern/program'
 import { createRegistry, type Registry } from '@postern/registry'
 import { builtins } from './builtin.ts'
@@ -50,11 +48,10 @@ export async function access(protocol: string, argv: readonly string[], program:
   const log = program.log(readLevel(values.logLevel))
   using stop = stopping(program, values.url === undefined ? STDIO_GRACE : 0)
   const call: Call = { signal: stop.signal, log }
-  for (const plugin of values.plugin)
-    await registry.add(plugin, { from: program.cwd, pluginFolder: join(userFolder(program.env), 'plugins') })
+  for (const plugin of values.plugin) await registry.add(plugin, pluginPlaces(program))
   const wanted = choosePlugins(protocol, values, line, registry)
   const hosts = { client: clientHost(program) }
-  const composed = await composePlugins(
+  await using composed = await composePlugins(
     { registry, line, own: ACCESS_FLAGS, wanted: [wanted.protocol, wanted.transport, ...wanted.auth], sources, hosts },
     call,
   )
@@ -71,36 +68,25 @@ async function bridge(
   program: Program,
   call: Call,
 ): Promise<void> {
-  const { log } = call
   const auth: AuthProvider[] = []
   for (const one of wanted.auth) auth.push(await composed.create(one))
   const transport = await composed.create(wanted.transport)
   const protocol = await composed.create(wanted.protocol)
+  const { hostname, edge, url } = values
+  const trust = await readTrust(values.ca)
+  await using client = createClient({ hostname, auth, transport, trust, ...(edge && { edge }) })
+  await using listener = url === undefined ? undefined : await listenLocally(url, call.log)
+  await client.connect(call)
+  const stdio = openStdio()
+  if (listener) announce(client, listener.address, program, call)
   try {
-    await using client = createClient({
-      hostname: values.hostname,
-      auth,
-      transport,
-      trust: { ca: values.ca === undefined ? [] : [await readCa(values.ca)] },
-      ...(values.edge && { edge: values.edge }),
-    })
-    await using listener = values.url === undefined ? undefined : await listenLocally(values.url, log)
-    await client.connect(call)
-    const stdio = openStdio()
-    if (listener) announce(client, listener.address, program, call)
-    try {
-      await protocol.connect(
-        { app: client.app, open: inner => client.open(inner), stdio, ...(listener && { listener }) },
-        call,
-      )
-    } catch (error) {
-      const done = listener !== undefined && error === program.stop.gently.reason // Ctrl-C is how one says that the forward is done with
-      if (!done) throw error
-    } finally {
-      stdio.destroy()
-    }
+    const local = { app: client.app, open: (inner: Call) => client.open(inner), stdio }
+    await protocol.connect({ ...local, ...(listener && { listener }) }, call)
+  } catch (error) {
+    const done = listener !== undefined && error === program.stop.gently.reason // Ctrl-C is how one says that the forward is done with
+    if (!done) throw error
   } finally {
-    for (const plugin of [protocol, transport, ...auth]) await plugin[Symbol.asyncDispose]?.()
+    stdio.destroy()
   }
 }
 
@@ -112,7 +98,8 @@ function stopping({ stop }: Program, grace: number): Disposable & { readonly sig
     if (grace === 0) late.abort(stop.gently.reason)
     else timer = setTimeout(() => late.abort(stop.gently.reason), grace)
   }
-  stop.gently.addEventListener('abort', heard)
+  if (stop.gently.aborted) heard()
+  else stop.gently.addEventListener('abort', heard)
   return {
     signal: AbortSignal.any([late.signal, stop.now]),
     [Symbol.dispose]: () => {
@@ -126,24 +113,6 @@ function announce(client: ApplicationClient, address: string, program: Program, 
   const { hostname } = client.app
   if (program.json) program.print(`${JSON.stringify({ event: 'listening', hostname, address })}\n`)
   else call.log.info(`${hostname} is at ${address}; Ctrl-C ends it`)
-}
-
-/** @throws PosternError FILE_UNREADABLE, OPTION_INVALID */
-async function readCa(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw new PosternError('FILE_UNREADABLE', `--ca: ${file} cannot be read (${cause.code})`, { cause })
-  })
-  if (!text.includes('-----BEGIN CERTIFICATE-----'))
-    throw new PosternError('OPTION_INVALID', `--ca: ${file} holds no PEM certificate`)
-  return text
-}
-
-function clientHost(program: Program): ClientHost {
-  return {
-    secrets: fileSecrets(join(userFolder(program.env), 'secrets')),
-    ui: terminal,
-    fetch: (input, init) => fetch(input, init),
-  }
 }
 
 async function help(protocol: string, registry: Registry, call: Call): Promise<string> {

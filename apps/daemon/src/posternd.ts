@@ -1,7 +1,5 @@
 import { lookup as resolveName } from 'node:dns/promises'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { type AuthProvider, type Call, type ClientHost, type OriginHost, PosternError } from '@postern/interface'
+import { type AuthProvider, type Call, type OriginHost, PosternError } from '@postern/interface'
 import {
   createSecretReader,
   type HostOptionSpecs,
@@ -12,14 +10,14 @@ import {
 } from '@postern/options'
 import {
   type Composed,
+  clientHost,
   composePlugins,
-  fileSecrets,
   PLUGIN_FLAGS,
   PROGRAM_FLAGS,
   type Program,
+  pluginPlaces,
   readLevel,
-  terminal,
-  userFolder,
+  readTrust,
   type Wanted,
 } from '@postern/program'
 import { createRegistry, type Registry } from '@postern/registry'
@@ -89,10 +87,7 @@ export async function posternd(program: Program, outer: Call): Promise<void> {
   )
   const log = program.log(readLevel(values.logLevel))
   const call: Call = { signal: program.stop.now, log }
-  if (!(values.connections >= 1 && values.connections <= 16))
-    throw new PosternError('OPTION_INVALID', '--connections is 1 to 16')
-  for (const plugin of values.plugin)
-    await registry.add(plugin, { from: program.cwd, pluginFolder: join(userFolder(program.env), 'plugins') })
+  for (const plugin of values.plugin) await registry.add(plugin, pluginPlaces(program))
   const rule = readRule(values.hostname, values.url, scheme => portOf(registry, scheme))
   const auth = (values.auth.length > 0 ? values.auth : ['tunnel-token']).map(
     name => ({ kind: 'auth', side: 'client', name }) as const,
@@ -104,7 +99,7 @@ export async function posternd(program: Program, outer: Call): Promise<void> {
     name: registry.forScheme(schemeOf(rule))?.entry.name ?? '',
   } as const
   const hosts = { client: clientHost(program), origin: originHost }
-  const composed = await composePlugins(
+  await using composed = await composePlugins(
     { registry, line, own: DAEMON_FLAGS, wanted: [...auth, transport, server], sources, hosts },
     call,
   )
@@ -123,40 +118,33 @@ interface Chosen {
 }
 
 async function serve(chosen: Chosen, composed: Composed, program: Program, call: Call): Promise<void> {
-  const { values, rule } = chosen
+  const { rule, values } = chosen
   const auth: AuthProvider[] = []
   for (const one of chosen.auth) auth.push(await composed.create(one))
   const transport = await composed.create(chosen.transport)
   const rules: readonly ServedRule[] = [{ ...rule, server: await composed.create(chosen.server) }]
-  const trust = {
-    ca:
-      values.ca === undefined
-        ? []
-        : [
-            await readFile(values.ca, 'utf8').catch(cause =>
-              Promise.reject(new PosternError('FILE_UNREADABLE', `--ca: ${values.ca} cannot be read`, { cause })),
-            ),
-          ],
-  }
+  const { edge, connections } = values
+  const config = { edge, connections, rules, auth, transport, trust: await readTrust(values.ca) }
+  const starting = { log: call.log, signal: AbortSignal.any([program.stop.gently, call.signal]) }
   try {
-    const starting = { log: call.log, signal: AbortSignal.any([program.stop.gently, call.signal]) }
-    const { edge, connections } = values
-    await using daemon = await startDaemon({ edge, connections, rules, auth, transport, trust }, starting, call)
+    await using daemon = await startDaemon(config, starting, call)
     const ended = await Promise.race([daemon.closed, aborted(program.stop.gently)])
     if (ended) throw ended
     await drain(daemon, values.gracePeriod, call)
   } catch (error) {
     if (error !== program.stop.gently.reason) throw error // asked to stop before the first connection was up
-  } finally {
-    for (const plugin of [...rules.map(one => one.server), transport, ...auth]) await plugin[Symbol.asyncDispose]?.()
   }
 }
+
+/** Milliseconds, 24 days. A timer set longer goes off at once. */
+const LONGEST_TIMER = 2 ** 31 - 1
 
 /** A first signal lets open streams finish; the grace period or a second signal ends them. */
 async function drain(daemon: RunningDaemon, grace: number, call: Call): Promise<void> {
   call.log.info('stopping: no new streams, the open ones may finish', { graceSeconds: grace / 1000 })
   const limit = new AbortController()
-  const timer = setTimeout(() => limit.abort(new PosternError('DRAINING', 'the grace period is over')), grace)
+  const over = () => limit.abort(new PosternError('DRAINING', 'the grace period is over'))
+  const timer = setTimeout(over, Math.min(grace, LONGEST_TIMER))
   try {
     await daemon.drain({ log: call.log, signal: AbortSignal.any([limit.signal, call.signal]) })
   } catch {
@@ -180,14 +168,6 @@ function schemeOf(rule: IngressRule): string {
 function portOf(registry: Registry, scheme: string): number | 'none' | undefined {
   const found = registry.forScheme(scheme)
   return found && (found.entry.defaultPort ?? 'none')
-}
-
-function clientHost(program: Program): ClientHost {
-  return {
-    secrets: fileSecrets(join(userFolder(program.env), 'secrets')),
-    ui: terminal,
-    fetch: (input, init) => fetch(input, init),
-  }
 }
 
 const originHost: OriginHost = {

@@ -47,7 +47,8 @@ export interface Composition {
   readonly hosts: Partial<Host>
 }
 
-export interface Composed {
+/** Ends the plugins it created when it is disposed, the last one first. */
+export interface Composed extends AsyncDisposable {
   /** Words of the command line that are no flag's value. */
   readonly words: readonly string[]
   /** What the user should know, a sentence each. */
@@ -81,6 +82,7 @@ export async function composePlugins(composition: Composition, call: Call): Prom
     values.set(keyOf(one), read.values)
     warnings.push(...read.warnings)
   }
+  const created: { readonly name: string; readonly plugin: Partial<AsyncDisposable> }[] = []
   return {
     words: resolved.words,
     warnings,
@@ -89,8 +91,22 @@ export async function composePlugins(composition: Composition, call: Call): Prom
       const chosen = values.get(keyOf({ kind, name, side }))
       if (!host || !chosen)
         throw new PosternError('INTERNAL', `the ${kind} plugin ${name} was not composed for this run`)
-      return registry.create(kind, name, side, chosen, host as never, call)
+      const plugin = await registry.create(kind, name, side, chosen, host as never, call)
+      created.unshift({ name, plugin: plugin as Partial<AsyncDisposable> })
+      return plugin
     },
+    async [Symbol.asyncDispose]() {
+      for (const { name, plugin } of created.splice(0)) await end(name, plugin, call)
+    },
+  }
+}
+
+/** What a plugin does wrong while it ends is logged: it must not hide why the run ended, nor keep the next one from ending. */
+async function end(name: string, plugin: Partial<AsyncDisposable>, { log }: Call): Promise<void> {
+  try {
+    await plugin[Symbol.asyncDispose]?.()
+  } catch (error) {
+    log.warn('a plugin did not end well', { plugin: name, cause: PosternError.from(error).message })
   }
 }
 

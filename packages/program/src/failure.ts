@@ -1,5 +1,5 @@
 import { factsOf, PosternError, type Speaker } from '@postern/interface'
-import { printable } from './log.ts'
+import { jsonLineOf, printable } from './log.ts'
 
 const SAYS: Readonly<Record<Speaker, string>> = {
   client: 'this machine',
@@ -15,8 +15,8 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /**
- * What a person reads when a program fails: what happened, who said so, what to do. No stack trace; with `debug` the chain
- * of causes as well.
+ * What a person reads when a program fails: what happened, who said so, what to do. With `debug` the chain of causes as well,
+ * and for what nobody foresaw where it was thrown.
  *
  * ```
  * postern: the credential was not accepted (AUTH_REJECTED, said by the edge)
@@ -33,11 +33,17 @@ export function describeFailure(
   const causes = causesOf(error)
   if (how.json) {
     const { code, message, speaker, requestId, next } = error
-    return `${JSON.stringify({ error: { code, exit: exitCodeOf(error), message, ...(speaker && { speaker }), ...(requestId && { requestId }), next, ...(causes.length > 0 && { causes }) } })}\n`
+    const told = {
+      ...(speaker && { speaker }),
+      ...(requestId && { requestId }),
+      next,
+      ...(causes.length > 0 && { causes }),
+    }
+    return jsonLineOf({ error: { code, exit: exitCodeOf(error), message, ...told } })
   }
   const facts: [string, string][] = []
   if (error.requestId) facts.push(['request', error.requestId])
-  if (how.debug) for (const cause of causes) facts.push(['cause', cause])
+  if (how.debug) facts.push(...causes.map(cause => ['cause', cause] as [string, string]), ...placesOf(error))
   facts.push(['next', error.next])
   const said = error.speaker && error.speaker !== 'client' ? `, said by ${SAYS[error.speaker]}` : ''
   const lines = [
@@ -52,4 +58,12 @@ function causesOf(error: Error): string[] {
   for (let cause = error.cause; cause instanceof Error && causes.length < 8; cause = cause.cause)
     causes.push(`${cause.name}: ${cause.message}`)
   return causes
+}
+
+/** Where a failure of Postern's own came from: what a report of it needs. */
+function placesOf(error: PosternError): [string, string][] {
+  if (error.code !== 'INTERNAL') return []
+  const thrown = error.cause instanceof Error ? error.cause : error
+  const frames = (thrown.stack ?? '').split('\n').filter(line => /^\s+at /.test(line))
+  return frames.slice(0, 8).map(line => ['at', line.trim().slice(3)])
 }

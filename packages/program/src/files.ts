@@ -45,7 +45,7 @@ export async function writePrivate(file: string, text: string): Promise<void> {
 }
 
 /**
- * Reads a file of {@link writePrivate}. A symbolic link, or a file that others can read, is refused.
+ * Reads a file of {@link writePrivate}. A symbolic link, or a file that others own or can read, is refused.
  *
  * @returns undefined when there is none
  * @throws PosternError FILE_UNSAFE, FILE_UNREADABLE
@@ -67,6 +67,8 @@ export async function readPrivate(file: string): Promise<string | undefined> {
       throw new PosternError('FILE_UNREADABLE', `${file} is not a small regular file`)
     if (process.platform !== 'win32' && (facts.mode & 0o077) !== 0)
       throw new PosternError('FILE_UNSAFE', `others can read ${file}`)
+    if (process.getuid && facts.uid !== process.getuid())
+      throw new PosternError('FILE_UNSAFE', `${file} belongs to another user`)
     return await handle.readFile('utf8')
   } finally {
     await handle.close()

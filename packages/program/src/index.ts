@@ -1,6 +1,7 @@
 export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, type Wanted } from './compose.ts'
 export { describeFailure, exitCodeOf } from './failure.ts'
 export { readPrivate, userFolder, writePrivate } from './files.ts'
+export { clientHost, pluginPlaces, readTrust } from './host.ts'
 export { createLog, LEVELS, type Level, type LogOptions, printable } from './log.ts'
 export { PROGRAM_FLAGS, type Program, readLevel, runProgram } from './run.ts'
 export { fileSecrets } from './secrets.ts'

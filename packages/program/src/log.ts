@@ -36,7 +36,13 @@ export function createLog(options: LogOptions): Logger {
 }
 
 function jsonLine(time: Date, level: Level, message: string, fields: Fields): string {
-  return `${JSON.stringify({ time: time.toISOString(), level, message, ...fields })}\n`
+  const own = { time: time.toISOString(), level, message }
+  return jsonLineOf({ ...own, ...fields, ...own }) // no field passes for one of these
+}
+
+/** One line of JSON, and nothing in it that a terminal obeys: JSON itself leaves DEL and C1 as they are. */
+export function jsonLineOf(value: object): string {
+  return `${JSON.stringify(value).replace(/[\u007f-\u009f]/g, character => `\\u00${hex(character)}`)}\n`
 }
 
 function textLine(time: Date, level: Level, message: string, fields: Fields): string {
@@ -52,8 +58,9 @@ function show(value: string | number | boolean): string {
 
 /** Terminals obey control characters; a log line has none. */
 export function printable(text: string): string {
-  return text.replace(
-    /[\u0000-\u001f\u007f-\u009f]/g,
-    character => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
-  )
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, character => `\\x${hex(character)}`)
+}
+
+function hex(character: string): string {
+  return character.charCodeAt(0).toString(16).padStart(2, '0')
 }

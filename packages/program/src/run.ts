@@ -34,37 +34,53 @@ export interface Program {
 
 /**
  * Runs a program's work and ends the process: 0, the status of docs/errors.md that belongs to what was thrown, or 128 plus the
- * signal's number after a stop that the work did not take as its end.
+ * signal's number after a stop that the work did not take as its end. Whatever was thrown, nobody sees a stack trace or a secret.
  */
 export async function runProgram(name: string, work: (program: Program, call: Call) => Promise<void>): Promise<void> {
   const argv = process.argv.slice(2)
-  const json = argv.includes('--json') || process.env.POSTERN_JSON === 'true' // known before parsing, so that its errors obey it
+  const json = wantsJson(argv)
   const redactor = createRedactor()
+  const out = { error: quiet(() => process.stderr), result: quiet(() => process.stdout) }
+  let debug = false
   using stop = onStop()
-  const log = (level: Level) =>
-    createLog({ level, json, write: line => void process.stderr.write(line), redact: text => redactor.scrub(text) })
-  const program: Program = {
-    argv,
-    env: process.env,
-    cwd: process.cwd(),
-    stop,
-    redactor,
-    print: text => void process.stdout.write(text),
-    log,
-    json,
+  const fail = (error: unknown) => {
+    const stopped = error instanceof Stopped ? error : (stop.now.reason as Stopped | undefined)
+    process.exitCode = stopped?.exit ?? exitCodeOf(error)
+    if (!stopped) out.error(redactor.scrub(describeFailure(name, error, { json, debug })))
   }
+  process.on('uncaughtException', error => {
+    fail(error)
+    process.exit()
+  })
+  // Not everything that runs here is ours: a second Ctrl-C ends the process even where a plugin does not listen.
+  stop.now.addEventListener('abort', () => setTimeout(() => process.exit(stop.now.reason.exit), LEFT_OPEN).unref())
+  const log = (level: Level) => {
+    debug = level === 'debug'
+    return createLog({ level, json, write: out.error, redact: redactor.scrub })
+  }
+  const program: Program = { argv, env: process.env, cwd: process.cwd(), stop, redactor, print: out.result, log, json }
   try {
     await work(program, { signal: stop.now, log: log('info') })
   } catch (error) {
-    if (error instanceof Stopped) process.exitCode = error.exit
-    else {
-      process.exitCode = exitCodeOf(error)
-      const debug = argv.includes('debug') || argv.includes('--log-level=debug')
-      process.stderr.write(redactor.scrub(describeFailure(name, error, { json, debug })))
-    }
+    fail(error)
   }
   // All is closed by now and the process ends by itself. Should a plugin have left something open, it does not wait for it.
   setTimeout(() => process.exit(), LEFT_OPEN).unref()
+}
+
+/** Known before parsing, so that its errors obey it. */
+function wantsJson(argv: readonly string[]): boolean {
+  const last = argv.findLast(word => /^--(no-)?json(=|$)/.test(word)) ?? `--json=${process.env.POSTERN_JSON}`
+  return ['--json', '--json=true', '--json=1'].includes(last)
+}
+
+/** Writes to a stream that may have lost its reader, which is no failure. It is not touched before: it may be the pipe. */
+function quiet(open: () => NodeJS.WriteStream): (text: string) => void {
+  let stream: NodeJS.WriteStream | undefined
+  return text => {
+    stream ??= open().on('error', () => {})
+    stream.write(text)
+  }
 }
 
 /** @throws PosternError OPTION_INVALID */

@@ -1,5 +1,4 @@
 import { closeSync, openSync } from 'node:fs'
-import { createInterface } from 'node:readline/promises'
 import { Writable } from 'node:stream'
 import { ReadStream, WriteStream } from 'node:tty'
 import { type Call, PosternError, type Ui } from '@postern/interface'
@@ -19,14 +18,18 @@ export const terminal: Ui = {
 }
 
 async function ask(question: string, secret: boolean, call: Call): Promise<string> {
+  call.signal.throwIfAborted()
+  const { createInterface } = await import('node:readline/promises') // most runs ask nothing
   const { input, output } = openTerminal()
   const nothing = new Writable({ write: (_chunk, _encoding, done) => done() })
   const lines = createInterface({ input, output: secret ? nothing : output, terminal: true, historySize: 0 })
   try {
-    output.write(`${printable(question)} `)
-    return await lines.question('', { signal: call.signal })
-  } catch (error) {
-    throw call.signal.aborted ? call.signal.reason : error
+    const prompt = `${printable(question)} `
+    if (secret) output.write(prompt) // what readline writes is not shown
+    return await lines.question(prompt, { signal: call.signal })
+  } catch (cause) {
+    call.signal.throwIfAborted()
+    throw new PosternError('LOGIN_REQUIRED', 'the question was not answered', { cause }) // Ctrl-C, Ctrl-D, the terminal is gone
   } finally {
     lines.close()
     if (secret) output.write('\n')

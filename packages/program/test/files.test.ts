@@ -90,9 +90,10 @@ describe('secrets', () => {
 
   it('are free again at once when the process that held them is killed', async () => {
     const held = `const { fileSecrets } = await import(${JSON.stringify(join(import.meta.dirname, '../dist/index.js'))})
-      await fileSecrets(${JSON.stringify(folder)}).exclusively('k', () => { console.log('held'); return new Promise(() => setInterval(() => {}, 1e6)) }, { signal: new AbortController().signal })`
+      await fileSecrets(${JSON.stringify(folder)}).exclusively('k', () => { console.log('held'); return new Promise(done => setTimeout(done, 1e6)) }, { signal: new AbortController().signal })`
     const holder = spawn(process.execPath, ['--input-type=module', '-e', held], {
       stdio: ['ignore', 'pipe', 'inherit'],
+      timeout: 15_000,
     })
     await new Promise(resolve => holder.stdout.once('data', resolve))
     let got = false
