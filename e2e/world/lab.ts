@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
+import { type EdgeConfig, initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
 import type { Call, PipePurpose, Transport } from '@postern/interface'
 import client from '@postern/transport-websocket/client'
 import { dialTls, HELLO, RawSession, type Target } from './attacker.ts'
@@ -28,13 +28,13 @@ export interface Lab extends Target, AsyncDisposable {
 }
 
 /** An edge in this process, where everything it leaves behind can be counted, and a real daemon before a service. */
-export async function startLab(service?: string): Promise<Lab> {
+export async function startLab(service?: string, config: Partial<EdgeConfig> = {}): Promise<Lab> {
   const folder = mkdtempSync(join(tmpdir(), 'postern-lab-'))
   const data = join(folder, 'edge')
   const call: Call = { signal: new AbortController().signal, log: quiet }
   const seed = { data, hostname: 'db.localhost', tunnel: 'home', teamDomain: 'edge.localhost' }
   const { serviceToken, tunnelToken, caFile } = await initialiseEdge(seed, call)
-  const edge = await startEdge({ data, listen: { port: 0 }, grace: 500 }, call)
+  const edge = await startEdge({ data, listen: { port: 0 }, grace: 500, ...config }, call)
   const token = join(folder, 'token')
   writeFileSync(token, tunnelToken, { mode: 0o600 })
   const at = `https://edge.localhost:${edge.port}`
