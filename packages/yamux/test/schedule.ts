@@ -97,6 +97,8 @@ class Schedule {
       await new Promise<void>(resolve => setImmediate(resolve))
     }
     await this.#close()
+    // A stream destroyed in the very last turn says 'close' a tick later.
+    await new Promise<void>(resolve => setImmediate(resolve))
     return this.#account()
   }
 
