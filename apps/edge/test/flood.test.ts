@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { openDevCa } from '../src/front/devca.ts'
-import { call, startWorld } from './world.ts'
+import { call, header, startWorld, textOf } from './world.ts'
+
+const patience = () => ({ signal: AbortSignal.timeout(15_000), log: call.log })
 
 describe('row 133: who knocks without end', () => {
   test('fills no log: refused connections are said once a second, with their number', async () => {
@@ -55,6 +57,24 @@ describe('row 133: who knocks without end', () => {
     count.mockRestore()
     isOver.mockRestore()
   })
+})
+
+test('row 133: a visitor who is refused without end fills no audit log; what it did before and after is there', async () => {
+  await using world = await startWorld()
+  const session = await world.session()
+  const refused = () => session.open(header('other.localhost'), patience()).catch(({ code }) => code)
+  for (let n = 0; n < 1500; n += 100)
+    expect(new Set(await Promise.all(Array.from({ length: 100 }, refused)))).toEqual(new Set(['DESTINATION_FORBIDDEN']))
+  const stream = await session.open(header(), patience())
+  stream.end('let in')
+  expect(await textOf(stream)).toBe('let in')
+  await session.close()
+  const actions = async () => (await world.edge.store.readAudit(3000)).map(({ action }) => action)
+  await expect.poll(actions, { timeout: 10_000 }).toContain('session.end')
+  const counted = Map.groupBy(await actions(), action => action)
+  expect(counted.get('stream.refused')?.length).toBeGreaterThan(600)
+  expect(counted.get('stream.refused')?.length).toBeLessThan(650)
+  expect(counted.get('stream.end')).toHaveLength(1)
 })
 
 describe('row 156: a first start that was killed while it made the CA', () => {

@@ -63,7 +63,7 @@ export interface AuthorizerOptions {
 /** Issuer of the daemons' identities; their subject is the tunnel's id. */
 const TUNNEL_TOKENS = 'postern:tunnel-token'
 
-/** Refusals of one address in a minute that leave a row each. */
+/** Refusals of one address, or of one visitor, in a minute that leave a row each. */
 const MOST_KNOCKS = 600
 /** Of all addresses together: whoever has many fills the disk no sooner. */
 const MOST_KNOCKS_IN_ALL = 6000
@@ -153,19 +153,26 @@ export class Authorizer {
     more: { identities?: readonly Identity[]; detail?: Json; headers?: SentHeaders } = {},
   ): { readonly refused: Refused } {
     const { identities = [], detail, headers = {} } = more
-    if (identities.length > 0 || this.#isNoted(asking.presented)) {
+    if (this.#isKnockNoted(asking.presented, actorOf(identities))) {
       this.#options.store.audit(entryOf(asking, identities, false, code, detail))
     }
     return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers } }
   }
 
-  /** A stranger who knocks without end fills neither disk nor queue: past the limit, one row in a hundred is kept. */
-  #isNoted({ remoteAddress }: Presented): boolean {
-    const key = `knock\0${countedAddress(remoteAddress)}`
+  /**
+   * Whether one more refusal leaves a row: of one key 600 a minute do, then one in a hundred. Whoever is refused without end
+   * fills neither disk nor queue.
+   */
+  isNoted(key: string, most: number = MOST_KNOCKS): boolean {
     const { failures } = this.#options
-    const [own, all] = [failures.count(key), failures.count('knock')]
-    const over = failures.isOver(key, MOST_KNOCKS) || failures.isOver('knock', MOST_KNOCKS_IN_ALL)
-    return !over || own % 100 === 0 || all % 100 === 0
+    const count = failures.count(key)
+    return !failures.isOver(key, most) || count % 100 === 0
+  }
+
+  #isKnockNoted({ remoteAddress }: Presented, actor: string | undefined): boolean {
+    if (actor !== undefined) return this.isNoted(`denied\0${actor}`)
+    const own = this.isNoted(`knock\0${countedAddress(remoteAddress)}`)
+    return this.isNoted('knock', MOST_KNOCKS_IN_ALL) && own
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Logger, PosternError, type Problem, problem, type Speaker } from '@postern/interface'
+import { type Code, type Logger, PosternError, type Problem, problem, type Speaker } from '@postern/interface'
 import type { AuditEntry, Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
 import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
@@ -46,4 +46,15 @@ export function note(
 ): void {
   const { hostname, requestId, remoteAddress, identities } = admission
   store.audit({ at: Date.now(), hostname, requestId, remoteAddress, actor: actorOf(identities), ...entry })
+}
+
+/** A row about a stream that was refused, unless the visitor has had too many of them. */
+export function noteRefused(
+  { store, authorizer }: WayContext,
+  admission: Admission,
+  code: Code,
+  error?: unknown,
+): void {
+  if (!authorizer.isNoted(`stream\0${actorOf(admission.identities)}`)) return
+  note(store, admission, { action: 'stream.refused', allowed: false, code, detail: saidBy(error) })
 }

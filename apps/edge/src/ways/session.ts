@@ -2,7 +2,7 @@ import { type Application, type Incoming, PosternError, problem, type SentHeader
 import { cut } from '@postern/pump'
 import { type OfferedTunnelStream, startTunnel } from '@postern/tunnel'
 import type { AccessAdmission } from '../authorize/authorize.ts'
-import { note, refusalOf, saidBy, type WayContext } from './context.ts'
+import { note, noteRefused, refusalOf, saidBy, type WayContext } from './context.ts'
 import { carry, openToDaemon } from './stream.ts'
 
 /** A client's pipe: the same session as a daemon's, with the edge as its server. Resolves when it is over. */
@@ -50,10 +50,10 @@ async function serveStream(
   context: WayContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { store, log } = context
+  const { log } = context
   const { requestId, hostname } = admission
   if (offered.header.hostname !== hostname) {
-    note(store, admission, { action: 'stream.refused', allowed: false, code: 'DESTINATION_FORBIDDEN' })
+    noteRefused(context, admission, 'DESTINATION_FORBIDDEN')
     return offered.reject(
       problem('DESTINATION_FORBIDDEN', requestId, { speaker: 'edge', detail: 'this session is for another hostname' }),
     )

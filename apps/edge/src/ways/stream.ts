@@ -3,7 +3,7 @@ import { type Call, PosternError } from '@postern/interface'
 import { type Pumped, pump } from '@postern/pump'
 import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
 import type { Place } from '../routes/shares.ts'
-import { note, saidBy, type WayContext } from './context.ts'
+import { note, noteRefused, saidBy, type WayContext } from './context.ts'
 
 /**
  * One stream to the daemon, after its service answered.
@@ -27,8 +27,7 @@ export async function openToDaemon(admission: AccessAdmission, context: WayConte
     return daemon
   } catch (error) {
     place?.release()
-    const { code } = PosternError.from(error)
-    note(store, admission, { action: 'stream.refused', allowed: false, code, detail: saidBy(error) })
+    noteRefused(context, admission, PosternError.from(error).code, error)
     throw error
   }
 }
