@@ -1,11 +1,14 @@
-import { dialEdge, type Trust } from '@postern/client'
+import { dialEdge, type Trust, untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, type Code, PosternError, type Transport } from '@postern/interface'
-import { keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
+import { type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
 import { showService } from './ingress.ts'
 import { type ServedRule, serveStream } from './serve.ts'
 
 /** Two survive the loss of one while it reconnects, and four spread over edges; the number people know from elsewhere. */
 export const CONNECTIONS = 4
+
+/** More would only be a burden to the edge. */
+const MOST_CONNECTIONS = 16
 
 /** Refusals that no waiting mends: the daemon says so and ends instead of knocking for ever. */
 const FATAL: ReadonlySet<Code> = new Set([
@@ -17,6 +20,9 @@ const FATAL: ReadonlySet<Code> = new Set([
   'VERSION_UNSUPPORTED',
   'EDGE_UNTRUSTED',
   'BAD_USAGE',
+  'HOSTNAME_INVALID',
+  'OPTION_INVALID',
+  'OPTION_CONFLICT',
 ])
 
 export interface DaemonConfig {
@@ -33,9 +39,9 @@ export interface DaemonConfig {
 }
 
 export interface RunningDaemon extends AsyncDisposable {
-  /** Live connections now. */
+  /** Connections to the edge that take streams now. */
   readonly connections: number
-  /** Takes no new streams; resolves when the open ones ended. */
+  /** Takes no new streams and dials no more; resolves when the open ones ended. @throws `call.signal.reason` */
   drain(call: Call): Promise<void>
   /** Resolves when the daemon is over: undefined after a stop, the refusal that ended it otherwise. */
   readonly closed: Promise<PosternError | undefined>
@@ -46,13 +52,15 @@ export interface RunningDaemon extends AsyncDisposable {
  *
  * @param starting ends the waiting for the first connection
  * @param running ends the daemon at once
- * @throws PosternError a refusal that no waiting mends (AUTH_REJECTED, EDGE_UNTRUSTED, …); `call.signal.reason`
+ * @throws PosternError OPTION_INVALID, OPTION_CONFLICT for what cannot be; a refusal that no waiting mends (AUTH_REJECTED,
+ *   EDGE_UNTRUSTED, …); the reason of either signal
  */
 export async function startDaemon(
   config: DaemonConfig,
   starting: Call,
   running: Call = starting,
 ): Promise<RunningDaemon> {
+  check(config)
   const daemon = new Daemon(config, running)
   try {
     await daemon.start(starting.signal)
@@ -63,16 +71,25 @@ export async function startDaemon(
   }
 }
 
+function check({ connections = CONNECTIONS, rules }: DaemonConfig): void {
+  if (!Number.isInteger(connections) || connections < 1 || connections > MOST_CONNECTIONS)
+    throw new PosternError('OPTION_INVALID', `--connections is 1 to ${MOST_CONNECTIONS}, not ${connections}`)
+  const twice = rules.find((rule, at) => rules.findIndex(one => one.hostname === rule.hostname) < at)
+  if (twice) throw new PosternError('OPTION_CONFLICT', `two ingress rules are for ${twice.hostname}`)
+}
+
 class Daemon implements RunningDaemon {
   readonly #config: DaemonConfig
+  /** Ends everything: streams, connections, attempts. */
   readonly #call: Call
   readonly #stop = new AbortController()
+  /** Ends the dialling only. */
+  readonly #settled = new AbortController()
   readonly #tunnels = new Set<Tunnel>()
   readonly #rules: ReadonlyMap<string, ServedRule>
   readonly #first = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<PosternError | undefined>()
   #loops: Promise<void>[] = []
-  #dialling = true
 
   constructor(config: DaemonConfig, call: Call) {
     this.#config = config
@@ -81,7 +98,7 @@ class Daemon implements RunningDaemon {
   }
 
   get connections(): number {
-    return this.#tunnels.size
+    return [...this.#tunnels].filter(tunnel => !tunnel.draining).length
   }
 
   get closed(): Promise<PosternError | undefined> {
@@ -92,81 +109,90 @@ class Daemon implements RunningDaemon {
     signal.throwIfAborted()
     for (const rule of this.#config.rules) this.#call.log.info(`${rule.hostname} → ${showService(rule.service)}`)
     this.#loops = [this.#keep(0)]
-    const { promise, reject } = Promise.withResolvers<never>()
-    const stopped = () => reject(signal.reason)
-    signal.addEventListener('abort', stopped)
     const over = this.#over.promise.then(error => Promise.reject(error ?? this.#call.signal.reason))
-    try {
-      await Promise.race([this.#first.promise, over, promise])
-    } finally {
-      signal.removeEventListener('abort', stopped)
-      over.catch(() => {}) // told through `closed` from here on
-    }
+    over.catch(() => {}) // told through `closed` once it runs
+    await untilAborted(Promise.race([this.#first.promise, over]), signal)
     for (let index = 1; index < (this.#config.connections ?? CONNECTIONS); index++) this.#loops.push(this.#keep(index))
   }
 
-  async #keep(index: number): Promise<void> {
-    const { log } = this.#call
+  async #keep(connection: number): Promise<void> {
+    const { log, signal } = this.#call
+    const dialling: Call = { log, signal: AbortSignal.any([signal, this.#settled.signal]) }
+    const options: KeepConnectedOptions = {
+      fatal: error => PosternError.is(error) && FATAL.has(error.code),
+      onRetry: ({ error, delayMs }) =>
+        log.warn('no connection to the edge', {
+          connection,
+          cause: messageOf(error),
+          retryInMs: Math.round(delayMs),
+        }),
+    }
     try {
-      await keepConnected(
-        (_attempt, call) => this.#connect(index, call),
-        {
-          fatal: error => PosternError.is(error) && FATAL.has(error.code),
-          onRetry: ({ error, delayMs }) => {
-            if (this.#dialling)
-              log.warn('no connection to the edge', {
-                connection: index,
-                cause: messageOf(error),
-                retryInMs: Math.round(delayMs),
-              })
-          },
-        },
-        this.#call,
-      )
+      await keepConnected((_attempt, call) => this.#connect(connection, call), options, dialling)
     } catch (error) {
-      if (this.#call.signal.aborted) this.#over.resolve(undefined)
-      else {
+      if (signal.aborted) this.#over.resolve(undefined)
+      else if (!dialling.signal.aborted) {
         this.#over.resolve(PosternError.from(error))
         this.#stop.abort(error)
       }
     }
   }
 
-  async #connect(index: number, call: Call): Promise<Tunnel> {
+  /** @returns a connection whose end means that another one is wanted: an edge that drains wants one elsewhere at once */
+  async #connect(connection: number, call: Call): Promise<{ readonly closed: Promise<unknown> }> {
     const { edge, auth, transport, trust = { ca: [] }, teamDomain = edge.hostname } = this.#config
     const wanted = { purpose: 'connector', teamDomain } as const
     const dialled = await dialEdge(
       { edge, host: teamDomain, purpose: 'connector', wanted, auth, transport, trust },
       call,
     )
+    const drained = Promise.withResolvers<void>()
     const tunnel = await startTunnel(
       dialled.pipe,
-      { role: 'client', log: call.log, onStream: offered => void serveStream(offered, this.#rules, this.#call) },
+      {
+        role: 'client',
+        log: call.log,
+        speaker: 'daemon',
+        onStream: offered => void serveStream(offered, this.#rules, this.#call),
+        onDrain: drained.resolve,
+      },
       call,
     )
+    this.#hold(tunnel, connection)
+    drained.promise.then(() => this.#leave(tunnel)).catch(() => {}) // ended with the daemon
+    if (call.signal.aborted) await tunnel.close() // meanwhile
+    call.signal.throwIfAborted()
+    this.#first.resolve()
+    return { closed: Promise.race([tunnel.closed, drained.promise]) }
+  }
+
+  #hold(tunnel: Tunnel, connection: number): void {
+    const { log, signal } = this.#call
     this.#tunnels.add(tunnel)
-    call.log.info('connected to the edge', { connection: index, edge: edge.host })
+    log.info('connected to the edge', { connection, edge: this.#config.edge.host })
     void tunnel.closed.then(error => {
       this.#tunnels.delete(tunnel)
-      if (!this.#call.signal.aborted)
-        call.log.warn('connection to the edge ended', {
-          connection: index,
-          cause: error ? error.message : 'closed by the edge',
-        })
+      if (!signal.aborted)
+        log.warn('connection to the edge ended', { connection, cause: error?.message ?? 'closed by the edge' })
     })
-    this.#first.resolve()
-    return tunnel
+  }
+
+  /** Open streams go on, and the connection ends with the last. */
+  async #leave(tunnel: Tunnel): Promise<void> {
+    await tunnel.drain(this.#call)
+    await tunnel.close()
   }
 
   async drain(call: Call): Promise<void> {
-    this.#dialling = false
+    this.#settled.abort(new PosternError('DRAINING', 'the daemon stops', { speaker: 'daemon' }))
+    await Promise.all(this.#loops)
     await Promise.all([...this.#tunnels].map(tunnel => tunnel.drain(call)))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new PosternError('DRAINING', 'the daemon was stopped', { speaker: 'daemon' }))
-    await Promise.all([...this.#tunnels].map(tunnel => tunnel.close()))
     await Promise.all(this.#loops)
+    await Promise.all([...this.#tunnels].map(tunnel => tunnel.close()))
     this.#over.resolve(undefined)
   }
 }

@@ -19,7 +19,8 @@ export function readRule(
   service: string,
   defaultPort: (scheme: string) => number | 'none' | undefined,
 ): IngressRule {
-  const bad = (why: string) => new PosternError('OPTION_INVALID', `the service ${JSON.stringify(service)} ${why}`)
+  const bad = (why: string) =>
+    new PosternError('OPTION_INVALID', `the service ${JSON.stringify(service.replace(/\/\/[^/]*@/, '//…@'))} ${why}`)
   const url = URL.canParse(service) ? new URL(service) : undefined
   if (!url) throw bad('is not a URL such as ssh://localhost:22')
   const scheme = url.protocol.slice(0, -1)
@@ -27,17 +28,24 @@ export function readRule(
   if (port === undefined) throw bad(`has the scheme ${scheme}:, which no plugin of this daemon serves`)
   if (url.username || url.password) throw bad('has a user or password in it; a service has neither')
   if (scheme === 'unix') {
+    if (url.host) throw bad('names a host; a socket is on this machine')
     if (!url.pathname.startsWith('/')) throw bad('needs an absolute path, for example unix:/run/app.sock')
   } else {
     if (!url.hostname) throw bad('names no host')
-    if (url.port === '') {
-      if (port === 'none') throw bad('names no port')
-      url.port = String(port)
-    }
+    if (!url.port && port !== 'none') url.port = String(port)
+    if (portOf(url) === 0) throw bad('names no port')
     if ((url.pathname !== '' && url.pathname !== '/') || url.search || url.hash)
       throw bad('has a path; a service is a host and a port')
   }
   return { hostname: readHostname(hostname).hostname, service: url }
+}
+
+/** A URL hides the port of these when it is their own. */
+const WEB_PORTS: Readonly<Record<string, number>> = { 'http:': 80, 'https:': 443, 'ws:': 80, 'wss:': 443, 'ftp:': 21 }
+
+/** The port of a service; 0 when it names none. */
+export function portOf(service: URL): number {
+  return Number(service.port) || (WEB_PORTS[service.protocol] ?? 0)
 }
 
 /** A service the way people write it. */

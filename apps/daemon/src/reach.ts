@@ -1,7 +1,8 @@
-import { connect, type Socket } from 'node:net'
+import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { lookup } from '@postern/client'
+import { errnoOf, lookup, type Opening, opened } from '@postern/client'
 import { type Call, type Code, type Destination, PosternError } from '@postern/interface'
+import { portOf } from './ingress.ts'
 
 /** How long a service may take to answer a connection: what people wait at a prompt. */
 const DEADLINE = 10_000
@@ -33,51 +34,22 @@ export async function reach(service: URL, to: Destination | undefined, call: Cal
     'path' in where
       ? connect({ path: where.path, allowHalfOpen: true })
       : connect({ ...where, lookup, allowHalfOpen: true, noDelay: true, keepAlive: true, autoSelectFamily: true })
-  return connected(socket, call)
+  return opened(socket, OPENING, call.signal)
 }
 
 function addressOf(service: URL): { host: string; port: number } | { path: string } {
   if (service.protocol === 'unix:') return { path: decodeURIComponent(service.pathname) }
-  return { host: service.hostname.replace(/^\[|\]$/g, '').toLowerCase(), port: Number(service.port) }
+  return { host: service.hostname.replace(/^\[|\]$/g, '').toLowerCase(), port: portOf(service) }
 }
 
-function connected(socket: Socket, call: Call): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () =>
-        fail(
-          new PosternError('ORIGIN_TIMEOUT', `the service did not answer within ${DEADLINE / 1000} s`, {
-            speaker: 'daemon',
-          }),
-        ),
-      DEADLINE,
-    )
-    const settle = () => {
-      clearTimeout(timer)
-      call.signal.removeEventListener('abort', aborted)
-      socket.off('connect', succeed).off('error', failed)
-    }
-    const succeed = () => {
-      settle()
-      resolve(socket)
-    }
-    const fail = (reason: unknown) => {
-      settle()
-      socket.on('error', () => {}).destroy()
-      reject(reason)
-    }
-    const failed = (error: NodeJS.ErrnoException) => {
-      const first = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException | undefined) : error
-      const code = CODES[first?.code ?? ''] ?? 'ORIGIN_UNREACHABLE'
-      fail(
-        new PosternError(code, `the service cannot be reached (${first?.code ?? error.message})`, {
-          cause: error,
-          speaker: 'service',
-        }),
-      )
-    }
-    const aborted = () => fail(call.signal.reason)
-    socket.on('connect', succeed).on('error', failed)
-    call.signal.addEventListener('abort', aborted)
-  })
+const OPENING: Opening = {
+  event: 'connect',
+  deadline: DEADLINE,
+  late: () =>
+    new PosternError('ORIGIN_TIMEOUT', `the service did not answer within ${DEADLINE / 1000} s`, { speaker: 'daemon' }),
+  failed: cause => {
+    const errno = errnoOf(cause) ?? ''
+    const message = `the service cannot be reached (${errno || cause.message})`
+    return new PosternError(CODES[errno] ?? 'ORIGIN_UNREACHABLE', message, { cause, speaker: 'service' })
+  },
 }

@@ -1,5 +1,6 @@
+import type { Duplex } from 'node:stream'
 import { type Call, PosternError, type ProtocolServer, problem, type RemoteSide } from '@postern/interface'
-import type { OfferedTunnelStream } from '@postern/tunnel'
+import type { OfferedTunnelStream, StreamHeader } from '@postern/tunnel'
 import { type IngressRule, showService } from './ingress.ts'
 import { reach } from './reach.ts'
 
@@ -10,40 +11,45 @@ export interface ServedRule extends IngressRule {
 
 /**
  * One stream the edge opened: the rule of its hostname, that rule's plugin, the service. A refusal before the first byte is
- * told with its code and without an internal address; the address stays in this daemon's log.
+ * told with its code and without an internal address; the address stays in this daemon's log. When the plugin is done with
+ * the stream, so is the daemon: it is cut where it was not ended. Never rejects.
  */
 export async function serveStream(
   offered: OfferedTunnelStream,
   rules: ReadonlyMap<string, ServedRule>,
   call: Call,
 ): Promise<void> {
-  const { hostname, requestId, identities = [], permit = null } = offered.header
+  const { hostname, requestId } = offered.header
   const rule = rules.get(hostname)
   if (!rule) {
     call.log.warn('refused a stream: no ingress rule', { hostname, requestId })
     return offered.reject(problem('INGRESS_NOT_FOUND', requestId, { speaker: 'daemon' }))
   }
-  let answered = false
-  const once = {
-    accept: () => {
-      answered = true
-      return offered.accept()
-    },
-  }
-  const service = showService(rule.service)
-  const remote: RemoteSide = {
-    service: rule.service,
-    identities,
-    permit,
-    dial: (inner, to) => reach(rule.service, to, inner),
-    audit: event => call.log.info('protocol', { hostname, requestId, action: event.action, allowed: event.allowed }),
-  }
+  let stream: Duplex | undefined
+  const accept = () => (stream = offered.accept())
   try {
-    await rule.server.serve(once, remote, call)
+    await rule.server.serve({ accept }, remoteSide(rule, offered.header, call), call)
+    if (!stream) throw new PosternError('INTERNAL', 'the protocol did not answer the stream', { speaker: 'daemon' })
+    if (!stream.writableEnded)
+      throw new PosternError('STREAM_CUT', 'the protocol left the stream open', { speaker: 'daemon' })
+    stream.resume() // an end was said; what the user still sends is read by nobody
     call.log.debug('stream ended', { hostname, requestId })
   } catch (thrown) {
     const error = PosternError.from(thrown, 'INTERNAL', { speaker: 'daemon' })
+    const service = showService(rule.service)
     call.log.warn('stream failed', { hostname, service, requestId, code: error.code, cause: error.message })
-    if (!answered) offered.reject(problem(error.code, requestId, { speaker: error.speaker ?? 'daemon' }))
+    if (stream) stream.destroy(error)
+    else offered.reject(problem(error.code, requestId, { speaker: error.speaker ?? 'daemon' }))
+  }
+}
+
+function remoteSide({ service }: ServedRule, header: StreamHeader, call: Call): RemoteSide {
+  const { hostname, requestId, identities = [], permit = null } = header
+  return {
+    service,
+    identities,
+    permit,
+    dial: (inner, to) => reach(service, to, inner),
+    audit: event => call.log.info('protocol', { hostname, requestId, action: event.action, allowed: event.allowed }),
   }
 }

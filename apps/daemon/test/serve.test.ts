@@ -1,0 +1,109 @@
+import { finished } from 'node:stream/promises'
+import { PosternError, type Problem, type ProtocolServer } from '@postern/interface'
+import { type MemoryEnd, memoryPair, recordingLog } from '@postern/testkit'
+import { describe, expect, it } from 'vitest'
+import { serveStream } from '../src/serve.ts'
+
+const WORDS = 'connect to 10.0.0.7 failed for hunter2'
+
+/** One stream of a user, served by a plugin that does this. */
+async function served(serve: ProtocolServer['serve'], hostname = 'db.example.com') {
+  const log = recordingLog()
+  const [user, ours] = memoryPair()
+  const refusals: Problem[] = []
+  user.on('error', () => {})
+  ours.on('error', () => {})
+  const rules = new Map([
+    ['db.example.com', { hostname: 'db.example.com', service: new URL('tcp://10.0.0.7:1'), server: { serve } }],
+  ])
+  const offered = {
+    header: { hostname, requestId: 'r-1', purpose: 'tcp' as const },
+    accept: () => ours,
+    reject: (problem: Problem) => void refusals.push(problem),
+  }
+  await serveStream(offered, rules, { signal: AbortSignal.timeout(15_000), log })
+  return { user, ours, refusals, log }
+}
+
+async function endOf(stream: MemoryEnd): Promise<string> {
+  stream.resume()
+  return finished(stream, { writable: false }).then(
+    () => 'end',
+    error => error.code,
+  )
+}
+
+describe('a stream is refused', () => {
+  it('for a hostname without a rule, and no plugin hears of it', async () => {
+    let called = 0
+    const { refusals } = await served(async () => void called++, 'other.example.com')
+    expect(refusals).toMatchObject([{ code: 'INGRESS_NOT_FOUND', requestId: 'r-1', speaker: 'daemon' }])
+    expect(called).toBe(0)
+  })
+
+  it('with the code of what the plugin throws, never with its words', async () => {
+    const { refusals, log } = await served(async () => {
+      throw new PosternError('ORIGIN_REFUSED', WORDS, { speaker: 'service' })
+    })
+    expect(refusals).toMatchObject([{ code: 'ORIGIN_REFUSED', speaker: 'service', requestId: 'r-1' }])
+    expect(JSON.stringify(refusals)).not.toMatch(/10\.0\.0\.7|hunter2/)
+    expect(log.text()).toContain('10.0.0.7') // where the administrator looks
+  })
+
+  it.each([
+    ['an exception of nobody’s', () => Promise.reject(new Error(WORDS))],
+    ['a text', () => Promise.reject(WORDS)],
+    [
+      'before it returns a promise',
+      () => {
+        throw new TypeError(WORDS)
+      },
+    ],
+    [
+      'an error of a newer Postern',
+      () => Promise.reject(Object.assign(new PosternError('INTERNAL', WORDS), { code: 'OF_TOMORROW' })),
+    ],
+    ['nothing, and answers nothing', async () => {}],
+  ])('INTERNAL, when the plugin throws %s', async (_what, serve) => {
+    const { refusals } = await served(serve)
+    expect(refusals).toMatchObject([{ code: 'INTERNAL', speaker: 'daemon', title: 'Postern failed' }])
+    expect(JSON.stringify(refusals)).not.toMatch(/10\.0\.0\.7|hunter2/)
+  })
+})
+
+describe('an accepted stream', () => {
+  it('is cut when the plugin throws, whatever the plugin did with it', async () => {
+    const { user, ours, refusals } = await served(async offered => {
+      offered.accept().write('half of the answer')
+      throw new PosternError('ORIGIN_TIMEOUT', WORDS)
+    })
+    expect(await endOf(user)).toBe('STREAM_CUT')
+    expect(ours.errored).toMatchObject({ code: 'ORIGIN_TIMEOUT' }) // the tunnel tells the code of it, and no more
+    expect(refusals).toEqual([])
+  })
+
+  it('is cut when the plugin leaves it open: that is no clean end', async () => {
+    const { user } = await served(async offered => void offered.accept().write('half'))
+    expect(await endOf(user)).toBe('STREAM_CUT')
+  })
+
+  it('that the plugin ended is left to end', async () => {
+    const { user } = await served(async offered => void offered.accept().end('all of it'))
+    let text = ''
+    for await (const chunk of user) text += chunk
+    expect(text).toBe('all of it')
+  })
+})
+
+it('a plugin sees who it is, and its audit lines are logged with the request', async () => {
+  const { log } = await served(async (offered, remote) => {
+    expect(remote).toMatchObject({ identities: [], permit: null, service: new URL('tcp://10.0.0.7:1') })
+    remote.audit({ action: 'login', allowed: false })
+    offered.accept().end()
+  })
+  expect(log.lines).toContainEqual({
+    level: 'info',
+    message: 'protocol',
+    fields: { hostname: 'db.example.com', requestId: 'r-1', action: 'login', allowed: false },
+  })
+})
