@@ -10,16 +10,20 @@ import { openDevCa } from './front/devca.ts'
 const DATABASE = 'edge.db'
 const DEV_CA = 'ca'
 
+/** What is made once with an edge, and where its CA is. */
+export interface Seeded {
+  readonly tunnelToken: string
+  readonly serviceToken: ShownToken
+  readonly caFile: string
+}
+
 /**
  * Makes an edge's data folder with one application, its tunnel, and a token for each side. The secrets are nowhere but in
  * what is returned.
  *
  * @throws PosternError ALREADY_EXISTS when there is one; HOSTNAME_INVALID, BAD_USAGE, FILE_*, STORE_*
  */
-export async function initialiseEdge(
-  wanted: Seed & { readonly data: string },
-  call: Call,
-): Promise<{ readonly tunnelToken: string; readonly serviceToken: ShownToken; readonly caFile: string }> {
+export async function initialiseEdge(wanted: Seed & { readonly data: string }, call: Call): Promise<Seeded> {
   const path = join(wanted.data, DATABASE)
   await using store = await openStore({ path }, call)
   if (store.snapshot.version > 0) {

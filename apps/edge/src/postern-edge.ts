@@ -1,4 +1,6 @@
+import { mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
+import { join } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
 import {
   type Command,
@@ -13,7 +15,7 @@ import {
 } from '@postern/options'
 import { PROGRAM_FLAGS, type Program, readLevel } from '@postern/program'
 import type { EdgeConfig } from './config.ts'
-import { checkEdge, initialiseEdge } from './data.ts'
+import { checkEdge, initialiseEdge, type Seeded } from './data.ts'
 import { startEdge } from './edge.ts'
 
 const DATA = {
@@ -47,6 +49,7 @@ const INIT = {
   teamDomain: { type: 'string', required: true, summary: 'the edge’s own hostname' },
   hostname: { type: 'string', required: true, summary: 'the first application’s hostname' },
   tunnel: { type: 'string', default: 'home', summary: 'its tunnel’s name' },
+  tokens: { type: 'path', summary: 'folder to write the secrets to, a file 0600 each, instead of printing them' },
   ...PROGRAM_FLAGS,
 } as const satisfies HostOptionSpecs
 
@@ -93,7 +96,10 @@ export async function posternEdge(program: Program, call: Call): Promise<void> {
       summary: command.summary,
       commands: command.commands ?? {},
       sections: command.specs === undefined ? [] : [{ title: 'Options', specs: command.specs }],
-      examples: command.example === undefined ? [] : [command.example],
+      examples:
+        command.example === undefined
+          ? Object.values(COMMANDS.commands ?? {}).flatMap(({ example }) => example ?? [])
+          : [command.example],
     }),
   )
 }
@@ -108,28 +114,89 @@ async function read<O extends HostOptionSpecs>(
   const { words } = resolvePending(line, [], { own: specs, ownersOf: () => [], sides: ['edge'] })
   if (words.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(words[0])}`)
   const { env, cwd, redactor } = program
-  const sources = { given: line.given, env, cwd, redactor, secrets: createSecretReader(undefined) }
+  const sources = {
+    given: line.given,
+    pending: line.pending,
+    env,
+    cwd,
+    redactor,
+    secrets: createSecretReader(undefined),
+  }
   return (await readOptions(specs, sources, call.signal)).values
 }
 
 async function init(argv: readonly string[], program: Program, call: Call): Promise<void> {
-  const { data, teamDomain, hostname, tunnel } = await read(INIT, argv, program, call)
-  const { tunnelToken, serviceToken, caFile } = await initialiseEdge({ data, teamDomain, hostname, tunnel }, call)
-  if (program.json) {
-    return program.print(
-      `${JSON.stringify({ data, teamDomain, hostname, tunnel, tunnelToken, serviceToken, caFile })}\n`,
-    )
+  const { data, teamDomain, hostname, tunnel, tokens } = await read(INIT, argv, program, call)
+  const files = tokens === undefined ? undefined : await reserve(tokens)
+  const seeded = await initialiseEdge({ data, teamDomain, hostname, tunnel }, call).catch(async error => {
+    for (const file of Object.values(files ?? {})) await rm(file)
+    throw error
+  })
+  const { tunnelToken, serviceToken, caFile } = seeded
+  const shown: Shown = { data, teamDomain, hostname, serviceTokenId: serviceToken.id, caFile, files }
+  if (files) {
+    await writeFile(files.tunnel, `${tunnelToken}\n`)
+    await writeFile(files.service, `${serviceToken.secret}\n`)
   }
-  program.print(`The edge’s state is in ${data}. These secrets are shown once and kept nowhere:
+  if (!program.json)
+    return program.print(`${files ? whereSecretsAre(shown) : theSecrets(shown, seeded)}\n${nextSteps(shown)}`)
+  const told = files
+    ? { tunnelTokenFile: files.tunnel, serviceToken: { id: serviceToken.id, secretFile: files.service } }
+    : { tunnelToken, serviceToken }
+  program.print(`${JSON.stringify({ data, teamDomain, hostname, tunnel, ...told, caFile })}\n`)
+}
+
+interface Shown {
+  readonly data: string
+  readonly teamDomain: string
+  readonly hostname: string
+  readonly serviceTokenId: string
+  readonly caFile: string
+  readonly files: { readonly tunnel: string; readonly service: string } | undefined
+}
+
+/** Both files, empty and for this user alone, before anything is made: a token that cannot be kept must not exist. */
+async function reserve(folder: string): Promise<{ tunnel: string; service: string }> {
+  const files = { tunnel: join(folder, 'tunnel-token'), service: join(folder, 'service-token') }
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const made: string[] = []
+  for (const file of Object.values(files)) {
+    const handle = await open(file, 'wx', 0o600).catch(async (cause: NodeJS.ErrnoException) => {
+      for (const one of made) await rm(one)
+      const next = 'Choose another folder for --tokens, or move the file away.'
+      throw new PosternError('ALREADY_EXISTS', `${file} cannot be made (${cause.code})`, { cause, next })
+    })
+    await handle.close()
+    made.push(file)
+  }
+  return files
+}
+
+function whereSecretsAre({ data, files, serviceTokenId }: Shown): string {
+  return `The edge’s state is in ${data}. The secrets are in these files and nowhere else:
+
+  tunnel token           ${files?.tunnel}
+  service token          ${files?.service}   (its id: ${serviceTokenId})
+`
+}
+
+function theSecrets({ data }: Shown, { tunnelToken, serviceToken }: Seeded): string {
+  return `The edge’s state is in ${data}. These secrets are shown once and kept nowhere; put each in a file of mode 600:
 
   tunnel token           ${tunnelToken}
   service token id       ${serviceToken.id}
   service token secret   ${serviceToken.secret}
+`
+}
 
-  CA of the dev certificates (for --ca): ${caFile}
+function nextSteps({ data, teamDomain, hostname, serviceTokenId, caFile, files }: Shown): string {
+  const { tunnel, service } = files ?? { tunnel: 'tunnel-token', service: 'service-token' }
+  return `Next, with the certificate of the CA that was made (or run with --cert and --key of your own, and leave out --ca):
 
-Next:  postern-edge run --data ${data}
-`)
+  postern-edge run --data ${data} --listen 127.0.0.1:8443
+  posternd --hostname ${hostname} --url ssh://localhost:22 --edge https://${teamDomain}:8443 --ca ${caFile} --token-file ${tunnel}
+  postern access ssh --hostname ${hostname}:8443 --ca ${caFile} --id ${serviceTokenId} --secret-file ${service}
+`
 }
 
 async function run(argv: readonly string[], program: Program, outer: Call): Promise<void> {

@@ -1,4 +1,5 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Call } from '@postern/interface'
@@ -58,3 +59,47 @@ function filesBelow(folder: string): string[] {
     .filter(entry => entry.isFile())
     .map(entry => join(entry.parentPath, entry.name))
 }
+
+describe('postern-edge init --tokens', () => {
+  const program = join(import.meta.dirname, '../bin/postern-edge.js')
+  const init = (tokens: string) =>
+    spawnSync(
+      process.execPath,
+      [
+        program,
+        'init',
+        '--data',
+        data,
+        '--team-domain',
+        'edge.localhost',
+        '--hostname',
+        'db.localhost',
+        '--tokens',
+        tokens,
+      ],
+      { encoding: 'utf8' },
+    )
+
+  test('writes the secrets to files for this user alone, and prints none', () => {
+    const { status, stdout } = init(join(data, '../tokens'))
+    expect(status).toBe(0)
+    for (const name of ['tunnel-token', 'service-token']) {
+      const file = join(data, '../tokens', name)
+      expect(stdout).toContain(file)
+      expect(stdout).not.toContain(readFileSync(file, 'utf8').trim())
+      expect(statSync(file).mode & 0o777).toBe(0o600)
+    }
+  })
+
+  test('makes nothing where a file is in the way, and leaves no empty file where there is an edge already', () => {
+    const tokens = join(data, '../tokens')
+    mkdirSync(tokens, { recursive: true })
+    writeFileSync(join(tokens, 'service-token'), 'somebody’s')
+    expect(init(tokens)).toMatchObject({ status: 72, stderr: expect.stringContaining('service-token cannot be made') })
+    expect(readdirSync(tokens)).toEqual(['service-token'])
+    expect(() => readdirSync(data)).toThrow()
+    expect(init(join(data, '../one')).status).toBe(0)
+    expect(init(join(data, '../two')).status).toBe(72)
+    expect(readdirSync(join(data, '../two'))).toEqual([])
+  })
+})
