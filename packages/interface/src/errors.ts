@@ -107,8 +107,8 @@ const LONGEST_TEXT = 1024
 const SPEAKERS: readonly string[] = ['client', 'edge', 'daemon', 'service', 'plugin'] satisfies Speaker[]
 
 /**
- * Reads a refusal that came over the wire. Text is cut to 1,024 characters and stripped of control characters, since it ends
- * on a terminal. A code of a newer Postern becomes INTERNAL and keeps its text.
+ * Reads a refusal that came over the wire. Text is cut to 1,024 characters and stripped of control characters and marks of
+ * direction, since it ends on a terminal. A code of a newer Postern becomes INTERNAL and keeps its text.
  *
  * @returns undefined when the value is not a problem at all
  */
@@ -128,6 +128,9 @@ export function readProblem(value: unknown): Problem | undefined {
   }
 }
 
+/** Control characters, further line ends, and the marks that turn the direction of text: what is read must be what was said. */
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
+
 function clean(text: string): string {
-  return text.slice(0, LONGEST_TEXT).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
+  return text.slice(0, LONGEST_TEXT).toWellFormed().replace(UNSEEN, ' ')
 }

@@ -133,6 +133,15 @@ describe('problems on the wire', () => {
     expect(readProblem(value)).toBeUndefined()
   })
 
+  test('nor does it turn the direction of what is read, or end a line in another way; its twin stays as it is', () => {
+    const told = (detail: string) => readProblem({ code: 'ORIGIN_REFUSED', title: 'x', detail })?.detail
+    for (const mark of ['\u202e', '\u2066', '\u200f', '\u061c', '\u2028', '\u2029', '\u0085', '\u009b', '\ufeff'])
+      expect(told(`a${mark}b`)).toBe('a b')
+    expect(told('a\ud800b')).toBe('a\ufffdb')
+    // With the joiner that Persian is spelt with.
+    expect(told('سرور در دسترس نمی‌باشد — 接続できません 🙂')).toBe('سرور در دسترس نمی‌باشد — 接続できません 🙂')
+  })
+
   test('hostile ones are made harmless', () => {
     const hostile = readProblem({
       code: 'constructor',
