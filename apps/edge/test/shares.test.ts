@@ -10,7 +10,7 @@ describe('a visitor’s share of a tunnel', () => {
     const shares = new Shares()
     const places = await Promise.all(Array.from({ length: 64 }, () => shares.take('a', 4, never)))
     const order: number[] = []
-    const waiting = [1, 2, 3].map(n => shares.take('a', 4, never).then(place => (order.push(n), place)))
+    const waiting = [1, 2, 3].map(n => shares.take('a', 4, never).finally(() => order.push(n)))
     const other = await shares.take('b', 4, never)
     expect(order).toEqual([])
     places[0]?.answered()
