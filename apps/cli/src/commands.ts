@@ -41,10 +41,18 @@ export const COMMANDS: CliCommand = {
   },
 }
 
-/** A word behind `access` that is no command of ours is the name of a plugin's protocol: `postern access redis --plugin …`. */
-export function protocolOf([first, second]: readonly string[]): string | undefined {
+/**
+ * A word behind `access` that is no command of ours is the name of a plugin's protocol, where there are plugins: `postern access
+ * redis --plugin …`. Elsewhere it is a word that was misspelt.
+ */
+export function protocolOf(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): string | undefined {
+  const [first, second] = argv
   const own = COMMANDS.commands?.access?.commands ?? {}
   const isName =
     first === 'access' && second !== undefined && /^[a-z][a-z0-9-]*$/.test(second) && !Object.hasOwn(own, second)
-  return isName ? second : undefined
+  const plugins = env.POSTERN_PLUGINS || argv.some(word => /^--plugin(=|$)/.test(word))
+  return isName && plugins ? second : undefined
 }

@@ -25,6 +25,7 @@ export async function listenLocally(where: string, log: Logger): Promise<LocalLi
     wake()
   })
   const address = await listening(server, host, port, where)
+  server.on('error', error => log.warn('a local connection was not taken', { cause: error.message })) // no more files, say
   if (!isLoopback(host))
     log.warn(`${address} can be reached from other machines: whoever connects there is let in as you`)
   return {
@@ -38,6 +39,7 @@ export async function listenLocally(where: string, log: Logger): Promise<LocalLi
       }
     },
     async [Symbol.asyncDispose]() {
+      for (const socket of waiting) socket.resetAndDestroy() // nobody served it: that must not look like an end
       for (const socket of open) socket.destroy()
       await new Promise<void>(resolve => server.close(() => resolve()))
     },
@@ -57,7 +59,7 @@ function arrival(register: (woken: () => void) => void, signal: AbortSignal): Pr
 }
 
 function readAddress(where: string): { host: string; port: number } {
-  const match = /^(?:tcp:\/\/)?(?:(\[[0-9a-f:.]+\]|[^:/[\]]*):)?(\d{1,5})\/?$/i.exec(where)
+  const match = /^(?:tcp:\/\/)?(?:(\[[0-9a-f:.]+\]|[\w.*-]*):)?(\d{1,5})\/?$/i.exec(where)
   const port = Number(match?.[2])
   if (!match || port > 65535) {
     throw new PosternError(
@@ -71,11 +73,12 @@ function readAddress(where: string): { host: string; port: number } {
 
 function listening(server: Server, host: string, port: number, where: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
+    const failed = (cause: NodeJS.ErrnoException) => {
       const why = cause.code === 'EADDRINUSE' ? 'another program listens there' : cause.code
       reject(new PosternError('LISTEN_FAILED', `cannot listen at ${where}: ${why}`, { cause }))
-    })
-    server.listen({ host, port }, () => {
+    }
+    server.once('error', failed).listen({ host, port }, () => {
+      server.off('error', failed)
       const { address, port: bound, family } = server.address() as AddressInfo
       resolve(`${family === 'IPv6' ? `[${address}]` : address}:${bound}`)
     })

@@ -1,30 +1,36 @@
 import { readFile } from 'node:fs/promises'
 import type { Call } from '@postern/interface'
-import { findCommand, parseCommandLine, renderHelp } from '@postern/options'
+import { findCommand, type HostOptionSpecs, parseCommandLine, renderHelp, resolvePending } from '@postern/options'
 import { PROGRAM_FLAGS, type Program, runProgram } from '@postern/program'
 import { type CliCommand, COMMANDS, protocolOf } from './commands.ts'
+
+const HELP = { help: PROGRAM_FLAGS.help }
+const VERSION = {
+  version: { type: 'boolean', default: false, aliases: ['V'], summary: 'the version of this program' },
+} as const satisfies HostOptionSpecs
 
 await runProgram('postern', main)
 
 async function main(program: Program, call: Call): Promise<void> {
   const { argv } = program
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) return program.print(`${await version()}\n`)
-  const protocol = protocolOf(argv)
+  const protocol = protocolOf(argv, program.env)
   if (protocol !== undefined) return (await import('./access.ts')).access(protocol, argv.slice(2), program, call)
   const { command, path, rest } = findCommand<CliCommand>(argv, COMMANDS)
   if (!command.run) return help(program, command, path)
   await command.run(rest, program, call)
 }
 
-/** A command that only has children shows them. */
+/** A command that only has children shows them. @throws PosternError OPTION_UNKNOWN: what was meant was not help */
 function help(program: Program, command: CliCommand, path: readonly string[]): void {
-  parseCommandLine(program.argv.slice(path.length), PROGRAM_FLAGS)
+  const flags = path.length === 0 ? { ...HELP, ...VERSION } : HELP
+  resolvePending(parseCommandLine(program.argv.slice(path.length), flags), [], { own: flags })
   program.print(
     renderHelp({
       usage: `${['postern', ...path].join(' ')} COMMAND [options]`,
       summary: command.summary,
       commands: command.commands ?? {},
-      sections: [],
+      sections: [{ title: 'Options', specs: flags }],
       examples: command.examples ?? [],
     }),
   )

@@ -23,10 +23,13 @@ export function sshConfig({ hostname, program, args }: SshConfig): string {
   return `Host ${host.hostname}\n  ProxyCommand ${words.map(quoted).join(' ')}\n`
 }
 
-/** For a POSIX shell, inside a line of ssh_config, where `%` introduces a token. */
+/**
+ * For a POSIX shell, inside a line of ssh_config, where `%` introduces a token and quotes must pair off for ssh as well: it
+ * takes `\'` for no quote even between quotes, so backslashes and quotes stand outside of them.
+ */
 function quoted(word: string): string {
   if (/[\u0000-\u001f\u007f]/.test(word))
     throw new PosternError('OPTION_INVALID', 'a word of the ProxyCommand has a control character in it')
   const escaped = word.replaceAll('%', '%%')
-  return /^[\w@%+=:,./-]+$/.test(word) ? escaped : `'${escaped.replaceAll("'", `'\\''`)}'`
+  return /^[\w@%+=:,./-]+$/.test(word) ? escaped : `'${escaped.replace(/['\\]/g, "'\\$&'")}'`
 }

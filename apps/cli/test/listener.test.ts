@@ -62,7 +62,7 @@ describe('the local listener', () => {
     await new Promise(resolve => setTimeout(resolve, 50))
     const served = await first(listener.connections(call))
     let text = ''
-    for await (const chunk of served) text += chunk
+    for await (const chunk of served.iterator({ destroyOnReturn: false })) text += chunk
     served.end('late')
     let answer = ''
     for await (const chunk of client) answer += chunk
@@ -75,6 +75,19 @@ describe('the local listener', () => {
     const waiting = first(listener.connections({ signal: stop.signal, log }))
     stop.abort(new Error('enough'))
     await expect(waiting).rejects.toThrow('enough')
+  })
+
+  it('resets a connection that nobody served, when it closes', async () => {
+    let client: Socket
+    {
+      await using listener = await listenLocally('localhost:0', log)
+      client = connect(port(listener.address), '127.0.0.1')
+      client.resume()
+      await new Promise(resolve => client.once('connect', resolve))
+      await new Promise(resolve => setTimeout(resolve, 50))
+    }
+    const ended = await new Promise(resolve => client.on('end', () => resolve('end')).on('error', resolve))
+    expect(ended).toMatchObject({ code: 'ECONNRESET' })
   })
 
   it('leaves nothing open', async () => {

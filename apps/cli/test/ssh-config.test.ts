@@ -57,7 +57,21 @@ describe.skipIf(!peers.includes('ssh'))(
     it('hands every hostile word over as it is, and runs nothing else', () => {
       const folder = mkdtempSync(join(tmpdir(), 'postern-ssh-config-'))
       try {
-        const words = ['$(touch pwned)', '`touch pwned`', "it's", 'a b', '%h', '%%', '"', ';touch pwned', '&', '\\']
+        const words = [
+          '$(touch pwned)',
+          '`touch pwned`',
+          "it's",
+          'a b',
+          '%h',
+          '%%',
+          '"',
+          ';touch pwned',
+          '&',
+          '\\',
+          "\\'",
+          'C:\\a\\',
+          '\\\\"',
+        ]
         const echo = join(folder, 'show.mjs')
         writeFileSync(
           echo,
