@@ -1,5 +1,5 @@
 import type { Call } from '@postern/interface'
-import type { Command } from '@postern/options'
+import { type Command, nearest } from '@postern/options'
 import type { Program } from '@postern/program'
 
 /** A command of `postern`. What it runs is imported when it is run: `postern --help` loads nothing else. */
@@ -24,6 +24,7 @@ export const COMMANDS: CliCommand = {
   commands: {
     access: {
       summary: 'Reach an application, by tcp, ssh or the protocol of a plugin',
+      otherwise: 'A plugin’s protocol needs --plugin PACKAGE.',
       examples: [
         'postern access tcp --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE',
         "ssh -o ProxyCommand='postern access ssh --hostname %h' me@ssh.example.com",
@@ -42,17 +43,17 @@ export const COMMANDS: CliCommand = {
 }
 
 /**
- * A word behind `access` that is no command of ours is the name of a plugin's protocol, where there are plugins: `postern access
- * redis --plugin …`. Elsewhere it is a word that was misspelt.
+ * A word behind `access` that is no command of ours is the name of a plugin's protocol: `postern access redis --plugin …`. Where
+ * there are no plugins and it is nearly a command, it was misspelt.
  */
 export function protocolOf(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): string | undefined {
   const [first, second] = argv
-  const own = COMMANDS.commands?.access?.commands ?? {}
-  const isName =
-    first === 'access' && second !== undefined && /^[a-z][a-z0-9-]*$/.test(second) && !Object.hasOwn(own, second)
+  const own = Object.keys(COMMANDS.commands?.access?.commands ?? {})
+  if (first !== 'access' || second === undefined || own.includes(second) || !/^[a-z][a-z0-9-]*$/.test(second))
+    return undefined
   const plugins = env.POSTERN_PLUGINS || argv.some(word => /^--plugin(=|$)/.test(word))
-  return isName && plugins ? second : undefined
+  return plugins || nearest(second, own) === undefined ? second : undefined
 }

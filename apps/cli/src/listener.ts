@@ -1,6 +1,6 @@
 import { type AddressInfo, createServer, isIP, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { isLoopbackName } from '@postern/client'
+import { isLoopbackName } from '@postern/client/hostname'
 import { type Call, type LocalListener, type Logger, PosternError } from '@postern/interface'
 
 /** Connections that wait for the protocol to take them. Past it, new ones are reset. */

@@ -1,4 +1,4 @@
-import { readHostname } from '@postern/client'
+import { readHostname } from '@postern/client/hostname'
 import { PosternError } from '@postern/interface'
 
 export interface SshConfig {

@@ -63,7 +63,8 @@ describe('what was mistyped', () => {
   it.each([
     [['acess'], 'BAD_USAGE', '"acess" is no command', 'Did you mean "access"?'],
     [['access', 'tpc'], 'BAD_USAGE', '"tpc" is no command of "access"', 'Did you mean "access tcp"?'],
-    [['access', 'redis'], 'BAD_USAGE', '"redis" is no command', 'tcp, ssh, ssh-config'],
+    [['access', 'ssh-confg', '--hostname', 'a.b'], 'BAD_USAGE', 'no command', 'Did you mean "access ssh-config"?'],
+    [['access', 'redis', '--hostname', 'a.b'], 'PLUGIN_NOT_FOUND', 'redis', 'Name its package with --plugin'],
     [['--hlep'], 'OPTION_UNKNOWN', '--hlep', 'Did you mean --help?'],
     [['access', '--hostname', 'x'], 'OPTION_UNKNOWN', '--hostname is not an option of this command', ''],
     [['access', 'tcp', '--hostnam', 'x'], 'OPTION_UNKNOWN', '--hostnam', 'Did you mean --hostname?'],
@@ -234,7 +235,11 @@ describe('only what a run uses is loaded', () => {
   })
 
   it('ssh-config and a usage error know the plugins, and not what they dial with', async () => {
-    expect(await traced(['access', 'ssh-config', '--hostname', 'a.b'])).toMatchObject({ ws: false, plugins: true })
+    expect(await traced(['access', 'ssh-config', '--hostname', 'a.b'])).toMatchObject({
+      ws: false,
+      plugins: true,
+      session: false,
+    })
     expect(await traced(access())).toMatchObject({ ws: false, plugins: true })
   })
 

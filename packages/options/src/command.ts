@@ -7,6 +7,8 @@ export interface Command<C = unknown> {
   /** Other names of this command. */
   readonly aliases?: readonly string[]
   readonly commands?: Readonly<Record<string, C>>
+  /** A sentence behind the list of children, for a word that is none of them. */
+  readonly otherwise?: string
 }
 
 export interface FoundCommand<C> {
@@ -29,7 +31,7 @@ export function findCommand<C extends Command<C>>(argv: readonly string[], root:
   let at = 0
   while (command.commands && argv[at] !== undefined && !argv[at]!.startsWith('-')) {
     const name = childCalled(argv[at]!, command.commands)
-    if (name === undefined) throw unknownCommand(argv[at]!, path, command.commands)
+    if (name === undefined) throw unknownCommand(argv[at]!, path, command.commands, command.otherwise)
     command = command.commands[name]!
     path.push(name)
     at++
@@ -52,6 +54,11 @@ function unknownCommand<C extends Command<C>>(
   const told = JSON.stringify(word.slice(0, 64))
   const where = path.length > 0 ? ` of "${path.join(' ')}"` : ''
   return new PosternError('BAD_USAGE', `${told} is no command${where}`, {
-    next: meant ? `Did you mean "${[...path, meant].join(' ')}"?` : `There are: ${Object.keys(commands).join(', ')}.`,
+    next: [
+      meant ? `Did you mean "${[...path, meant].join(' ')}"?` : `There are: ${Object.keys(commands).join(', ')}.`,
+      otherwise,
+    ]
+      .join(' ')
+      .trim(),
   })
 }
