@@ -48,6 +48,7 @@ function unknownCommand<C extends Command<C>>(
   word: string,
   path: readonly string[],
   commands: Readonly<Record<string, C>>,
+  otherwise = '',
 ) {
   const names = Object.entries(commands).flatMap(([name, { aliases }]) => [name, ...(aliases ?? [])])
   const meant = nearest(word, names)
