@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { constants, type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -26,7 +25,7 @@ export async function writePrivate(file: string, text: string): Promise<void> {
   const { mode } = await stat(folder)
   if (process.platform !== 'win32' && (mode & 0o022) !== 0)
     throw new PosternError('FILE_UNSAFE', `others can write the folder ${folder}`)
-  const temporary = `${file}.${randomBytes(6).toString('hex')}`
+  const temporary = `${file}.${crypto.randomUUID()}` // the global: it costs nothing until it is used
   const handle = await open(
     temporary,
     constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs'
 import { Writable } from 'node:stream'
-import { ReadStream, WriteStream } from 'node:tty'
+import type { ReadStream, WriteStream } from 'node:tty'
 import { type Call, PosternError, type Ui } from '@postern/interface'
 import { printable } from './log.ts'
 
@@ -20,7 +20,7 @@ export const terminal: Ui = {
 async function ask(question: string, secret: boolean, call: Call): Promise<string> {
   call.signal.throwIfAborted()
   const { createInterface } = await import('node:readline/promises') // most runs ask nothing
-  const { input, output } = openTerminal()
+  const { input, output } = await openTerminal()
   const nothing = new Writable({ write: (_chunk, _encoding, done) => done() })
   const lines = createInterface({ input, output: secret ? nothing : output, terminal: true, historySize: 0 })
   try {
@@ -38,12 +38,13 @@ async function ask(question: string, secret: boolean, call: Call): Promise<strin
   }
 }
 
-function openTerminal(): { input: ReadStream; output: WriteStream } {
+async function openTerminal(): Promise<{ input: ReadStream; output: WriteStream }> {
+  const tty = await import('node:tty')
   const opened: number[] = []
   try {
     opened.push(openSync(READ, 'r'), openSync(WRITE, 'w'))
     const [read = -1, write = -1] = opened
-    return { input: new ReadStream(read), output: new WriteStream(write) }
+    return { input: new tty.ReadStream(read), output: new tty.WriteStream(write) }
   } catch (cause) {
     for (const fd of opened) closeSync(fd)
     throw new PosternError('LOGIN_REQUIRED', 'there is no terminal to ask at', { cause })
