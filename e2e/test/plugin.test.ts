@@ -58,7 +58,8 @@ describe('a protocol by somebody else, installed from tarballs into an empty pro
 
   it('is not found without --plugin: the message says what there is', async () => {
     const { exit, stderr } = await speak([], project)
-    expect(exit).toBe(2)
-    expect(stderr).toContain('There are: tcp, ssh, ssh-config. A plugin’s protocol needs --plugin PACKAGE.')
+    expect(exit).toBe(60)
+    expect(stderr).toContain('PLUGIN_NOT_FOUND')
+    expect(stderr).toMatch(/ssh, tcp/)
   })
 })
