@@ -90,6 +90,8 @@ class Daemon implements RunningDaemon {
   readonly #first = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<PosternError | undefined>()
   #loops: Promise<void>[] = []
+  /** It was connected once. From then on a strange certificate is somebody in the way, who must not be able to end it. */
+  #served = false
 
   constructor(config: DaemonConfig, call: Call) {
     this.#config = config
@@ -119,7 +121,8 @@ class Daemon implements RunningDaemon {
     const { log, signal } = this.#call
     const dialling: Call = { log, signal: AbortSignal.any([signal, this.#settled.signal]) }
     const options: KeepConnectedOptions = {
-      fatal: error => PosternError.is(error) && FATAL.has(error.code),
+      fatal: error =>
+        PosternError.is(error) && FATAL.has(error.code) && !(this.#served && error.code === 'EDGE_UNTRUSTED'),
       onRetry: ({ error, delayMs }) =>
         log.warn('no connection to the edge', {
           connection,
@@ -162,6 +165,7 @@ class Daemon implements RunningDaemon {
     drained.promise.then(() => this.#leave(tunnel)).catch(() => {}) // ended with the daemon
     if (call.signal.aborted) await tunnel.close() // meanwhile
     call.signal.throwIfAborted()
+    this.#served = true
     this.#first.resolve()
     return { closed: Promise.race([tunnel.closed, drained.promise]) }
   }

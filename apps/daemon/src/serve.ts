@@ -17,8 +17,10 @@ export interface ServedRule extends IngressRule {
 export async function serveStream(
   offered: OfferedTunnelStream,
   rules: ReadonlyMap<string, ServedRule>,
-  call: Call,
+  outer: Call,
 ): Promise<void> {
+  // Who leaves before an answer takes the dialling along: else an edge could have any number of dials going here.
+  const call: Call = { log: outer.log, signal: AbortSignal.any([outer.signal, offered.gone]) }
   const { hostname, requestId } = offered.header
   const rule = rules.get(hostname)
   if (!rule) {
@@ -43,13 +45,13 @@ export async function serveStream(
   }
 }
 
-function remoteSide({ service }: ServedRule, header: StreamHeader, call: Call): RemoteSide {
+function remoteSide({ service }: ServedRule, header: StreamHeader, { log, signal }: Call): RemoteSide {
   const { hostname, requestId, identities = [], permit = null } = header
   return {
     service,
     identities,
     permit,
-    dial: (inner, to) => reach(service, to, inner),
-    audit: event => call.log.info('protocol', { hostname, requestId, action: event.action, allowed: event.allowed }),
+    dial: (inner, to) => reach(service, to, { log: inner.log, signal: AbortSignal.any([inner.signal, signal]) }),
+    audit: event => log.info('protocol', { hostname, requestId, action: event.action, allowed: event.allowed }),
   }
 }

@@ -188,6 +188,20 @@ describe('a refusal', () => {
     expect(await closed).toMatchObject({ code: 'TOKEN_REVOKED' })
   })
 
+  it('a certificate nobody trusts ends it at the start, and is waited out once it was connected', async () => {
+    const strange = () => {
+      throw new PosternError('EDGE_UNTRUSTED', 'somebody is in the way')
+    }
+    edge.admit = strange
+    await expect(start()).rejects.toMatchObject({ code: 'EDGE_UNTRUSTED' })
+    edge.admit = () => ({})
+    const daemon = await start()
+    const before = edge.arrivals.length
+    edge.admit = () => (edge.arrivals.length < before + 3 ? strange() : {})
+    edge.kill()
+    await expect.poll(() => daemon.connections, { timeout: 15_000 }).toBe(1)
+  })
+
   it('nothing of this machine’s own making is tried again and again', async () => {
     await expect(start({ auth: [token, token] })).rejects.toMatchObject({ code: 'OPTION_CONFLICT' })
     await expect(start({ edge: new URL('http://edge.example.com') })).rejects.toMatchObject({ code: 'OPTION_INVALID' })

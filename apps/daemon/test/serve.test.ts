@@ -1,23 +1,29 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { finished } from 'node:stream/promises'
 import { PosternError, type Problem, type ProtocolServer } from '@postern/interface'
-import { type MemoryEnd, memoryPair, recordingLog } from '@postern/testkit'
+import { leftOpen, type MemoryEnd, memoryPair, recordingLog, resources } from '@postern/testkit'
 import { describe, expect, it } from 'vitest'
 import { serveStream } from '../src/serve.ts'
 
 const WORDS = 'connect to 10.0.0.7 failed for hunter2'
 
 /** One stream of a user, served by a plugin that does this. */
-async function served(serve: ProtocolServer['serve'], hostname = 'db.example.com') {
+async function served(
+  serve: ProtocolServer['serve'],
+  hostname = 'db.example.com',
+  gone = new AbortController().signal,
+  service = new URL('tcp://10.0.0.7:1'),
+) {
   const log = recordingLog()
   const [user, ours] = memoryPair()
   const refusals: Problem[] = []
   user.on('error', () => {})
   ours.on('error', () => {})
-  const rules = new Map([
-    ['db.example.com', { hostname: 'db.example.com', service: new URL('tcp://10.0.0.7:1'), server: { serve } }],
-  ])
+  const rules = new Map([['db.example.com', { hostname: 'db.example.com', service, server: { serve } }]])
   const offered = {
     header: { hostname, requestId: 'r-1', purpose: 'tcp' as const },
+    gone,
     accept: () => ours,
     reject: (problem: Problem) => void refusals.push(problem),
   }
@@ -69,6 +75,28 @@ describe('a stream is refused', () => {
     expect(refusals).toMatchObject([{ code: 'INTERNAL', speaker: 'daemon', title: 'Postern failed' }])
     expect(JSON.stringify(refusals)).not.toMatch(/10\.0\.0\.7|hunter2/)
   })
+})
+
+it('a user who leaves while the service is dialled takes the dial along', async () => {
+  const service = createServer().listen(0, '127.0.0.1')
+  await once(service, 'listening')
+  const before = resources()
+  const leaving = new AbortController()
+  let dialled: Promise<unknown> = Promise.resolve()
+  const serving = served(
+    async (_offered, remote, call) => {
+      dialled = remote.dial({ ...call, signal: new AbortController().signal }) // a plugin that forgets the call's signal
+      await dialled
+    },
+    'db.example.com',
+    leaving.signal,
+    new URL(`tcp://127.0.0.1:${(service.address() as AddressInfo).port}`),
+  )
+  leaving.abort(new PosternError('STREAM_CUT', 'left')) // before a connection can be there
+  await expect(dialled).rejects.toMatchObject({ code: 'STREAM_CUT' })
+  await serving
+  expect(await leftOpen(before)).toEqual([])
+  service.close()
 })
 
 describe('an accepted stream', () => {

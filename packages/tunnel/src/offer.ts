@@ -22,6 +22,7 @@ export class Offer implements OfferedTunnelStream {
   readonly #stream: Duplex
   readonly #terms: OfferTerms
   readonly #cancel: () => void
+  readonly #gone = new AbortController()
   #state: 'open' | 'answered' | 'expired' | 'void' = 'open'
 
   constructor(stream: Duplex, header: StreamHeader, terms: OfferTerms) {
@@ -30,6 +31,10 @@ export class Offer implements OfferedTunnelStream {
     this.#terms = terms
     this.#cancel = terms.clock.after(terms.answerMs, this.#expire)
     stream.once('close', this.#onClose)
+  }
+
+  get gone(): AbortSignal {
+    return this.#gone.signal
   }
 
   accept(): Duplex {
@@ -70,6 +75,9 @@ export class Offer implements OfferedTunnelStream {
     this.#cancel()
     this.#stream.off('close', this.#onClose)
     this.#terms.settled()
+    if (state === 'answered') return
+    const reason = state === 'void' ? 'The opener left before an answer' : 'The deadline for an answer passed'
+    this.#gone.abort(new PosternError(state === 'void' ? 'STREAM_CUT' : 'TIMED_OUT', reason))
   }
 }
 

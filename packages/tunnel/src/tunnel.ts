@@ -16,6 +16,8 @@ import { TunnelSession } from './session.ts'
 /** A stream the other end opened, with what its header says. */
 export interface OfferedTunnelStream extends OfferedStream {
   readonly header: StreamHeader
+  /** Aborted when the opener left, or the deadline passed, before an answer: whatever was begun for it is in vain. */
+  readonly gone: AbortSignal
   /**
    * Says yes, and gives the bytes. A stream whose opener has left meanwhile comes destroyed.
    * @throws PosternError TIMED_OUT when the answer's deadline has passed; INTERNAL when it was answered before

@@ -219,6 +219,7 @@ describe('opening a stream', () => {
     await failed
     await until('nothing to be left', () => client.streams + server.streams === 0)
     expect(() => offers[0]!.accept()).toThrow(expect.objectContaining({ code: 'TIMED_OUT' }))
+    expect(offers[0]!.gone.reason).toMatchObject({ code: 'TIMED_OUT' })
     offers[0]!.reject(problem('NOT_FOUND', 'r')) // nothing happens
   })
 
@@ -277,19 +278,23 @@ describe('opening a stream', () => {
     const opening = client.open(headerOf(), { signal: abort.signal, log: quiet })
     const failed = expect(opening).rejects.toBe('enough')
     await until('the offer', () => offers.length === 1)
+    expect(offers[0]!.gone.aborted).toBe(false)
     abort.abort('enough')
     await failed
     await until('nothing to be left', () => server.streams === 0)
+    expect(offers[0]!.gone.reason).toMatchObject({ code: 'STREAM_CUT' })
     expect(offers[0]!.accept().destroyed).toBe(true)
     await expect(client.open(headerOf(), { signal: abort.signal, log: quiet })).rejects.toBe('enough')
   })
 
   test('is answered once', async () => {
     const errors: unknown[] = []
+    let gone: AbortSignal | undefined
     const { client } = await pair(
       {},
       {
         onStream: offered => {
+          gone = offered.gone
           offered.accept()
           for (const act of [() => offered.accept(), () => offered.reject(problem('NOT_FOUND', 'r'))]) {
             try {
@@ -301,8 +306,12 @@ describe('opening a stream', () => {
         },
       },
     )
-    expect((await client.open(headerOf(), call)).destroyed).toBe(false)
+    const stream = await client.open(headerOf(), call)
+    expect(stream.destroyed).toBe(false)
     expect(errors).toEqual(['INTERNAL', 'INTERNAL'])
+    stream.destroy()
+    await until('the stream to be gone', () => client.streams === 0)
+    expect(gone?.aborted).toBe(false) // it was answered
   })
 
   test('a host that throws refuses, or cuts what it had accepted; its message stays here', async () => {
