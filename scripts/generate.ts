@@ -4,6 +4,7 @@
 //   plugins/*/package.json         the option names of each side, from the built modules
 //   apps/*/src/builtin.ts          from the manifests of the plugins that the app depends on
 //   README.md                      the table of packages, between its markers
+//   docs/*.md                      the line of each link such as (../apps/edge/src/edge.ts#L12 "the text of that line")
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -49,6 +50,7 @@ for (const folder of foldersIn('plugins')) await generateOptions(folder)
 for (const app of Object.keys(APPS)) if (existsSync(join(root, 'apps', app, 'package.json'))) generateBuiltins(app)
 await generateErrors()
 generateReadme()
+for (const name of readdirSync(join(root, 'docs'))) if (name.endsWith('.md')) generateLinks(`docs/${name}`)
 finish()
 
 function finish() {
@@ -189,6 +191,23 @@ function generateReadme() {
     file,
     text.replace(block, (_, open, close) => `${open}| package | what it is |\n|---|---|\n${rows.join('\n')}\n${close}`),
   )
+}
+
+/** Code moves; a link that says which text it means moves with it. One whose text is gone is a problem. */
+function generateLinks(file: string) {
+  const text = readFileSync(join(root, file), 'utf8')
+  const moved = text.replace(
+    /\]\((\.\.\/[^)#\s]+)#L(\d+) (["'])(.*?)\3\)/g,
+    (link, path: string, line: string, quote: string, meant: string) => {
+      const target = join(root, 'docs', path)
+      const lines = existsSync(target) ? readFileSync(target, 'utf8').split('\n') : []
+      const found = lines.flatMap((one, at) => (one.includes(meant) ? [at + 1] : []))
+      if (found.length === 0) problems.push(`${file}: ${path} has no line with ${quote}${meant}${quote}`)
+      const nearest = found.toSorted((a, b) => Math.abs(a - Number(line)) - Math.abs(b - Number(line)))[0]
+      return nearest === undefined ? link : `](${path}#L${nearest} ${quote}${meant}${quote})`
+    },
+  )
+  write(join(root, file), moved)
 }
 
 function cell(text: string): string {
