@@ -67,6 +67,15 @@ describe('a cut in mid-transfer is told as one', () => {
     await world.startDaemon()
   })
 
+  it('the edge alive but silent (SIGSTOP): both who wait for it notice, within 15 s of silence', async () => {
+    const before = world.daemon.stderr.length
+    const stopped = await duringTransfers(() => world.edge.child.kill('SIGSTOP'))
+    expect(stopped).toEqual({ exit: 43, code: 'PEER_SILENT', local: 'ECONNRESET' })
+    await until(() => /connection to the edge ended/.test(world.daemon.stderr.slice(before)))
+    world.edge.child.kill('SIGCONT')
+    await until(() => /connected to the edge/.test(world.daemon.stderr.slice(before)), 60)
+  })
+
   it('the service reset in the middle', async () => {
     const { exit, code, local } = await duringTransfers(() => {
       for (const socket of origin.open) socket.resetAndDestroy()
