@@ -31,7 +31,7 @@ export class StreamLink implements Turn {
   /** Set by the stream's constructor. */
   stream!: Duplex
 
-  readonly #limits: Limits
+  readonly #limits: Pick<Limits, 'window' | 'maxFrame'>
   readonly #writer: PipeWriter
   readonly #owner: LinkOwner
   readonly #queue: ReceiveQueue = new ReceiveQueue()
@@ -49,7 +49,13 @@ export class StreamLink implements Turn {
   #inLine = false
   #cutError: Error | undefined
 
-  constructor(id: number, ours: boolean, limits: Limits, writer: PipeWriter, owner: LinkOwner) {
+  constructor(
+    id: number,
+    ours: boolean,
+    limits: Pick<Limits, 'window' | 'maxFrame'>,
+    writer: PipeWriter,
+    owner: LinkOwner,
+  ) {
     this.id = id
     this.ours = ours
     this.#limits = limits

@@ -29,6 +29,11 @@ export interface YamuxOptions {
    */
   readonly window?: number
   /**
+   * Streams that get the whole `window`; those opened while so many are there get the protocol's 256 KiB, so that a session of a thousand
+   * streams that nobody reads is not a gigabyte. Default 64.
+   */
+  readonly wideStreams?: number
+  /**
    * Bytes waiting in the pipe above which no more stream data is handed to it: streams then wait for its 'drain', one frame each in turn.
    * Default 1 MiB, 1 – 1 GiB. (A pipe whose own high-water mark is greater is filled up to that.)
    */
@@ -71,6 +76,7 @@ export interface Limits {
   readonly acceptBacklog: number
   readonly maxUnacknowledged: number
   readonly window: number
+  readonly wideStreams: number
   readonly maxWriteQueue: number
   readonly maxControlQueue: number
   readonly maxFrame: number
@@ -87,6 +93,7 @@ export function limitsOf(options: YamuxOptions): Limits {
     acceptBacklog: ranged('acceptBacklog', options.acceptBacklog ?? 256, 1, MAX_UINT32),
     maxUnacknowledged: ranged('maxUnacknowledged', options.maxUnacknowledged ?? 256, 1, MAX_UINT32),
     window: ranged('window', options.window ?? 1024 * 1024, INITIAL_WINDOW, GIB),
+    wideStreams: ranged('wideStreams', options.wideStreams ?? 64, 0, MAX_UINT32),
     maxWriteQueue: ranged('maxWriteQueue', options.maxWriteQueue ?? 1024 * 1024, 1, GIB),
     maxControlQueue: ranged('maxControlQueue', options.maxControlQueue ?? 128 * 1024, 1024, GIB),
     maxFrame: ranged('maxFrame', options.maxFrame ?? 64 * 1024, 1, GIB),

@@ -1,5 +1,5 @@
 import { YamuxError } from './errors.ts'
-import { MAX_UINT32, RST, WINDOW_UPDATE } from './frame.ts'
+import { INITIAL_WINDOW, MAX_UINT32, RST, WINDOW_UPDATE } from './frame.ts'
 import { PeerIds } from './ids.ts'
 import { type LinkOwner, StreamLink } from './link.ts'
 import type { CutHooks, Limits } from './options.ts'
@@ -129,7 +129,9 @@ export class StreamTable implements LinkOwner {
   }
 
   #add(id: number, ours: boolean): YamuxStream {
-    const link = new StreamLink(id, ours, this.#limits, this.#writer, this)
+    const { wideStreams, window, maxFrame } = this.#limits
+    const limits = { window: this.#held < wideStreams ? window : INITIAL_WINDOW, maxFrame }
+    const link = new StreamLink(id, ours, limits, this.#writer, this)
     this.#links.set(id, link)
     this.#held += 1
     return new YamuxStream(link)

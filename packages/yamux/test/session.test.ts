@@ -26,6 +26,18 @@ function codeOf(act: () => unknown): string {
 const never: AbortSignal = new AbortController().signal
 
 describe('opening', () => {
+  test('past `wideStreams`, a stream gets the smallest window; the next after one has gone gets the whole again', async () => {
+    const peer = new RawPeer({ role: 'client', window: 300_000, wideStreams: 2 })
+    const streams = [peer.session.open(), peer.session.open(), peer.session.open()]
+    await turns(5)
+    expect(peer.seen.map(({ length }) => length)).toEqual([300_000 - 262_144, 300_000 - 262_144, 0])
+    for (const stream of streams.slice(0, 2)) stream.destroy()
+    await turns(5)
+    peer.session.open()
+    await turns(5)
+    expect(peer.seen.at(-1)?.length).toBe(300_000 - 262_144)
+  })
+
   test('client ids are odd, server ids even; SYN carries the rest of the window', async () => {
     const peer = new RawPeer({ role: 'client', window: 300_000 })
     expect([peer.session.open().id, peer.session.open().id]).toEqual([1, 3])

@@ -32,6 +32,10 @@ export async function openToDaemon(admission: AccessAdmission, context: WayConte
   }
 }
 
+/** Bytes that wait on each side of a connection for a slow reader; a quarter of it once there are many connections. */
+const HIGH_WATER = 1024 * 1024
+const WIDE = 256
+
 /** Carries one stream until both directions are done, and notes how it went. */
 export async function carry(
   visitor: Duplex,
@@ -41,7 +45,8 @@ export async function carry(
   signal?: AbortSignal,
 ): Promise<Pumped> {
   const started = Date.now()
-  const work = pump(visitor, daemon, signal === undefined ? {} : { signal })
+  const highWater = context.carried.size < WIDE ? HIGH_WATER : HIGH_WATER / 4
+  const work = pump(visitor, daemon, { highWater, ...(signal && { signal }) })
   context.carried.add(work)
   const pumped = await work
   context.carried.delete(work)
