@@ -57,7 +57,7 @@ describe('values', () => {
     expect(values).toEqual({
       name: 'nobody',
       token: 'tttt-old',
-      caFile: '/work/ca.pem',
+      caFile: '/home/me/ca.pem',
       edge: new URL('https://e'),
       port: 22,
       quiet: true,

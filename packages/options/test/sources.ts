@@ -6,7 +6,7 @@ export function sources(replaced: Partial<Sources> = {}): Sources {
   return {
     given: [],
     env: {},
-    cwd: '/work',
+    cwd: '/home/me',
     secrets: createSecretReader(undefined),
     redactor: createRedactor(),
     ...replaced,
