@@ -89,7 +89,7 @@ describe('values', () => {
 
   test('paths in a config file are relative to its folder', async () => {
     expect((await read(config({ caFile: './ca.pem' }))).values.caFile).toBe('/etc/postern/ca.pem')
-    expect((await read({ given: [flag('caFile', '../ca.pem')] })).values.caFile).toBe('/ca.pem')
+    expect((await read({ given: [flag('caFile', '../ca.pem')] })).values.caFile).toBe('/home/ca.pem')
   })
 
   test.each([
