@@ -5,7 +5,7 @@
 // What it installs stays in .tools/ and node_modules/ of this folder. A second run finds it there and only checks.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -16,6 +16,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const tools = join(root, '.tools')
 const bin = join(tools, 'node_modules', '.bin')
 const windows = process.platform === 'win32'
+const ownNode = join(bin, windows ? 'node.cmd' : 'node')
 
 /** The tasks a person can name, each a command line run with the tools first on PATH. */
 const TASKS = {
@@ -82,20 +83,23 @@ function environment() {
 }
 
 function nodeProgram() {
-  const own = join(bin, windows ? 'node.cmd' : 'node')
-  return existsSync(own) ? own : process.execPath
+  return existsSync(ownNode) ? ownNode : process.execPath
 }
 
 function installTools() {
-  const pins = join(root, 'scripts', 'tools.json')
-  const stamp = join(tools, 'installed')
-  const wanted = `${hash([pins])} ${process.platform} ${process.arch}`
-  if (read(stamp) === wanted && existsSync(join(bin, windows ? 'pnpm.cmd' : 'pnpm'))) return
-  const began = Date.now()
+  const pins = JSON.parse(readFileSync(join(root, 'scripts', 'tools.json'), 'utf8'))
   const old = Number(process.versions.node.split('.')[0]) < WANTED_NODE
-  say(`${old ? `Node ${process.versions.node} is too old to run Postern: ` : ''}putting Node and pnpm into .tools/ …`)
+  if (!old) delete pins.dependencies.node // the machine's own will do
+  const stamp = join(tools, 'installed')
+  const wanted = `${JSON.stringify(pins.dependencies)} ${process.platform} ${process.arch}`
+  const there = existsSync(join(bin, windows ? 'pnpm.cmd' : 'pnpm'))
+  if (there && (read(stamp) === wanted || (!old && existsSync(ownNode)))) return
+  const began = Date.now()
+  say(
+    `${old ? `Node ${process.versions.node} is too old to run Postern: putting a current one` : 'putting pnpm'} into .tools/ …`,
+  )
   mkdirSync(tools, { recursive: true })
-  copyFileSync(pins, join(tools, 'package.json'))
+  writeFileSync(join(tools, 'package.json'), JSON.stringify(pins, null, 2))
   run('npm', ['install', '--no-package-lock', '--no-audit', '--no-fund', '--loglevel=error'], tools)
   writeFileSync(stamp, wanted)
   say(`done in ${seconds(began)}`)
