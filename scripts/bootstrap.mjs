@@ -3,7 +3,7 @@
 //   node scripts/bootstrap.mjs <task> [arguments]
 //
 // What it installs stays in .tools/ and node_modules/ of this folder. A second run finds it there and only checks.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
@@ -62,11 +62,12 @@ function turbo(name) {
 
 /** Hands the terminal and the exit status over to a program of this repository. */
 function node(script, ...args) {
-  const ignore = () => {}
-  process.on('SIGINT', ignore).on('SIGTERM', ignore) // the terminal sends it to the child as well, which ends in its own time
-  const done = spawnSync(nodeProgram(), [join(root, script), ...args], { cwd: root, env, stdio: 'inherit' })
-  if (done.error) fail(`cannot run ${script}: ${done.error.message}`)
-  process.exit(done.status ?? 128 + (constants.signals[done.signal] ?? 1))
+  const child = spawn(nodeProgram(), [join(root, script), ...args], { cwd: root, env, stdio: 'inherit' })
+  process.on('SIGINT', () => {}) // the terminal sends it to the child as well, which ends in its own time
+  process.on('SIGTERM', () => child.kill('SIGTERM')) // comes to this process alone
+  child.once('error', error => fail(`cannot run ${script}: ${error.message}`))
+  child.once('close', (status, signal) => process.exit(status ?? 128 + (constants.signals[signal] ?? 1)))
+  return true
 }
 
 /** npm's own settings, handed down to everything it starts, would be read by pnpm as its own: they are left out. */

@@ -1,7 +1,7 @@
 // The import rule, checked: arrows go down only. Run by `npm run check`; `--show` prints the layers.
 //
-// A package's layer is where it may be imported from. An import that points up, sideways between plugins, or from a
-// package of the workspace that package.json does not list, is an error that names file, line and rule.
+// A package's layer is where it may be imported from. An import that points up, sideways between plugins, or by a path out of
+// its package, is an error that names file, line and rule. (That package.json lists what is imported is the linter's check.)
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 

@@ -1,5 +1,5 @@
 // `npm test`: builds, runs every package's tests through turbo (a package whose inputs did not change is not run again), then
-// adds up the reports. Arguments after `--` go to nobody: run one package's tests with `pnpm --filter <name> test`.
+// adds up the reports. Arguments go to turbo: `npm test -- --force` runs all of them again.
 import { spawnSync } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { echoThenTail, type Origin, startOrigin } from '../world/origin.ts'
@@ -41,9 +42,21 @@ describe('TCP through Postern', () => {
     await running.stop('SIGINT')
   })
 
+  it('takes the secret from stdin where that is free, and says why where it carries the connection', async () => {
+    const [, id = '', , secretFile = ''] = world.credential
+    const flags = ['--id', id, '--secret-file', '-']
+    const listener = world.accessAs(flags, 'tcp', ['--url', 'localhost:0', '--json'])
+    listener.child.stdin?.end(readFileSync(secretFile))
+    const port = Number((await listener.says(/"address":"127\.0\.0\.1:(\d+)"/))[1])
+    expect(String(await exchange(port, Buffer.from('x')))).toBe(`HELLO\nx${'t'.repeat(1000)}`)
+    await listener.stop('SIGINT')
+    const stdio = world.accessAs(flags, 'tcp')
+    stdio.child.stdin?.end(readFileSync(secretFile))
+    expect([await stdio.exit, stdio.stderr.includes('OPTION_CONFLICT')]).toEqual([2, true])
+  })
+
   it('takes the credential from the environment, and the aliases people know', async () => {
     const [, id = '', , secretFile = ''] = world.credential
-    const { readFileSync } = await import('node:fs')
     const env = { TUNNEL_SERVICE_TOKEN_ID: id, TUNNEL_SERVICE_TOKEN_SECRET: readFileSync(secretFile, 'utf8').trim() }
     const running = world.accessAs([], 'tcp', [], { env })
     running.child.stdin?.end('x')

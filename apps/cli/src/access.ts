@@ -51,8 +51,17 @@ export async function access(protocol: string, argv: readonly string[], program:
   for (const plugin of values.plugin) await registry.add(plugin, pluginPlaces(program))
   const wanted = choosePlugins(protocol, values, line, registry)
   const hosts = { client: clientHost(program) }
+  // Without a local port, stdin is the connection; with one, a secret may come from there.
+  const secrets = createSecretReader(values.url === undefined ? undefined : process.stdin)
   await using composed = await composePlugins(
-    { registry, line, own: ACCESS_FLAGS, wanted: [wanted.protocol, wanted.transport, ...wanted.auth], sources, hosts },
+    {
+      registry,
+      line,
+      own: ACCESS_FLAGS,
+      wanted: [wanted.protocol, wanted.transport, ...wanted.auth],
+      sources: { ...sources, secrets },
+      hosts,
+    },
     call,
   )
   if (composed.words.length > 0)

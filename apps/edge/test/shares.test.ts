@@ -88,6 +88,25 @@ describe('row 134: one visitor and a tunnel', () => {
     for (const session of greedy) await session.close()
   })
 
+  test('who leaves while its streams are opened gives the turns back, and the daemon hears that they are in vain', async () => {
+    silent = true
+    const before = world.opened()
+    const session = await world.session(world.headers(other))
+    const leaving = new AbortController()
+    for (let n = 0; n < 64; n += 1)
+      void session.open(header(), { ...patience(), signal: leaving.signal }).catch(() => {})
+    await expect.poll(() => world.opened() - before, { timeout: 10_000 }).toBe(64)
+    const offered = world.streams.slice(-64)
+    expect(offered.some(({ gone }) => gone.aborted)).toBe(false)
+    leaving.abort(new Error('left'))
+    await expect.poll(() => offered.every(({ gone }) => gone.aborted), { timeout: 10_000 }).toBe(true)
+    silent = false
+    const stream = await session.open(header(), patience())
+    stream.end('served')
+    expect(await textOf(stream)).toBe('served')
+    await session.close()
+  })
+
   test('who opens as many as it may and goes, finds its share free again', async () => {
     for (let round = 0; round < 2; round += 1) {
       const session = await world.session(world.headers(other))

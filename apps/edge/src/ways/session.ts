@@ -58,7 +58,9 @@ async function serveStream(
       problem('DESTINATION_FORBIDDEN', requestId, { speaker: 'edge', detail: 'this session is for another hostname' }),
     )
   }
-  const daemon = await openToDaemon(admission, context, { log, signal }).catch((error: unknown) => {
+  // Who leaves while it is opened gives back its turn, and the daemon's dialling with it.
+  const opening = { log, signal: AbortSignal.any([signal, offered.gone]) }
+  const daemon = await openToDaemon(admission, context, opening).catch((error: unknown) => {
     log.debug('a stream was refused', { requestId, code: PosternError.from(error).code })
     offered.reject(refusalOf(error, requestId))
   })
