@@ -1,4 +1,4 @@
-export { hashSecret, verifySecret } from './secret.ts'
+export { hashId, hashSecret, verifySecret } from './secret.ts'
 export { createServiceToken, isServiceTokenId, type NewServiceToken } from './service-token.ts'
 export {
   createTunnelToken,

@@ -46,6 +46,14 @@ export function verifySecretWith(compare: Comparer, secret: string, hash: string
   return equal && known && secret.length <= LONGEST_SECRET
 }
 
+/**
+ * A short public name of one stored hash: the first 16 hexadecimal digits of its SHA-256. Says which secret of a token
+ * somebody came with, in revoke keys and the audit log, and nothing about the secret itself.
+ */
+export function hashId(hash: string): string {
+  return createHash('sha256').update(hash, 'utf8').digest('hex').slice(0, 16)
+}
+
 function readHash(hash: string): { salt: Buffer; digest: Buffer } {
   const [, salt = '', digest = ''] = hash.split('$')
   return { salt: Buffer.from(salt, 'base64url'), digest: Buffer.from(digest, 'base64url') }

@@ -1,11 +1,18 @@
 import { timingSafeEqual } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { hashSecret, verifySecret, verifySecretWith } from '../src/secret.ts'
+import { hashId, hashSecret, verifySecret, verifySecretWith } from '../src/secret.ts'
 import { createServiceToken, isServiceTokenId } from '../src/service-token.ts'
 import { createTunnelToken, isTunnelId, readTunnelToken } from '../src/tunnel-token.ts'
 
 describe('secrets', () => {
+  test('a hash has a short name, the same each time', () => {
+    const hash = `sha256$${'A'.repeat(22)}$${'A'.repeat(43)}`
+    expect(hashId(hash)).toBe('0adb93f271e57fa1')
+    expect(hashId(createServiceToken().hash)).toMatch(/^[0-9a-f]{16}$/)
+    expect(hashId(hashSecret('x'))).not.toBe(hashId(hashSecret('x')))
+  })
+
   test('the right secret verifies, a wrong one and an unknown id do not', () => {
     const { secret, hash } = createServiceToken()
     expect(verifySecret(secret, hash)).toBe(true)
