@@ -15,7 +15,17 @@ export interface ClientOptions {
   readonly auth: readonly AuthProvider[]
   readonly transport: Transport
   readonly trust?: Trust
+  /** Told what becomes of the session, for whoever shows it. */
+  readonly onSession?: (news: SessionNews) => void
 }
+
+/**
+ * `connected`: a session is up. `failed`: it could not be made. `lost`: it ended, and its streams with it, though nobody closed
+ * it; the next stream makes another. Both say why.
+ */
+export type SessionNews =
+  | { readonly state: 'connected' }
+  | { readonly state: 'lost' | 'failed'; readonly error: PosternError }
 
 /** A way to one application. */
 export interface ApplicationClient extends AsyncDisposable {
@@ -90,14 +100,24 @@ class Client implements ApplicationClient {
     )
     this.#session = session
     this.#alive.add(session)
-    void session.result
-      .then(tunnel => tunnel.closed)
-      .catch(() => {})
-      .then(() => {
-        this.#forget(session)
-        this.#alive.delete(session)
-      })
+    void this.#follow(session).finally(() => {
+      this.#forget(session)
+      this.#alive.delete(session)
+    })
     return session
+  }
+
+  /** Resolves when a session is over. What this client ended itself, or nobody wanted any more, is no news. */
+  async #follow(session: Making<Tunnel>): Promise<void> {
+    const tell = (news: SessionNews) => this.#closed || this.#options.onSession?.(news)
+    try {
+      const tunnel = await session.result
+      tell({ state: 'connected' })
+      const error = await tunnel.closed
+      if (error || this.#session === session) tell({ state: 'lost', error: error ?? ended() })
+    } catch (thrown) {
+      if (!session.stopped) tell({ state: 'failed', error: PosternError.from(thrown) })
+    }
   }
 
   async #make(drained: () => void, call: Call): Promise<Tunnel> {
@@ -137,6 +157,10 @@ class Client implements ApplicationClient {
     }
     await Promise.all([...this.#alive].map(end))
   }
+}
+
+function ended(): PosternError {
+  return new PosternError('SESSION_LOST', 'the edge ended the connection', { speaker: 'edge' })
 }
 
 /** What the edge says of the application, as far as it is well-formed; a client works without it. */

@@ -28,7 +28,7 @@ export function readHostname(text: string): HostAndPort {
   return { hostname: name.toLowerCase(), port: number } // after the check: lower case makes k of a Kelvin sign
 }
 
-/** Whether a name means this machine whatever DNS says (RFC 6761, section 6.3). */
+/** Whether a name means this machine whatever DNS says (RFC 6761, section 6.3). A dot behind it, the root of DNS, changes nothing. */
 export function isLoopbackName(name: string): boolean {
-  return name === 'localhost' || name.endsWith('.localhost')
+  return /^(?:.*\.)?localhost\.?$/i.test(name)
 }

@@ -35,6 +35,11 @@ export class Making<T> {
     )
   }
 
+  /** Nobody wants it any more. */
+  get stopped(): boolean {
+    return this.#stop.signal.aborted
+  }
+
   async wait(signal: AbortSignal): Promise<T> {
     this.#waiting += 1
     try {

@@ -148,6 +148,52 @@ describe('a session that was lost', () => {
   })
 })
 
+describe('what becomes of the session', () => {
+  const told: string[] = []
+  beforeEach(() => {
+    told.length = 0
+    client = createClient({
+      hostname: 'db.example.com',
+      auth: [token],
+      transport: edge.transport,
+      onSession: news => told.push(news.state === 'connected' ? news.state : `${news.state} ${news.error.code}`),
+    })
+  })
+
+  it('is told: made, lost, not made, made again', async () => {
+    await client.connect(call)
+    edge.kill()
+    await expect.poll(() => told).toEqual(['connected', 'lost SESSION_LOST'])
+    edge.admit = () => ({ problem: problem('TUNNEL_OFFLINE', 'r-7') })
+    await expect(client.open(call)).rejects.toMatchObject({ code: 'TUNNEL_OFFLINE' })
+    edge.admit = () => ({})
+    await client.open(call)
+    expect(told).toEqual(['connected', 'lost SESSION_LOST', 'failed TUNNEL_OFFLINE', 'connected'])
+  })
+
+  it('is no news where it was our own doing: nobody wanted it any more, or the client was closed', async () => {
+    const open = gate()
+    const stop = new AbortController()
+    const abandoned = client.open({ signal: stop.signal, log })
+    await arrived(1)
+    stop.abort(new Error('enough'))
+    await expect(abandoned).rejects.toThrow('enough')
+    open()
+    await client.connect(call)
+    await client[Symbol.asyncDispose]()
+    expect(told).toEqual(['connected'])
+  })
+
+  it('is no news where the edge drains it and nothing was open', async () => {
+    await client.connect(call)
+    const [first] = edge.tunnels
+    await first?.drain(call)
+    await first?.closed
+    await client.open(call)
+    expect(told).toEqual(['connected', 'connected'])
+  })
+})
+
 describe('an edge that drains', () => {
   it('keeps the open streams until they end, new ones go to another session', async () => {
     const old = await client.open(call)

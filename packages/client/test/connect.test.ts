@@ -1,8 +1,10 @@
+import dns from 'node:dns'
+import { syncBuiltinESMExports } from 'node:module'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import type { Call } from '@postern/interface'
 import { authority, leftOpen, resources } from '@postern/testkit'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { connectEdge } from '../src/connect.ts'
 
 const log = { debug() {}, info() {}, warn() {}, error() {} }
@@ -110,5 +112,42 @@ describe('a connection to the edge', () => {
     await expect(
       connectEdge(to(1), tls, { ca: [] }, {}, { signal: AbortSignal.abort(new Error('before')), log }),
     ).rejects.toThrow('before')
+  })
+})
+
+// RFC 6761, section 6.3: a resolver may answer anything for localhost, so none is asked.
+describe('the resolver', () => {
+  const asked: string[] = []
+  const watch = () => {
+    asked.length = 0
+    vi.spyOn(dns, 'lookup').mockImplementation(((name: string, _options: unknown, done: (error: Error) => void) => {
+      asked.push(name)
+      done(Object.assign(new Error('asked'), { code: 'ENOTFOUND' }))
+    }) as typeof dns.lookup)
+    syncBuiltinESMExports()
+  }
+  afterEach(() => {
+    vi.restoreAllMocks()
+    syncBuiltinESMExports()
+  })
+
+  it.each(['localhost', 'localhost.', 'db.localhost', 'a.db.localhost.', 'DB.LOCALHOST'])(
+    'is not asked for %s',
+    async name => {
+      const port = await listen(createServer(socket => socket.end('here')))
+      watch()
+      const socket = await connectEdge(to(port, 'edge.localhost', name), undefined, { ca: [] }, {}, call)
+      let text = ''
+      for await (const chunk of socket) text += chunk
+      expect([text, asked]).toEqual(['here', []])
+    },
+  )
+
+  it('is asked for everything else: the twin', async () => {
+    watch()
+    await expect(connectEdge(to(1, 'x', 'notlocalhost'), undefined, { ca: [] }, {}, call)).rejects.toMatchObject({
+      code: 'EDGE_UNREACHABLE',
+    })
+    expect(asked).toEqual(['notlocalhost'])
   })
 })

@@ -44,12 +44,13 @@ describe('a hostname', () => {
     expect(() => readHostname(text)).toThrow(expect.objectContaining({ code: 'HOSTNAME_INVALID' }))
   })
 
-  it('means this machine below localhost', () => {
-    expect([
-      isLoopbackName('localhost'),
-      isLoopbackName('a.localhost'),
-      isLoopbackName('localhost.example'),
-      isLoopbackName('notlocalhost'),
-    ]).toEqual([true, true, false, false])
-  })
+  it.each(['localhost', 'a.localhost', 'a.b.localhost', 'localhost.', 'a.localhost.', 'A.LocalHost'])(
+    '%s means this machine',
+    name => expect(isLoopbackName(name)).toBe(true),
+  )
+
+  it.each(['localhost.example', 'notlocalhost', 'localhost..', 'localhost.localdomain', 'a.localhost.example.', ''])(
+    '%j does not',
+    name => expect(isLoopbackName(name)).toBe(false),
+  )
 })
