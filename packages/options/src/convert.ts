@@ -1,4 +1,5 @@
-import { resolve } from 'node:path'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
 import { type OptionSpec, PosternError } from '@postern/interface'
 import { parseDuration } from './duration.ts'
 
@@ -49,11 +50,16 @@ type Converter = (raw: unknown, origin: Origin) => OptionValue | undefined
 const CONVERT: Record<OptionSpec['type'], Converter> = {
   string: raw => (isText(raw) && !/[\u0000-\u001f\u007f]/.test(raw) ? raw : undefined),
   secret: raw => (isText(raw) && raw.length <= 65_536 && !raw.includes('\0') ? raw : undefined),
-  path: (raw, { folder }) => (isText(raw) && !raw.includes('\0') ? resolve(folder, raw) : undefined),
+  path: (raw, origin) => (isText(raw) && !raw.includes('\0') ? pathOf(raw, origin) : undefined),
   url: raw => (isText(raw) && !isHostAndPort(raw) ? (URL.parse(raw) ?? undefined) : undefined),
   number: (raw, { typed }) => finite(typed ? raw : isNumber(raw) ? Number(raw) : undefined),
   boolean: (raw, { typed }) => (typed ? booleanOf(raw) : TRUTH.get(raw)),
   duration: raw => (isText(raw) ? parseDuration(raw) : undefined),
+}
+
+/** `~/` is the shell's to read on a command line. In a config file nobody else would. */
+function pathOf(raw: string, { folder, typed }: Origin): string {
+  return typed && raw.startsWith('~/') ? join(homedir(), raw.slice(2)) : resolve(folder, raw)
 }
 
 const TRUTH: ReadonlyMap<unknown, boolean> = new Map([

@@ -1,5 +1,5 @@
 import { formatDuration } from './duration.ts'
-import { variablesOf } from './read.ts'
+import { shownVariablesOf } from './read.ts'
 import { dashed, type HostOptionSpec, type HostOptionSpecs, kebab } from './spec.ts'
 
 /** Options that stand together under a title. */
@@ -67,7 +67,7 @@ function meaning(name: string, spec: HostOptionSpec, envPrefix: string | undefin
     ...(spec.required ? ['required'] : []),
     ...(spec.multiple ? ['may be repeated'] : []),
     ...(spec.default === undefined || spec.default === false ? [] : [`default ${shown(spec)}`]),
-    ...variablesOf(name, spec, envPrefix),
+    ...shownVariablesOf(name, spec, envPrefix),
   ]
   return facts.length > 0 ? `${spec.summary} (${facts.join(', ')})` : spec.summary
 }

@@ -16,6 +16,8 @@ export interface ConfigSection {
   readonly values: Readonly<Record<string, unknown>>
   /** Keys of this section that are no options (lists of rules, sections of plugins). Any other unknown key is an error. */
   readonly otherKeys?: readonly string[]
+  /** How messages name a key, for example with its line: `/etc/postern.yaml:3:5: edge`. Default: the path, {@link at} and the key. */
+  readonly label?: (key: string) => string
 }
 
 /** Where options are read from, in falling order of precedence: flags, environment, config file, default. */
@@ -114,14 +116,24 @@ function findFlags(name: string, spec: HostOptionSpec, { given, cwd }: Sources):
   return { source: 'flag', list }
 }
 
-/** The first that is set, and not to nothing, wins. */
+/** The first that is set, and not to nothing, wins. `FOO_FILE` of a secret counts as `FOO`: it names a file that holds it. */
 function findVariable(name: string, spec: HostOptionSpec, sources: Sources): Found | undefined {
-  const variable = variablesOf(name, spec, sources.envPrefix).find(one => (sources.env[one] ?? '') !== '')
-  if (variable === undefined) return undefined
-  const said = { label: variable, folder: sources.cwd, typed: false, isFile: false }
-  const raw = sources.env[variable]!
-  const parts = spec.multiple ? raw.split(',').map(part => part.trim()) : [raw]
-  return { source: 'env', list: parts.filter(part => part !== '').map(part => ({ ...said, raw: part })) }
+  const isSet = (variable: string) => (sources.env[variable] ?? '') !== ''
+  for (const variable of variablesOf(name, spec, sources.envPrefix)) {
+    const fileVariable = `${variable}_FILE`
+    const isFile = spec.type === 'secret' && isSet(fileVariable)
+    if (isFile && isSet(variable))
+      throw new PosternError('OPTION_CONFLICT', `${variable} and ${fileVariable} say the same thing`, {
+        next: 'Unset one of them.',
+      })
+    if (!isFile && !isSet(variable)) continue
+    const label = isFile ? fileVariable : variable
+    const said = { label, folder: sources.cwd, typed: false, isFile }
+    const raw = sources.env[label]!
+    const parts = spec.multiple && !isFile ? raw.split(',').map(part => part.trim()) : [raw]
+    return { source: 'env', list: parts.filter(part => part !== '').map(part => ({ ...said, raw: part })) }
+  }
+  return undefined
 }
 
 function findKey(name: string, spec: HostOptionSpec, { file }: Sources): Found | undefined {
@@ -199,11 +211,16 @@ export function variablesOf(name: string, spec: HostOptionSpec, prefix: string |
   return [...new Set([...(spec.env ?? []), ...own])]
 }
 
+/** As people read them: `TOKEN[_FILE]` of a secret. */
+export function shownVariablesOf(name: string, spec: HostOptionSpec, prefix: string | undefined): readonly string[] {
+  return variablesOf(name, spec, prefix).map(variable => (spec.type === 'secret' ? `${variable}[_FILE]` : variable))
+}
+
 function waysToGive(name: string, spec: HostOptionSpec, { envPrefix, file, owner }: Sources): string {
   const flag = dashed(kebab(name))
   const flags = spec.type === 'secret' ? [`${flag}-file FILE`, `${flag} VALUE`] : [flag]
   const key = file ? [keyLabel(file, name)] : []
-  const ways = [...flags, ...variablesOf(name, spec, envPrefix), ...key]
+  const ways = [...flags, ...shownVariablesOf(name, spec, envPrefix), ...key]
   return `${flag} is missing (${owner ? `${owner}: ` : ''}${spec.summary}); give ${ways.join(', or ')}`
 }
 
@@ -213,6 +230,6 @@ function visible(name: string, spec: HostOptionSpec, { envPrefix }: Sources): st
   return `${flag} on the command line can be read by every user of this machine; use ${flag}-file FILE${variable ? ` or ${variable}` : ''}`
 }
 
-function keyLabel({ path, at }: ConfigSection, key: string): string {
-  return `${path}: ${at ? `${at}.${key}` : key}`
+function keyLabel({ path, at, label }: ConfigSection, key: string): string {
+  return label?.(key) ?? `${path}: ${at ? `${at}.${key}` : key}`
 }

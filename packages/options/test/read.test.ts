@@ -167,7 +167,7 @@ describe('values', () => {
       code: 'OPTION_MISSING',
       message:
         '--id is missing (--auth x: the id); give --id, or P_ID, or /etc/postern/postern.json: id; ' +
-        '--secret is missing (--auth x: the secret); give --secret-file FILE, or --secret VALUE, or S, or P_SECRET, or /etc/postern/postern.json: secret',
+        '--secret is missing (--auth x: the secret); give --secret-file FILE, or --secret VALUE, or S[_FILE], or P_SECRET[_FILE], or /etc/postern/postern.json: secret',
     })
     const { values } = await readOptions(specs, sources({ given: [flag('id', 'i'), flag('secret', 'ssss')] }), never)
     expect(values).toEqual({ id: 'i', secret: 'ssss' })
@@ -210,6 +210,31 @@ describe('secrets', () => {
     expect(redactor.scrub('is hunter22')).toBe('is [redacted]')
     const path = join(made, 'postern.json')
     expect((await read({ file: { path, values: { tokenFile: './token' } } })).values.token).toBe('hunter22')
+  })
+
+  test('come from the file that a variable names, read as safely as the one of a flag', async () => {
+    const made = await folder()
+    const path = join(made, 'token')
+    await writeFile(path, 'hunter22\n', { mode: 0o600 })
+    const redactor = createRedactor()
+    const { values, provided } = await read({ env: { OLD_TOKEN_FILE: path, OLD_TOKEN: '' }, redactor })
+    expect([values.token, provided]).toEqual(['hunter22', { token: 'env' }])
+    expect(redactor.scrub('is hunter22')).toBe('is [redacted]')
+    expect((await read({ env: { P_TOKEN_FILE: 'token' }, envPrefix: 'P', cwd: made })).values.token).toBe('hunter22')
+    expect((await read({ env: { P_NAME_FILE: path }, envPrefix: 'P' })).values.name).toBe('nobody') // no secret
+    await chmod(path, 0o644)
+    expect(await rejected(read({ env: { OLD_TOKEN_FILE: path } }))).toMatchObject({
+      code: 'FILE_UNSAFE',
+      message: expect.stringContaining('OLD_TOKEN_FILE: '),
+    })
+  })
+
+  test('in a variable and in the file that its twin names are a conflict', async () => {
+    const env = { OLD_TOKEN: 'hunter22', OLD_TOKEN_FILE: '/run/secrets/token' }
+    expect(await rejected(read({ env }))).toMatchObject({
+      code: 'OPTION_CONFLICT',
+      message: 'OLD_TOKEN and OLD_TOKEN_FILE say the same thing',
+    })
   })
 
   test('given twice over are a conflict', async () => {

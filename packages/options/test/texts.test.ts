@@ -187,7 +187,7 @@ Options:
 
 --auth service-token:
   --secret SECRET, --secret-file FILE
-        the secret (S)
+        the secret (S[_FILE])
 
 Examples:
   postern access tcp --hostname db.example.com
