@@ -271,6 +271,12 @@ export const CODES = {
     title: 'That already exists',
     next: 'Use another name, or the one that is there.',
   },
+  CONFLICT: {
+    exit: 73,
+    status: 409,
+    title: 'That cannot be done as things are now',
+    next: 'Look at what is there now, then try again.',
+  },
 } as const
 
 /** The closed union of error codes. */

@@ -1,0 +1,294 @@
+import { z } from 'zod'
+import { access, applied, wantedApplication, wantedChange } from './access.ts'
+import { rules } from './rules.ts'
+import * as things from './things.ts'
+import { hostname, instant, lifetime, name, overlap, role, tokenRef, tunnelName } from './words.ts'
+
+/** Where the API begins, on the team domain and on the Unix socket. */
+export const BASE = '/api/v1'
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  /** Below {@link BASE}, with `{parameters}` as OpenAPI writes them. */
+  readonly path: string
+  /** Who may call it. `setup`: only who holds the setup token, once. */
+  readonly role: 'viewer' | 'admin' | 'setup'
+  readonly summary: string
+  /** Of the path, each a string. Every parameter of the path, and no other. */
+  readonly params?: z.ZodObject
+  readonly query?: z.ZodObject
+  readonly body?: z.ZodType
+  /** Absent: 204 and nothing. */
+  readonly answer?: z.ZodType
+}
+
+/** Most rows one answer carries. */
+export const MOST_ROWS = 1000
+
+const oneTunnel = z.strictObject({ name: tunnelName })
+const oneApplication = z.strictObject({ hostname })
+const oneToken = z.strictObject({ token: tokenRef })
+const oneId = z.strictObject({ id: z.string().min(1).max(64) })
+const named = z.strictObject({ name, expiresInSeconds: lifetime.optional() })
+const rotation = z.strictObject({ overlapSeconds: overlap.default(0) })
+/** Queries are text; whole numbers only, without sign, exponent or point. */
+const count = (most: number) =>
+  z
+    .string()
+    .regex(/^[1-9][0-9]{0,15}$/)
+    .transform(Number)
+    .pipe(z.int().max(most))
+
+/**
+ * Every route of the API, by name. The edge serves exactly these, the document describes exactly these, the client calls
+ * exactly these, and the test of the roles calls each of them as everybody.
+ */
+export const ROUTES = {
+  'status.get': { method: 'GET', path: '/status', role: 'viewer', summary: 'What runs here', answer: things.status },
+  'whoami.get': { method: 'GET', path: '/whoami', role: 'viewer', summary: 'Who asks', answer: things.whoami },
+  'openapi.get': {
+    method: 'GET',
+    path: '/openapi.json',
+    role: 'viewer',
+    summary: 'This document',
+    answer: z.looseObject({}),
+  },
+
+  'setup.use': {
+    method: 'POST',
+    path: '/setup',
+    role: 'setup',
+    summary: 'The first admin token, for the setup token of a new edge, once',
+    body: named,
+    answer: things.shownAdminToken,
+  },
+  'admin-token.list': {
+    method: 'GET',
+    path: '/admin-tokens',
+    role: 'admin',
+    summary: 'Who administers',
+    answer: z.array(things.adminToken),
+  },
+  'admin-token.create': {
+    method: 'POST',
+    path: '/admin-tokens',
+    role: 'admin',
+    summary: 'A further admin token; its secret is shown once',
+    body: named.extend({ role }),
+    answer: things.shownAdminToken,
+  },
+  'admin-token.revoke': {
+    method: 'DELETE',
+    path: '/admin-tokens/{id}',
+    role: 'admin',
+    summary: 'Revokes an admin token, its own too',
+    params: oneId,
+  },
+
+  'tunnel.list': {
+    method: 'GET',
+    path: '/tunnels',
+    role: 'viewer',
+    summary: 'All tunnels',
+    answer: z.array(things.tunnel),
+  },
+  'tunnel.create': {
+    method: 'POST',
+    path: '/tunnels',
+    role: 'admin',
+    summary: 'A tunnel, without a token yet',
+    body: oneTunnel,
+    answer: things.tunnel,
+  },
+  'tunnel.get': {
+    method: 'GET',
+    path: '/tunnels/{name}',
+    role: 'viewer',
+    summary: 'A tunnel, its daemons and its tokens',
+    params: oneTunnel,
+    answer: things.tunnel,
+  },
+  'tunnel.delete': {
+    method: 'DELETE',
+    path: '/tunnels/{name}',
+    role: 'admin',
+    summary: 'Removes a tunnel that no application uses; its daemons are cut off',
+    params: oneTunnel,
+  },
+  'tunnel-token.create': {
+    method: 'POST',
+    path: '/tunnels/{name}/tokens',
+    role: 'admin',
+    summary: 'A further token for a tunnel’s daemons; shown once',
+    params: oneTunnel,
+    body: z.strictObject({ expiresInSeconds: lifetime.optional() }),
+    answer: things.shownTunnelToken,
+  },
+  'tunnel-token.rotate': {
+    method: 'POST',
+    path: '/tunnels/{name}/rotate',
+    role: 'admin',
+    summary: 'A new token instead of all others; daemons that came with those are cut off after the overlap',
+    params: oneTunnel,
+    body: rotation,
+    answer: things.shownTunnelToken,
+  },
+  'tunnel-token.revoke': {
+    method: 'DELETE',
+    path: '/tunnels/{name}/tokens/{id}',
+    role: 'admin',
+    summary: 'Revokes one token of a tunnel; daemons that came with it are cut off',
+    params: oneTunnel.extend({ id: z.string().min(1).max(64) }),
+  },
+  'connector.evict': {
+    method: 'DELETE',
+    path: '/tunnels/{name}/connectors/{id}',
+    role: 'admin',
+    summary:
+      'Cuts a daemon off. Whoever holds its token can come back under another id: rotate the token to keep it out',
+    params: oneTunnel.extend({ id: z.string().min(1).max(64) }),
+  },
+
+  'application.list': {
+    method: 'GET',
+    path: '/applications',
+    role: 'viewer',
+    summary: 'All applications',
+    answer: z.array(things.application),
+  },
+  'application.create': {
+    method: 'POST',
+    path: '/applications',
+    role: 'admin',
+    summary: 'An application',
+    body: wantedApplication,
+    answer: things.application,
+  },
+  'application.get': {
+    method: 'GET',
+    path: '/applications/{hostname}',
+    role: 'viewer',
+    summary: 'An application with its rules',
+    params: oneApplication,
+    answer: things.application,
+  },
+  'application.put': {
+    method: 'PUT',
+    path: '/applications/{hostname}',
+    role: 'admin',
+    summary: 'Replaces an application, or makes it; who is not let in any more is cut off',
+    params: oneApplication,
+    body: wantedApplication.omit({ hostname: true }),
+    answer: things.application,
+  },
+  'application.delete': {
+    method: 'DELETE',
+    path: '/applications/{hostname}',
+    role: 'admin',
+    summary: 'Removes an application; everybody is cut off',
+    params: oneApplication,
+  },
+  'policy.put': {
+    method: 'PUT',
+    path: '/applications/{hostname}/rules',
+    role: 'admin',
+    summary: 'Replaces an application’s rules; who is not let in any more is cut off',
+    params: oneApplication,
+    body: z.strictObject({ rules }),
+    answer: things.application,
+  },
+
+  'service-token.list': {
+    method: 'GET',
+    path: '/service-tokens',
+    role: 'viewer',
+    summary: 'All service tokens, without their secrets',
+    answer: z.array(things.serviceToken),
+  },
+  'service-token.create': {
+    method: 'POST',
+    path: '/service-tokens',
+    role: 'admin',
+    summary: 'A service token; its secret is shown once',
+    body: named,
+    answer: things.shownServiceToken,
+  },
+  'service-token.get': {
+    method: 'GET',
+    path: '/service-tokens/{token}',
+    role: 'viewer',
+    summary: 'A service token, by id or name',
+    params: oneToken,
+    answer: things.serviceToken,
+  },
+  'service-token.rotate': {
+    method: 'POST',
+    path: '/service-tokens/{token}/rotate',
+    role: 'admin',
+    summary: 'A new secret under the same id; connections that came with the old one are cut off after the overlap',
+    params: oneToken,
+    body: rotation,
+    answer: things.shownServiceToken,
+  },
+  'service-token.revoke': {
+    method: 'DELETE',
+    path: '/service-tokens/{token}',
+    role: 'admin',
+    summary: 'Revokes a service token; its connections are cut off',
+    params: oneToken,
+  },
+
+  'audit.list': {
+    method: 'GET',
+    path: '/audit',
+    role: 'viewer',
+    summary: 'The audit log, newest first',
+    query: z.strictObject({
+      most: count(MOST_ROWS).optional(),
+      /** Rows with a smaller sequence number only: `next` of the answer before. */
+      before: count(Number.MAX_SAFE_INTEGER).optional(),
+      since: instant.optional(),
+      class: z.enum(['change', 'traffic']).optional(),
+      action: z.string().max(64).optional(),
+      actor: z.string().max(256).optional(),
+      hostname: hostname.optional(),
+      requestId: z.string().max(64).optional(),
+    }),
+    answer: z.object({ rows: z.array(things.auditRow), next: z.int().optional() }),
+  },
+
+  'access.get': {
+    method: 'GET',
+    path: '/access',
+    role: 'viewer',
+    summary: 'Everything as the document that `apply` takes',
+    answer: access,
+  },
+  'access.apply': {
+    method: 'POST',
+    path: '/access',
+    role: 'admin',
+    summary: 'Makes what the document wants, all or nothing; or says what would change',
+    body: wantedChange,
+    answer: applied,
+  },
+} as const satisfies Readonly<Record<string, Route>>
+
+export type Routes = typeof ROUTES
+export type RouteName = keyof Routes
+
+type In<R, K extends string> =
+  R extends Readonly<Record<K, infer S extends z.ZodType>> ? { readonly [key in K]: z.input<S> } : unknown
+
+/** What a call of a route takes: its `params`, `query` and `body`, where it has them. */
+export type Input<N extends RouteName> = In<Routes[N], 'params'> & In<Routes[N], 'query'> & In<Routes[N], 'body'>
+/** What it answers; undefined where it answers 204. */
+export type Answer<N extends RouteName> = Routes[N] extends { readonly answer: infer S extends z.ZodType }
+  ? z.output<S>
+  : undefined
+/** What its handler gets: checked, with defaults filled in. */
+export type Checked<N extends RouteName> = {
+  readonly [K in Extract<keyof Routes[N], 'params' | 'query' | 'body'>]: Routes[N][K] extends z.ZodType
+    ? z.output<Routes[N][K]>
+    : never
+}

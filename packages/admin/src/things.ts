@@ -1,0 +1,109 @@
+import { z } from 'zod'
+import { rules } from './rules.ts'
+import { hostname, instant, protocolName, role, tunnelName } from './words.ts'
+
+/** What the edge answers with. Answers may gain members: a client ignores what it does not know. */
+
+const lives = { createdAt: instant.optional(), expiresAt: instant.optional(), revokedAt: instant.optional() }
+
+/** A running daemon, as the edge sees it. What it says of itself (`id`, `version`) is its own word. */
+export const connector = z
+  .object({
+    id: z.string(),
+    version: z.string().optional(),
+    remoteAddress: z.string(),
+    since: instant,
+    connections: z.int(),
+    /** The tunnel token it came with. */
+    tokenId: z.string().optional(),
+  })
+  .meta({ id: 'Connector' })
+
+export const tunnel = z
+  .object({
+    name: tunnelName,
+    createdAt: instant.optional(),
+    /** Whether a daemon takes connections now. */
+    online: z.boolean(),
+    connectors: z.array(connector),
+    applications: z.array(hostname),
+    tokens: z.array(z.object({ id: z.string(), ...lives })),
+  })
+  .meta({ id: 'Tunnel' })
+
+export const application = z
+  .object({
+    hostname,
+    tunnel: tunnelName,
+    protocols: z.array(protocolName),
+    rules,
+    createdAt: instant.optional(),
+    online: z.boolean(),
+  })
+  .meta({ id: 'Application' })
+
+export const serviceToken = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    ...lives,
+    /** After a rotation: until when the secret before it is good. */
+    previousUntil: instant.optional(),
+  })
+  .meta({ id: 'ServiceToken' })
+
+export const adminToken = z.object({ id: z.string(), name: z.string(), role, ...lives }).meta({ id: 'AdminToken' })
+
+export const auditRow = z
+  .object({
+    sequence: z.int(),
+    at: instant,
+    class: z.enum(['change', 'traffic']),
+    action: z.string(),
+    actor: z.string().optional(),
+    hostname: z.string().optional(),
+    requestId: z.string().optional(),
+    remoteAddress: z.string().optional(),
+    allowed: z.boolean().optional(),
+    code: z.string().optional(),
+    detail: z.json().optional(),
+  })
+  .meta({ id: 'AuditRow' })
+
+/** A secret that is shown once and kept nowhere. */
+export const shownServiceToken = serviceToken.extend({ secret: z.string() }).meta({ id: 'ShownServiceToken' })
+export const shownAdminToken = adminToken.extend({ token: z.string() }).meta({ id: 'ShownAdminToken' })
+export const shownTunnelToken = z
+  .object({ tunnel: tunnelName, id: z.string(), token: z.string() })
+  .meta({ id: 'ShownTunnelToken' })
+
+export const status = z
+  .object({
+    /** Of the edge program. */
+    software: z.string(),
+    teamDomain: hostname,
+    /** Counts changes; see `ifVersion`. */
+    version: z.int(),
+    applications: z.int(),
+    tunnels: z.int(),
+    connectors: z.int(),
+    sessions: z.int(),
+    /** False while nobody is let in because the audit log cannot be written. */
+    auditable: z.boolean(),
+  })
+  .meta({ id: 'Status' })
+
+/** Whoever asks. `local` is who opened the edge’s Unix socket. */
+export const whoami = z.object({ actor: z.string(), role, expiresAt: instant.optional() }).meta({ id: 'Whoami' })
+
+export type Connector = z.infer<typeof connector>
+export type Tunnel = z.infer<typeof tunnel>
+export type Application = z.infer<typeof application>
+export type ServiceToken = z.infer<typeof serviceToken>
+export type AdminToken = z.infer<typeof adminToken>
+export type AuditRow = z.infer<typeof auditRow>
+export type ShownServiceToken = z.infer<typeof shownServiceToken>
+export type ShownAdminToken = z.infer<typeof shownAdminToken>
+export type ShownTunnelToken = z.infer<typeof shownTunnelToken>
+export type Status = z.infer<typeof status>
+export type Whoami = z.infer<typeof whoami>
