@@ -103,7 +103,10 @@ describe('a daemon that means harm', () => {
     expect(visitor.answer(3)?.problem).toMatchObject({ speaker })
     expect(visitor.answer(3)?.problem?.code).toBe(code)
     const id = (visitor.answer(3)?.problem as { requestId?: string } | undefined)?.requestId
-    expect((await lab.edge.store.readAudit(1, id))[0]).toMatchObject({ action: 'stream.refused', code })
+    expect((await lab.edge.store.readAudit({ most: 1, requestId: id }))[0]).toMatchObject({
+      action: 'stream.refused',
+      code,
+    })
     await otherTunnelServed()
     for (const one of [daemon, visitor]) one.pipe.destroy()
   })
@@ -150,7 +153,7 @@ describe('a daemon that means harm', () => {
     for (const one of all) one.send(HELLO)
     await expect.poll(() => lab.edge.counts().connectors - before, { timeout: 10_000 }).toBe(64)
     await expect(dial()).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
-    const rows = (await store.readAudit(200)).filter(row => row.actor?.endsWith(' stolen') && row.allowed)
+    const rows = (await store.readAudit({ most: 200 })).filter(row => row.actor?.endsWith(' stolen') && row.allowed)
     expect(rows.length).toBeGreaterThanOrEqual(64)
     await administration.revokeTunnelTokens('stolen')
     await expect.poll(() => lab.edge.counts().connectors, { timeout: 15_000 }).toBe(before)

@@ -159,7 +159,9 @@ describe('a control stream that lies', () => {
     await visitor.until(() => visitor.answer(3)?.ok === true, 'a yes')
     visitor.send(cut(3), yamux(WINDOW, RST, 3))
     const ends = async () =>
-      (await lab.edge.store.readAudit(20)).filter(row => row.action === 'stream.end' && row.code === 'ACCESS_ENDED')
+      (await lab.edge.store.readAudit({ most: 20 })).filter(
+        row => row.action === 'stream.end' && row.code === 'ACCESS_ENDED',
+      )
     await expect.poll(async () => (await ends()).length, { timeout: 10_000 }).toBe(1)
     expect((await ends())[0]?.detail).toMatchObject({ said: 'client' })
     visitor.pipe.destroy()

@@ -45,10 +45,10 @@ export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonl
   const path = await databaseOf(config.data)
   await using store = await openStore({ path }, call)
   await certificatesFor(config, teamDomainOf(store, config.data), store, call)
-  const { integrity, broken, rows } = await store.check()
+  const { integrity, broken } = await store.check()
   const wrong = integrity === 'ok' ? [] : [`the database is damaged: ${integrity}`]
   if (broken !== undefined)
-    wrong.push(`the audit log is broken at row ${broken} of ${rows}: a row was altered or taken out`)
+    wrong.push(`the audit log is broken at row ${broken}: a row was altered, taken out or cut off`)
   for (const application of store.snapshot.applications.values()) {
     if (application.rules.length === 0) wrong.push(`${application.hostname} has no rules, so it lets nobody in`)
   }

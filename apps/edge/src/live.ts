@@ -87,7 +87,11 @@ function connectorEnded(admission: ConnectorAdmission, snapshot: Snapshot, now: 
 
 function identityEnded({ identities, version }: Admission, snapshot: Snapshot, now: number): string | undefined {
   for (const { revokeKeys, expiresAt } of identities) {
-    if (revokeKeys.some(key => (snapshot.revocations.get(key) ?? 0) > version)) return 'the credential was revoked'
+    const isRevoked = (key: string) => {
+      const found = snapshot.revocations.get(key)
+      return found !== undefined && found.version > version && !(found.at !== undefined && found.at > now)
+    }
+    if (revokeKeys.some(isRevoked)) return 'the credential was revoked'
     if (expiresAt !== undefined && !(expiresAt > now)) return 'the credential has expired'
   }
   return undefined

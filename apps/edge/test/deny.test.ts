@@ -109,7 +109,7 @@ describe.each(forms)('row 66, row 96: %s', (name, form) => {
       const id = answer.headers['postern-request-id']
       expect(answer.headers['cache-control']).toBe('no-store')
       expect(answer.body).not.toContain('home')
-      expect(await world.edge.store.readAudit(1, id)).toMatchObject([
+      expect(await world.edge.store.readAudit({ most: 1, requestId: id })).toMatchObject([
         { allowed: false, code, hostname: 'db.localhost' },
       ])
       expect(world.opened()).toBe(0)
@@ -261,7 +261,9 @@ test('the allow twins: a session and a raw upgrade carry bytes both ways', async
   expect(requestId).not.toBe('mine')
   await session.close()
   await expect
-    .poll(async () => (await world.edge.store.readAudit(10, requestId)).map(row => row.action), { timeout: 10_000 })
+    .poll(async () => (await world.edge.store.readAudit({ most: 10, requestId })).map(row => row.action), {
+      timeout: 10_000,
+    })
     .toEqual(['session.end', 'stream.end', 'access.decide'])
 })
 

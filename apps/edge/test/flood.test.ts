@@ -44,7 +44,8 @@ describe('row 133: who knocks without end', () => {
   test('from however many addresses fills no audit log; the twin: the first of them leave a row each', async () => {
     await using world = await startWorld()
     const ask = () => world.ask('GET / HTTP/1.1\r\nHost: db.localhost\r\n\r\n')
-    const rowOf = async () => world.edge.store.readAudit(1, (await ask()).headers['postern-request-id'])
+    const rowOf = async () =>
+      world.edge.store.readAudit({ most: 1, requestId: (await ask()).headers['postern-request-id'] })
     expect(await rowOf()).toHaveLength(1)
     const { FailureCounter } = await import('../src/authorize/attempts.ts')
     const count = vi.spyOn(FailureCounter.prototype, 'count')
@@ -69,7 +70,7 @@ test('row 133: a visitor who is refused without end fills no audit log; what it 
   stream.end('let in')
   expect(await textOf(stream)).toBe('let in')
   await session.close()
-  const actions = async () => (await world.edge.store.readAudit(3000)).map(({ action }) => action)
+  const actions = async () => (await world.edge.store.readAudit({ most: 3000 })).map(({ action }) => action)
   await expect.poll(actions, { timeout: 10_000 }).toContain('session.end')
   const counted = Map.groupBy(await actions(), action => action)
   expect(counted.get('stream.refused')?.length).toBeGreaterThan(600)

@@ -54,7 +54,7 @@ describe('row 113: an edge with a verifier that', () => {
       .join('')
     const answer = await world.ask(`GET / HTTP/1.1\r\nHost: db.localhost\r\n${credential}\r\n`)
     expect(answer).toMatchObject({ status, code: status === 401 ? 'PLUGIN_FAILED' : 'VERSION_UNSUPPORTED' })
-    const [row] = await world.edge.store.readAudit(1, answer.headers['postern-request-id'])
+    const [row] = await world.edge.store.readAudit({ most: 1, requestId: answer.headers['postern-request-id'] })
     expect(row?.allowed).toBe(status === 426)
     if (status === 401) {
       expect(JSON.stringify(row?.detail)).toContain('odd')

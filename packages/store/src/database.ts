@@ -2,6 +2,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { PosternError } from '@postern/interface'
 import { AuditChain } from './chain.ts'
 import { migrate, transaction } from './migrations.ts'
+import { readPage } from './query.ts'
 import type { Change, ChangeNote } from './records.ts'
 import { readState, writeState } from './state.ts'
 import type { Answers, Asked } from './wire.ts'
@@ -49,7 +50,9 @@ export class Database {
         transaction(this.#database, () => this.#audit.append('traffic', asked.entries))
         return undefined
       case 'rows':
-        return this.#audit.read(asked.most, asked.requestId)
+        return readPage(this.#database, asked.query, this.#audit.last)
+      case 'remove':
+        return transaction(this.#database, () => this.#audit.removeBefore(asked.before, asked.most))
       case 'check':
         return this.#check()
       case 'close':

@@ -4,7 +4,7 @@ import { PosternError } from '@postern/interface'
 /**
  * Forward only. Each runs once, in a transaction with the version it brings; what was released is never edited.
  */
-const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly string[] = [
   `
   create table state (id integer primary key check (id = 1), version integer not null) strict;
   insert into state (id, version) values (1, 0);
@@ -44,6 +44,19 @@ const MIGRATIONS: readonly string[] = [
     hash blob not null
   ) strict;
   create index audit_by_request on audit (request_id) where request_id is not null;
+  `,
+  `
+  alter table revocations add column at integer;
+  alter table tunnels add column created_at integer;
+  alter table applications add column created_at integer;
+  -- The newest row's number and hash a second time: rows cut off the newest end are missed.
+  create table audit_end (id integer primary key check (id = 1), sequence integer not null, hash blob not null) strict;
+  insert into audit_end
+    select 1, coalesce(max(sequence), 0), coalesce((select hash from audit order by sequence desc limit 1), zeroblob(32))
+    from audit;
+  -- Rows removed for their age, first to last, and the hash the chain goes on from.
+  create table audit_removed (first integer primary key, last integer not null, hash blob not null) strict;
+  create index audit_changes on audit (sequence) where class = 'change';
   `,
 ]
 

@@ -10,12 +10,24 @@ export interface ApplicationRecord {
   /** Names of the protocols it speaks, for example `ssh`. */
   readonly protocols: readonly string[]
   readonly rules: readonly Rule[]
+  /** Milliseconds since the epoch; absent where an older Postern made it. */
+  readonly createdAt?: number
 }
 
 /** A named way to one place of services; its daemons prove a tunnel token. */
 export interface TunnelRecord {
   readonly id: string
   readonly name: string
+  /** Milliseconds since the epoch; absent where an older Postern made it. */
+  readonly createdAt?: number
+}
+
+/** Ends what was admitted under a key. */
+export interface Revocation {
+  /** Whoever was let in before this version is cut. */
+  readonly version: number
+  /** Milliseconds since the epoch, from which on they are cut; absent: at once. */
+  readonly at?: number
 }
 
 /** All the edge decides from, in memory. Replaced as a whole by every change, never changed in place. */
@@ -28,8 +40,8 @@ export interface Snapshot {
   readonly tunnels: ReadonlyMap<string, TunnelRecord>
   /** Plugins' own rows, by namespace, then id. */
   readonly records: ReadonlyMap<string, ReadonlyMap<string, Json>>
-  /** Revoke keys and the version that revoked them: whoever was let in before that version is cut. */
-  readonly revocations: ReadonlyMap<string, number>
+  /** By revoke key. */
+  readonly revocations: ReadonlyMap<string, Revocation>
 }
 
 /** One step of a change: plain data, since the writer thread carries it out. */
@@ -41,7 +53,8 @@ export type Change =
   | { readonly delete: 'tunnel'; readonly id: string }
   | { readonly delete: 'application'; readonly id: string }
   | { readonly delete: 'record'; readonly namespace: string; readonly id: string }
-  | { readonly revoke: string }
+  /** `at`: see {@link Revocation}. A later one of the same key takes the place of an earlier one. */
+  | { readonly revoke: string; readonly at?: number }
 
 /** Who changes what, for the audit row that is written in the same transaction. Never a secret. */
 export interface ChangeNote {
@@ -76,7 +89,7 @@ export function afterChange(before: Snapshot, changes: readonly Change[], versio
     return copy
   }
   for (const change of changes) {
-    if ('revoke' in change) revocations.set(change.revoke, version)
+    if ('revoke' in change) revocations.set(change.revoke, revocationOf(version, change.at))
     else if ('put' in change) {
       if (change.put === 'setting') settings.set(change.key, change.value)
       if (change.put === 'tunnel') tunnels.set(change.value.id, change.value)
@@ -90,4 +103,9 @@ export function afterChange(before: Snapshot, changes: readonly Change[], versio
     else dropApplication(change.id)
   }
   return { version, settings, applications, tunnels, records, revocations }
+}
+
+/** @param at as a change or a row says it */
+export function revocationOf(version: number, at: unknown): Revocation {
+  return { version, ...(typeof at === 'number' && { at: Math.trunc(at) }) }
 }

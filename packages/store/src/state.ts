@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite'
 import type { Json } from '@postern/interface'
 import type { Rule } from '@postern/policy'
-import type { ApplicationRecord, Change, Snapshot } from './records.ts'
+import { type ApplicationRecord, type Change, revocationOf, type Snapshot, type TunnelRecord } from './records.ts'
 
 type Row = Record<string, SQLOutputValue>
 
@@ -18,6 +18,7 @@ export function readState(database: DatabaseSync): Snapshot {
       tunnelId: String(row.tunnel_id),
       protocols: parse(row.protocols) as string[],
       rules: (rules.get(String(row.id)) ?? []).map(rule => parse(rule.body) as unknown as Rule),
+      ...created(row),
     }),
   )
   const records = new Map<string, Map<string, Json>>()
@@ -25,14 +26,18 @@ export function readState(database: DatabaseSync): Snapshot {
     const rows = records.get(String(namespace)) ?? new Map<string, Json>()
     records.set(String(namespace), rows.set(String(id), parse(value)))
   }
-  const tunnels = all('select * from tunnels').map(row => ({ id: String(row.id), name: String(row.name) }))
+  const tunnels = all('select * from tunnels').map(
+    (row): TunnelRecord => ({ id: String(row.id), name: String(row.name), ...created(row) }),
+  )
   return {
     version: Number(database.prepare('select version from state').get()?.version),
     settings: new Map(all('select * from settings').map(row => [String(row.key), parse(row.value)])),
     applications: new Map(applications.map(application => [application.hostname, application])),
     tunnels: new Map(tunnels.map(tunnel => [tunnel.id, tunnel])),
     records,
-    revocations: new Map(all('select * from revocations').map(row => [String(row.key), Number(row.version)])),
+    revocations: new Map(
+      all('select * from revocations').map(row => [String(row.key), revocationOf(Number(row.version), row.at)]),
+    ),
   }
 }
 
@@ -46,7 +51,7 @@ export function writeState(database: DatabaseSync, changes: readonly Change[]): 
   const row = database.prepare('update state set version = version + 1 returning version').get()
   const version = Number(row?.version)
   for (const change of changes) {
-    if ('revoke' in change) run('insert or replace into revocations values (?, ?)', change.revoke, version)
+    if ('revoke' in change) revoke(change, version, run)
     else if ('put' in change) put(change, run)
     else if (change.delete === 'record')
       run('delete from records where namespace = ? and id = ?', change.namespace, change.id)
@@ -58,6 +63,10 @@ export function writeState(database: DatabaseSync, changes: readonly Change[]): 
 
 type Run = (sql: string, ...values: SQLInputValue[]) => unknown
 
+function revoke({ revoke: key, at }: Extract<Change, { revoke: string }>, version: number, run: Run): void {
+  run('insert or replace into revocations (key, version, at) values (?, ?, ?)', key, version, wholeOrNull(at))
+}
+
 function put(change: Extract<Change, { put: string }>, run: Run): void {
   if (change.put === 'setting')
     run('insert or replace into settings values (?, ?)', change.key, JSON.stringify(change.value))
@@ -67,27 +76,40 @@ function put(change: Extract<Change, { put: string }>, run: Run): void {
   if (change.put === 'tunnel') {
     // Not `or replace`: that deletes first, and applications hang on the row.
     run(
-      'insert into tunnels values (?, ?) on conflict (id) do update set name = excluded.name',
+      `insert into tunnels (id, name, created_at) values (?, ?, ?) on conflict (id)
+       do update set name = excluded.name, created_at = excluded.created_at`,
       change.value.id,
       change.value.name,
+      wholeOrNull(change.value.createdAt),
     )
   }
   if (change.put === 'application') putApplication(change.value, run)
 }
 
-function putApplication({ id, hostname, tunnelId, protocols, rules }: ApplicationRecord, run: Run): void {
+function putApplication(application: ApplicationRecord, run: Run): void {
+  const { id, hostname, tunnelId, protocols, rules, createdAt } = application
   run(
-    `insert into applications values (?, ?, ?, ?) on conflict (id)
-     do update set hostname = excluded.hostname, tunnel_id = excluded.tunnel_id, protocols = excluded.protocols`,
+    `insert into applications (id, hostname, tunnel_id, protocols, created_at) values (?, ?, ?, ?, ?) on conflict (id)
+     do update set hostname = excluded.hostname, tunnel_id = excluded.tunnel_id, protocols = excluded.protocols,
+       created_at = excluded.created_at`,
     id,
     hostname,
     tunnelId,
     JSON.stringify(protocols),
+    wholeOrNull(createdAt),
   )
   run('delete from rules where application_id = ?', id)
   for (const [position, rule] of rules.entries()) {
     run('insert into rules values (?, ?, ?, ?)', id, position, rule.name, JSON.stringify(rule))
   }
+}
+
+function created(row: Row): { readonly createdAt?: number } {
+  return typeof row.created_at === 'number' ? { createdAt: row.created_at } : {}
+}
+
+function wholeOrNull(time: number | undefined): number | null {
+  return time === undefined ? null : Math.trunc(time)
 }
 
 function parse(text: SQLOutputValue | undefined): Json {

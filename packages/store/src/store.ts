@@ -3,7 +3,9 @@ import type { Call, Logger } from '@postern/interface'
 import type { AuditCheck, AuditEntry, AuditRow } from './chain.ts'
 import { checkPrivateFile, ensurePrivateFile, ensurePrivateFolder } from './files.ts'
 import { WriterLink } from './link.ts'
+import type { AuditQuery } from './query.ts'
 import { afterChange, type Change, type ChangeNote, type Snapshot } from './records.ts'
+import { Retention } from './retention.ts'
 import { TrafficQueue } from './traffic.ts'
 
 /** The edge's state. Decisions read {@link Store.snapshot} and nothing else: no query, no wait. */
@@ -25,8 +27,8 @@ export interface Store extends AsyncDisposable {
    * @returns false when it was dropped, because the disk fails or is too slow
    */
   audit(entry: AuditEntry): boolean
-  /** The newest rows, newest first; what waits is written before. */
-  readAudit(most: number, requestId?: string): Promise<readonly AuditRow[]>
+  /** Rows that fit, newest first; what waits is written before. Rows are looked through in steps, between which others write. */
+  readAudit(query: AuditQuery): Promise<readonly AuditRow[]>
   /** Reads everything there is: the file's integrity (`ok`) and the audit chain. */
   check(): Promise<AuditCheck & { readonly integrity: string }>
 }
@@ -66,6 +68,7 @@ export async function openStore({ path, most = MOST_BYTES }: StoreOptions, call:
 class SqliteStore implements Store {
   readonly #link: WriterLink
   readonly #traffic: TrafficQueue
+  readonly #retention: Retention
   readonly #listeners = new Set<() => void>()
   #snapshot: Snapshot
 
@@ -73,6 +76,11 @@ class SqliteStore implements Store {
     this.#link = link
     this.#snapshot = snapshot
     this.#traffic = new TrafficQueue(entries => link.ask({ ask: 'traffic', entries }), log)
+    this.#retention = new Retention({
+      remove: (before, most) => link.ask({ ask: 'remove', before, most }),
+      days: () => this.#snapshot.settings.get('auditDays'),
+      log,
+    })
   }
 
   get snapshot(): Snapshot {
@@ -99,9 +107,17 @@ class SqliteStore implements Store {
     return this.#traffic.add(entry)
   }
 
-  async readAudit(most: number, requestId?: string): Promise<readonly AuditRow[]> {
+  async readAudit(query: AuditQuery): Promise<readonly AuditRow[]> {
     await this.#traffic.flush()
-    return this.#link.ask({ ask: 'rows', most, ...(requestId !== undefined && { requestId }) })
+    const rows: AuditRow[] = []
+    let before = query.before
+    while (rows.length < query.most) {
+      const page = await this.#link.ask({ ask: 'rows', query: { ...query, before, most: query.most - rows.length } })
+      rows.push(...page.rows)
+      if (page.next === undefined) break
+      before = page.next
+    }
+    return rows
   }
 
   async check(): Promise<AuditCheck & { readonly integrity: string }> {
@@ -111,6 +127,7 @@ class SqliteStore implements Store {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listeners.clear()
+    this.#retention[Symbol.dispose]()
     await this.#traffic.flush()
     this.#traffic.close()
     await this.#link.close()

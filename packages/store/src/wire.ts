@@ -1,5 +1,6 @@
 import type { Code } from '@postern/interface'
-import type { AuditCheck, AuditEntry, AuditRow } from './chain.ts'
+import type { AuditCheck, AuditEntry } from './chain.ts'
+import type { AuditPage, AuditQuery } from './query.ts'
 import type { Change, ChangeNote, Snapshot } from './records.ts'
 
 /** What is asked of the writer thread. Plain data. */
@@ -7,7 +8,8 @@ export type Asked =
   | { readonly ask: 'snapshot' }
   | { readonly ask: 'change'; readonly changes: readonly Change[]; readonly note: ChangeNote }
   | { readonly ask: 'traffic'; readonly entries: readonly AuditEntry[] }
-  | { readonly ask: 'rows'; readonly most: number; readonly requestId?: string }
+  | { readonly ask: 'rows'; readonly query: AuditQuery }
+  | { readonly ask: 'remove'; readonly before: number; readonly most: number }
   | { readonly ask: 'check' }
   | { readonly ask: 'close' }
 
@@ -16,7 +18,8 @@ export interface Answers {
   snapshot: Snapshot
   change: number
   traffic: undefined
-  rows: AuditRow[]
+  rows: AuditPage
+  remove: number
   check: AuditCheck & { readonly integrity: string }
   close: undefined
 }

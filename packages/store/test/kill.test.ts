@@ -34,7 +34,7 @@ test('row 111: kill -9 loses no acknowledged change, and none is there without i
     expect(store.snapshot.version).toBe(rows?.size)
     const { integrity, broken } = await store.check()
     expect({ integrity, broken }).toEqual({ integrity: 'ok', broken: undefined })
-    const changes = (await store.readAudit(100_000)).filter(row => row.class === 'change')
+    const changes = (await store.readAudit({ most: 100_000 })).filter(row => row.class === 'change')
     expect(changes).toHaveLength(store.snapshot.version)
     expect(last).toBeGreaterThan(acknowledged)
     acknowledged = last

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Call } from '@postern/interface'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { migrate } from '../src/migrations.ts'
 import type { ApplicationRecord, Change } from '../src/records.ts'
 import { openStore } from '../src/store.ts'
 
@@ -46,8 +45,9 @@ describe('state', () => {
       await using store = await openStore({ path }, call)
       expect(store.snapshot.version).toBe(0)
       await store.apply(seed, note)
-      await store.apply([{ revoke: 'service-token:pst_x' }], note)
-      await store.apply([{ put: 'application', value: { ...db, hostname: 'pg.localhost' } }], note)
+      await store.apply([{ revoke: 'service-token:pst_x' }, { revoke: 'later', at: 1_900_000_000_000.5 }], note)
+      await store.apply([{ put: 'tunnel', value: { id: 'home', name: 'Home', createdAt: 5 } }], note)
+      await store.apply([{ put: 'application', value: { ...db, hostname: 'pg.localhost', createdAt: 7 } }], note)
       expect([...store.snapshot.applications.keys()]).toEqual(['pg.localhost'])
       await store.apply([{ delete: 'record', namespace: 'service-token', id: 'pst_x' }], note)
       await store.apply([{ put: 'record', namespace: 'service-token', id: '__proto__', value: null }], note)
@@ -55,8 +55,11 @@ describe('state', () => {
     }
     await using again = await openStore({ path }, call)
     expect(plain({ ...again.snapshot, records: prune(again.snapshot.records) })).toBe(before)
-    expect(again.snapshot.version).toBe(5)
-    expect(again.snapshot.revocations.get('service-token:pst_x')).toBe(2)
+    expect(again.snapshot.version).toBe(6)
+    expect(again.snapshot.revocations.get('service-token:pst_x')).toEqual({ version: 2 })
+    expect(again.snapshot.revocations.get('later')).toEqual({ version: 2, at: 1_900_000_000_000 })
+    expect(again.snapshot.tunnels.get('home')).toEqual({ id: 'home', name: 'Home', createdAt: 5 })
+    expect(again.snapshot.applications.get('pg.localhost')?.createdAt).toBe(7)
     expect(again.snapshot.applications.get('pg.localhost')?.rules).toEqual(db.rules)
     expect(again.snapshot.records.get('service-token')?.has('__proto__')).toBe(true)
   })
@@ -81,7 +84,7 @@ describe('state', () => {
     })
     await expect(store.apply([{ delete: 'tunnel', id: 'home' }], note)).rejects.toMatchObject({ code: 'BAD_USAGE' })
     expect(store.snapshot).toBe(before)
-    const rows = await store.readAudit(10)
+    const rows = await store.readAudit({ most: 10 })
     expect(rows.map(row => row.class)).toEqual(['change'])
     await store.apply(
       [
@@ -162,25 +165,6 @@ describe('the file', () => {
   })
 })
 
-describe('migrations', () => {
-  test('a failing one leaves nothing behind, and the next start goes on', () => {
-    const database = new DatabaseSync(':memory:')
-    const good = 'create table a (x)'
-    expect(() => migrate(database, 'x', [good, 'create table b (x); create table b (x)'])).toThrow()
-    const names = () =>
-      database
-        .prepare('select name from sqlite_schema')
-        .all()
-        .map(row => row.name)
-    expect(names()).toEqual(['a'])
-    expect(database.prepare('pragma user_version').get()?.user_version).toBe(1)
-    expect(migrate(database, 'x', [good, 'create table b (x)'])).toBe(1)
-    expect(names()).toEqual(['a', 'b'])
-    expect(migrate(database, 'x', [good, 'create table b (x)'])).toBe(0)
-    database.close()
-  })
-})
-
 describe('audit', () => {
   test('rows come back in order, with strange text, and the chain holds', async () => {
     await using store = await openStore({ path }, call)
@@ -189,7 +173,7 @@ describe('audit', () => {
     for (let n = 0; n < 1500; n += 1) store.audit({ at, action: 'access.decide', requestId: `r${n}`, allowed: true })
     store.audit({ at: at + 0.5, action: 'x\0y', hostname: '\ud800\0', requestId: 'strange', detail: ['\0', '\ud800'] })
     store.audit({ at, action: 'long', requestId: 'long', detail: 'x'.repeat(10_000) })
-    const [row] = await store.readAudit(10, 'r7')
+    const [row] = await store.readAudit({ most: 10, requestId: 'r7' })
     expect(row).toMatchObject({
       action: 'access.decide',
       requestId: 'r7',
@@ -197,9 +181,9 @@ describe('audit', () => {
       class: 'traffic',
       sequence: 9,
     })
-    expect((await store.readAudit(1, 'long'))[0]?.detail).toMatchObject({ left: 'out' })
-    expect(await store.readAudit(1, 'strange')).toHaveLength(1)
-    expect(await store.check()).toEqual({ integrity: 'ok', rows: 1503 })
+    expect((await store.readAudit({ most: 1, requestId: 'long' }))[0]?.detail).toMatchObject({ left: 'out' })
+    expect(await store.readAudit({ most: 1, requestId: 'strange' })).toHaveLength(1)
+    expect(await store.check()).toEqual({ integrity: 'ok', rows: 1503, removed: 0 })
   })
 
   test.each([
@@ -209,6 +193,13 @@ describe('audit', () => {
       'taken out and renumbered',
       'delete from audit where sequence = 3; update audit set sequence = sequence - 1 where sequence > 3',
       3,
+    ],
+    ['cut off the newest end', 'delete from audit where sequence >= 6', 6],
+    ['cut off with all others', 'delete from audit', 1],
+    [
+      'said to be removed for its age',
+      "insert into audit_removed values (3, 3, x'00'); delete from audit where sequence = 3",
+      4,
     ],
   ])('a row that was %s is found', async (_, sql, broken) => {
     {
@@ -227,7 +218,7 @@ describe('audit', () => {
     expect(store.auditable).toBe(true)
     const detail = 'x'.repeat(4000)
     for (let n = 0; n < 200; n += 1) store.audit({ at: 1, action: 'a', detail })
-    await store.readAudit(1)
+    await store.readAudit({ most: 1 })
     expect(store.auditable).toBe(false)
     await expect(store.apply([{ put: 'setting', key: 'x', value: 'y'.repeat(200_000) }], note)).rejects.toMatchObject({
       code: 'STORE_UNUSABLE',
@@ -245,7 +236,7 @@ describe('audit', () => {
     expect(store.audit({ ...refused, allowed: true })).toBe(true)
     while (store.audit({ ...refused, allowed: true })) kept += 1
     expect(store.auditable).toBe(false)
-    await store.readAudit(1)
+    await store.readAudit({ most: 1 })
     expect(store.auditable).toBe(true)
     expect((await store.check()).broken).toBeUndefined()
   })

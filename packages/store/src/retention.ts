@@ -1,0 +1,64 @@
+import type { Json, Logger } from '@postern/interface'
+
+/** Days that traffic is kept unless the setting `auditDays` says otherwise. */
+const DAYS = 90
+const MOST_DAYS = 36_500
+const DAY = 86_400_000
+
+/** Milliseconds after the start before the first look, and between looks. */
+const FIRST = 60_000
+const INTERVAL = 3_600_000
+
+/** Rows of one step: milliseconds of the writer, who serves others between two steps. */
+const STEP = 500
+
+export interface RetentionOptions {
+  /** Removes some rows from before a time. @returns how many of them went; none: there are no more */
+  readonly remove: (before: number, most: number) => Promise<number>
+  /** The setting `auditDays`; whatever is no whole number from 1 to 36,500 is 90. */
+  readonly days: () => Json | undefined
+  readonly log: Logger
+}
+
+/** Removes traffic from the audit log once it is old. Changes stay for ever. */
+export class Retention implements Disposable {
+  readonly #options: RetentionOptions
+  #timer: NodeJS.Timeout | undefined
+  #over = false
+
+  constructor(options: RetentionOptions) {
+    this.#options = options
+    this.#arm(FIRST)
+  }
+
+  /** Looks now, and resolves when all that is too old is gone. Never rejects. */
+  async sweep(now: number = Date.now()): Promise<void> {
+    const { remove, days, log } = this.#options
+    const before = now - daysOf(days()) * DAY
+    let rows = 0
+    try {
+      for (let step = -1; step !== 0 && !this.#over; rows += step) step = await remove(before, STEP)
+      if (rows > 0)
+        log.info('old traffic was removed from the audit log', { rows, before: new Date(before).toISOString() })
+    } catch (error) {
+      if (!this.#over) log.warn('old audit rows could not be removed', { error: String(error) })
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#over = true
+    clearTimeout(this.#timer)
+  }
+
+  #arm(delay: number): void {
+    this.#timer = setTimeout(async () => {
+      await this.sweep()
+      if (!this.#over) this.#arm(INTERVAL)
+    }, delay).unref()
+  }
+}
+
+function daysOf(setting: Json | undefined): number {
+  const fits = typeof setting === 'number' && Number.isInteger(setting) && setting >= 1 && setting <= MOST_DAYS
+  return fits ? setting : DAYS
+}
