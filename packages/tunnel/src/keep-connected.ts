@@ -11,6 +11,11 @@ export interface KeepConnectedOptions {
   readonly stableMs?: number
   /** Says of a failure that trying again cannot help (a revoked token): `keepConnected` then throws it. */
   readonly fatal?: (error: unknown) => boolean
+  /**
+   * Asked at the start of every wait. Aborting what it gives back ends the wait within `baseMs`: somebody else got through, so waiting
+   * longer helps nobody.
+   */
+  readonly news?: () => AbortSignal
   /** Told before every wait. */
   readonly onRetry?: (retry: Retry) => void
   readonly clock?: Clock
@@ -56,7 +61,23 @@ export async function keepConnected(
     failures = livedMs !== undefined && livedMs >= stableMs ? 1 : failures + 1
     const delayMs = backoff(failures, baseMs, capMs, random)
     options.onRetry?.({ attempt: failures, delayMs, error, livedMs })
-    await sleep(delayMs, call.signal, clock)
+    await waitFor(delayMs, options.news?.(), () => random() * baseMs, clock, call.signal)
+  }
+}
+
+async function waitFor(
+  ms: number,
+  news: AbortSignal | undefined,
+  soon: () => number,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  if (news === undefined) return sleep(ms, signal, clock)
+  try {
+    await sleep(ms, AbortSignal.any([signal, news]), clock)
+  } catch {
+    signal.throwIfAborted()
+    await sleep(Math.min(ms, soon()), signal, clock)
   }
 }
 

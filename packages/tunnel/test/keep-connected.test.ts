@@ -88,6 +88,38 @@ describe('keepConnected', () => {
     expect(clock.pending).toBe(0)
   })
 
+  test('news that somebody got through ends a long wait within the base, and another without news goes on', async () => {
+    const { clock, abort, options } = setup()
+    let news = new AbortController()
+    let attempts = 0
+    let others = 0
+    const call = { signal: abort.signal, log: quiet }
+    const failing = (count: () => void) => () => {
+      count()
+      return Promise.reject(new Error('down'))
+    }
+    const told = keepConnected(
+      failing(() => attempts++),
+      { ...options, news: () => news.signal },
+      call,
+    )
+    const twin = keepConnected(
+      failing(() => others++),
+      options,
+      call,
+    )
+    const stopped = Promise.all([expect(told).rejects.toBe('enough'), expect(twin).rejects.toBe('enough')])
+    await clock.advance(16_000) // 1 + 2 + 4 + 8 s: the fifth wait, of 16 s, has begun
+    expect([attempts, others]).toEqual([5, 5])
+    news.abort()
+    news = new AbortController()
+    await clock.advance(1000)
+    expect([attempts, others]).toEqual([6, 5])
+    abort.abort('enough')
+    await stopped
+    expect(clock.pending).toBe(0)
+  })
+
   test('a fatal failure is thrown, another is not', async () => {
     const { clock, retries, abort, options } = setup()
     const errors = [new Error('busy'), new Error('revoked')]
