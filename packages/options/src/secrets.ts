@@ -10,7 +10,10 @@ export const LARGEST_SECRET = 65_536
 export interface SecretReader {
   /** @throws PosternError FILE_UNREADABLE, FILE_UNSAFE, OPTION_INVALID; `signal.reason` on abort */
   file(path: string, label: string, signal: AbortSignal): Promise<string>
-  /** @throws PosternError OPTION_CONFLICT where stdin is not free; OPTION_INVALID; `signal.reason` on abort */
+  /**
+   * Who asks again by the same label is given the same secret: one flag may be for several applications.
+   * @throws PosternError OPTION_CONFLICT where stdin is not free; OPTION_INVALID; `signal.reason` on abort
+   */
   stdin(label: string, signal: AbortSignal): Promise<string>
   /** @throws PosternError FILE_UNSAFE when others may read this file, in which a secret stands among other things */
   checkPrivate(path: string, label: string): Promise<void>
@@ -20,7 +23,7 @@ export interface SecretReader {
  * @param stdin where `--x-file -` reads from; undefined where stdin is already spoken for (ProxyCommand: it is the pipe)
  */
 export function createSecretReader(stdin: Readable | undefined): SecretReader {
-  let reader: string | undefined
+  let reading: { readonly label: string; readonly secret: Promise<string> } | undefined
   return {
     file: readSecretFile,
     async stdin(label, signal) {
@@ -29,9 +32,10 @@ export function createSecretReader(stdin: Readable | undefined): SecretReader {
           next: 'Name a file, or use the environment variable.',
         })
       }
-      if (reader !== undefined) throw new PosternError('OPTION_CONFLICT', `${reader} and ${label} both want stdin`)
-      reader = label
-      return secretOf(await readAll(stdin, label, signal), label)
+      if (reading && reading.label !== label)
+        throw new PosternError('OPTION_CONFLICT', `${reading.label} and ${label} both want stdin`)
+      reading ??= { label, secret: readAll(stdin, label, signal).then(bytes => secretOf(bytes, label)) }
+      return reading.secret
     },
     async checkPrivate(path, label) {
       await using file = await openFile(path, label)

@@ -1,5 +1,5 @@
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, expectTypeOf, onTestFinished, test } from 'vitest'
 import { createRedactor, createSecretReader, type HostOptionSpecs, readOptions } from '../src/index.ts'
@@ -90,6 +90,20 @@ describe('values', () => {
   test('paths in a config file are relative to its folder', async () => {
     expect((await read(config({ caFile: './ca.pem' }))).values.caFile).toBe('/etc/postern/ca.pem')
     expect((await read({ given: [flag('caFile', '../ca.pem')] })).values.caFile).toBe('/home/ca.pem')
+  })
+
+  test('~/ is this user’s folder in a config file; on a command line it is the shell’s', async () => {
+    expect((await read(config({ caFile: '~/ca.pem' }))).values.caFile).toBe(join(homedir(), 'ca.pem'))
+    expect((await read({ given: [flag('caFile', '~/ca.pem')] })).values.caFile).toMatch(/.\/~\/ca\.pem$/)
+  })
+
+  test('a key of a config file is named as its reader says, or by path and section', async () => {
+    const file = { path: '/etc/postern.yaml', values: { port: 'x' } }
+    expect((await rejected(read({ file: { ...file, at: 'db' } }))).message).toContain(
+      '/etc/postern.yaml: db.port is "x"',
+    )
+    const label = (key: string) => `/etc/postern.yaml:3:5: ${key}`
+    expect((await rejected(read({ file: { ...file, label } }))).message).toContain('/etc/postern.yaml:3:5: port is "x"')
   })
 
   test.each([
@@ -244,13 +258,14 @@ describe('secrets', () => {
     expect(await rejected(read(config({ token: 'x', tokenFile: 'y' })))).toMatchObject({ code: 'OPTION_CONFLICT' })
   })
 
-  test('come from stdin once, where it is free', async () => {
+  test('come from stdin, where it is free: for one flag, however often it is asked for', async () => {
     const given = [flag('token', '-', 'file')]
     const secrets = createSecretReader(stdin('hunt', 'er22\n'))
     expect((await read({ given, secrets })).values.token).toBe('hunter22')
-    expect(await rejected(read({ given, secrets }))).toMatchObject({
+    expect((await read({ given, secrets })).values.token).toBe('hunter22')
+    expect(await rejected(read({ given: [{ ...given[0]!, flag: '--p.token-file' }], secrets }))).toMatchObject({
       code: 'OPTION_CONFLICT',
-      message: '--token-file and --token-file both want stdin',
+      message: '--token-file and --p.token-file both want stdin',
     })
     expect(await rejected(read({ given, secrets: createSecretReader(undefined) }))).toMatchObject({
       code: 'OPTION_CONFLICT',
