@@ -1,5 +1,6 @@
+import { createServiceToken, hashId } from '@postern/tokens'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { header, refuse, startWorld, textOf, type World } from './world.ts'
+import { echo, header, refuse, startWorld, textOf, type World } from './world.ts'
 
 let world: World
 beforeEach(async () => {
@@ -15,6 +16,11 @@ const endOf = (stream: NodeJS.ReadableStream) =>
     stream.on('end', () => resolve('end'))
     stream.resume()
   })
+
+const hashesOf = ({ edge }: World, tunnel: string) => {
+  const record = edge.store.snapshot.records.get('tunnel-token')?.get(tunnel)
+  return (record as { hashes: { hash: string }[] }).hashes
+}
 
 describe('row 98: what ends access cuts what is open', () => {
   const causes: [string, (world: World) => Promise<unknown>][] = [
@@ -53,6 +59,61 @@ describe('row 98: what ends access cuts what is open', () => {
     const other = await lasting.open(header(), patience())
     other.end('still here')
     expect(await textOf(other)).toBe('still here')
+  })
+
+  test('the secret is replaced: who came with the old one is cut at the end of the overlap, the new one lives on', async () => {
+    const { store } = world.edge
+    const { id } = world.token
+    const old = store.snapshot.records.get('service-token')?.get(id) as { hash: string }
+    const next = createServiceToken()
+    const before = await (await world.session()).open(header(), patience())
+    const at = Date.now() + 2000
+    const value = { name: 'first token', hash: next.hash, previous: { hash: old.hash, expiresAt: at } }
+    await store.apply(
+      [
+        { put: 'record', namespace: 'service-token', id, value },
+        { revoke: `service-token:${id}:${hashId(old.hash)}`, at },
+      ],
+      { action: 'service-token.rotate', actor: 'test' },
+    )
+    const within = await (await world.session()).open(header(), patience())
+    const renewed = { id, secret: next.secret }
+    const after = await (await world.session(world.headers(renewed))).open(header(), patience())
+    expect([before.destroyed, within.destroyed]).toEqual([false, false])
+    expect(await Promise.all([before, within].map(endOf))).toEqual(['ACCESS_ENDED', 'ACCESS_ENDED'])
+    expect(Date.now()).toBeGreaterThanOrEqual(at)
+    await expect(world.session()).rejects.toMatchObject({ code: 'TOKEN_EXPIRED' })
+    after.end('lives on')
+    expect(await textOf(after)).toBe('lives on')
+    const again = await (await world.session(world.headers(renewed))).open(header(), patience())
+    const end = endOf(again)
+    await world.edge.administration.revokeServiceToken(id)
+    expect(await end).toBe('ACCESS_ENDED')
+  })
+
+  test('row 101: one token of a tunnel is replaced, then only the daemons that came with it are cut', async () => {
+    const { store } = world.edge
+    const [old] = hashesOf(world, 'home')
+    const token = await world.edge.administration.createTunnelToken('home')
+    const kept = await world.daemon(echo, { 'postern-tunnel-token': token })
+    const at = Date.now() + 1500
+    const hashes = hashesOf(world, 'home').map(one => (one.hash === old?.hash ? { ...one, expiresAt: at } : one))
+    await store.apply(
+      [
+        { put: 'record', namespace: 'tunnel-token', id: 'home', value: { hashes } },
+        { revoke: `tunnel-token:home:${hashId(old?.hash ?? '')}`, at },
+      ],
+      { action: 'tunnel-token.rotate', actor: 'test' },
+    )
+    const late = await world.daemon()
+    expect(world.edge.counts().connectors).toBe(3)
+    expect((await late.closed)?.code).toBe('ACCESS_ENDED')
+    await expect.poll(() => world.edge.counts().connectors, { timeout: 10_000 }).toBe(1)
+    await expect(world.daemon()).rejects.toMatchObject({ code: 'TOKEN_EXPIRED' })
+    const stream = await (await world.session()).open(header(), patience())
+    stream.end('by the new one')
+    expect(await textOf(stream)).toBe('by the new one')
+    await kept.close()
   })
 
   test('row 101: the tunnel’s tokens are revoked, then its daemons are gone and a new token works', async () => {

@@ -42,7 +42,7 @@ export interface World extends AsyncDisposable {
   readonly ask: Ask
   dial(host: string, purpose: PipePurpose, headers: SentHeaders): Promise<Duplex>
   session(headers?: SentHeaders, host?: string): Promise<Tunnel>
-  daemon(onStream?: (offered: OfferedTunnelStream) => void): Promise<Tunnel>
+  daemon(onStream?: (offered: OfferedTunnelStream) => void, headers?: SentHeaders): Promise<Tunnel>
   headers(token?: { id: string; secret: string }): Record<string, string>
 }
 
@@ -97,8 +97,8 @@ export async function startWorld(
     ask: asker(edge.port, seeded.caFile, 'db.localhost'),
     dial,
     session: async (headers = world.headers(), host = 'db.localhost') => start(await dial(host, 'session', headers)),
-    daemon: async (onStream = echo) => {
-      const pipe = await dial('edge.localhost', 'connector', { 'postern-tunnel-token': seeded.tunnelToken })
+    daemon: async (onStream = echo, headers = { 'postern-tunnel-token': seeded.tunnelToken }) => {
+      const pipe = await dial('edge.localhost', 'connector', headers)
       return start(pipe, offered => {
         streams.push(offered)
         onStream(offered)

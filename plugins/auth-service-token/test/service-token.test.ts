@@ -1,5 +1,5 @@
 import type { Call, EdgeHost, Identity, Json, Presented } from '@postern/interface'
-import { createServiceToken } from '@postern/tokens'
+import { createServiceToken, hashId } from '@postern/tokens'
 import { describe, expect, test } from 'vitest'
 import client from '../src/client.ts'
 import edge from '../src/edge.ts'
@@ -79,7 +79,7 @@ describe('the edge', () => {
       issuer: 'postern:service-token',
       subject: token.id,
       claims: { name: 'ci' },
-      revokeKeys: [`service-token:${token.id}`],
+      revokeKeys: [`service-token:${token.id}`, `service-token:${token.id}:${hashId(token.hash)}`],
     }
     expect(await verify(presented(pair))).toEqual({ identity })
     const aliased = { 'cf-access-client-id': token.id, 'cf-access-client-secret': token.secret }
@@ -149,6 +149,52 @@ describe('the edge', () => {
     ['null', null],
   ])('a record with %s lets nobody in', async (_name, value) => {
     await expect(verify(presented(pair), { [token.id]: value })).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
+  })
+
+  describe('row 98: while one secret replaces another', () => {
+    const soon = Date.now() + 60_000
+    const rotated = (expiresAt: number, more: Record<string, Json> = {}): Record<string, Json> => ({
+      [token.id]: row({ hash: other.hash, createdAt: 1, previous: { hash: token.hash, expiresAt }, ...more }),
+    })
+    const replacing = presented({ ...pair, 'postern-client-secret': other.secret })
+    const keys = (hash: string) => [`service-token:${token.id}`, `service-token:${token.id}:${hashId(hash)}`]
+
+    test('both are good, each known by its own key, and the old one ends with the overlap', async () => {
+      const old = await verify(presented(pair), rotated(soon))
+      expect(old).toMatchObject({ identity: { expiresAt: soon, revokeKeys: keys(token.hash) } })
+      const next = await verify(replacing, rotated(soon))
+      expect(next).toMatchObject({ identity: { revokeKeys: keys(other.hash) } })
+      expect(next).not.toHaveProperty('identity.expiresAt')
+    })
+
+    test('the token’s own end comes first where it is earlier', async () => {
+      const early = soon - 30_000
+      for (const what of [presented(pair), replacing])
+        expect(await verify(what, rotated(soon, { expiresAt: early }))).toMatchObject({
+          identity: { expiresAt: early },
+        })
+    })
+
+    test('after the overlap the old one has expired, the new one is good', async () => {
+      await expect(verify(presented(pair), rotated(Date.now() - 1))).rejects.toMatchObject({ code: 'TOKEN_EXPIRED' })
+      await expect(verify(replacing, rotated(Date.now() - 1))).resolves.toBeDefined()
+    })
+
+    test('a revocation takes both; a third secret is nobody’s', async () => {
+      for (const what of [presented(pair), replacing])
+        await expect(verify(what, rotated(soon, { revokedAt: 1 }))).rejects.toMatchObject({ code: 'TOKEN_REVOKED' })
+      const third = presented({ ...pair, 'postern-client-secret': createServiceToken().secret })
+      await expect(verify(third, rotated(soon))).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
+    })
+
+    test.each<[string, Json]>([
+      ['no object', token.hash],
+      ['without an end', { hash: token.hash }],
+      ['without a hash', { expiresAt: soon }],
+    ])('a previous secret that is %s lets nobody in', async (_name, previous) => {
+      const rows = { [token.id]: row({ previous }) }
+      await expect(verify(presented(pair), rows)).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
+    })
   })
 
   test('counts failures by address only, limits them, and never locks out the right secret', async () => {

@@ -7,7 +7,7 @@ import {
   PosternError,
   type Presented,
 } from '@postern/interface'
-import { readTunnelToken, verifySecret } from '@postern/tokens'
+import { hashId, readTunnelToken, verifySecret } from '@postern/tokens'
 import { TOKEN_HEADER } from './header.ts'
 import { type KnownHash, readRecord } from './record.ts'
 
@@ -72,6 +72,6 @@ function identityOf(tunnelId: string, matches: readonly KnownHash[]): Identity {
     subject: tunnelId,
     claims: {},
     ...(good.expiresAt !== undefined && { expiresAt: good.expiresAt }),
-    revokeKeys: [`tunnel-token:${tunnelId}`],
+    revokeKeys: [`tunnel-token:${tunnelId}`, `tunnel-token:${tunnelId}:${hashId(good.hash)}`],
   }
 }

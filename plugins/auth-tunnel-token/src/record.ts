@@ -5,13 +5,14 @@ import { MOST_TUNNEL_TOKENS } from '@postern/tokens'
 export interface KnownHash {
   /** Made by `createTunnelToken` of @postern/tokens. */
   readonly hash: string
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, here and below. */
+  readonly createdAt?: number
   readonly expiresAt?: number
   readonly revokedAt?: number
 }
 
 /**
- * The record of a tunnel: `{ hashes: [{ hash, expiresAt?, revokedAt? }] }`.
+ * The record of a tunnel: `{ hashes: [{ hash, createdAt?, expiresAt?, revokedAt? }] }`.
  *
  * @returns undefined for anything that is not a whole record: what cannot be read lets nobody in
  */
@@ -23,9 +24,9 @@ export function readRecord(value: Json | undefined): readonly KnownHash[] | unde
 
 function readHash(value: Json): KnownHash | undefined {
   if (!isObject(value)) return undefined
-  const { hash, expiresAt, revokedAt } = value
-  if (typeof hash !== 'string' || !isTime(expiresAt) || !isTime(revokedAt)) return undefined
-  return { hash, ...(expiresAt !== undefined && { expiresAt }), ...(revokedAt !== undefined && { revokedAt }) }
+  const { hash, createdAt, expiresAt, revokedAt } = value
+  if (typeof hash !== 'string' || ![createdAt, expiresAt, revokedAt].every(isTime)) return undefined
+  return value as unknown as KnownHash
 }
 
 function isObject(value: Json | undefined): value is { readonly [key: string]: Json } {

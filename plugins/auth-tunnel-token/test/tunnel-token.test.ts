@@ -1,5 +1,5 @@
 import type { Call, EdgeHost, Json, Presented } from '@postern/interface'
-import { createTunnelToken } from '@postern/tokens'
+import { createTunnelToken, hashId } from '@postern/tokens'
 import { describe, expect, test } from 'vitest'
 import client from '../src/client.ts'
 import edge from '../src/edge.ts'
@@ -59,17 +59,20 @@ describe('the client', () => {
 
 describe('the edge', () => {
   test('knows the right token, and an older one beside a newer', async () => {
-    const identity = {
+    const identityOf = (hash: string) => ({
       kind: 'service',
       issuer: 'postern:tunnel-token',
       subject: 'home',
       claims: {},
-      revokeKeys: ['tunnel-token:home'],
-    }
-    expect(await verify(header(ours.token))).toEqual({ identity })
-    const both = rows({ hash: ours.hash, expiresAt: Date.now() + 60_000 }, { hash: next.hash })
+      revokeKeys: ['tunnel-token:home', `tunnel-token:home:${hashId(hash)}`],
+    })
+    expect(await verify(header(ours.token))).toEqual({ identity: identityOf(ours.hash) })
+    const both = rows({ hash: ours.hash, createdAt: 1, expiresAt: Date.now() + 60_000 }, { hash: next.hash })
     expect(await verify(header(ours.token), both)).toMatchObject({ identity: { expiresAt: expect.any(Number) } })
-    expect(await verify(header(next.token), both)).toEqual({ identity })
+    expect(await verify(header(next.token), both)).toEqual({ identity: identityOf(next.hash) })
+    const over = rows({ hash: ours.hash, expiresAt: past }, { hash: next.hash })
+    await expect(verify(header(ours.token), over)).rejects.toMatchObject({ code: 'TOKEN_EXPIRED' })
+    await expect(verify(header(next.token), over)).resolves.toBeDefined()
   })
 
   test('is not concerned where nothing was presented, also not by query or cookie', async () => {
