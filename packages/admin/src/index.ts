@@ -6,6 +6,7 @@ export {
   type WantedApplication,
   type WantedChange,
 } from './access.ts'
+export { type Mistake, mistakesIn } from './mistakes.ts'
 export { openApi } from './openapi.ts'
 export { type Answer, BASE, type Checked, type Input, MOST_ROWS, ROUTES, type Route, type RouteName } from './routes.ts'
 export type {
