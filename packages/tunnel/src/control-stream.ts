@@ -1,6 +1,6 @@
 import { PosternError } from '@postern/interface'
 import type { YamuxStream } from '@postern/yamux'
-import { type ControlMessage, ControlReader, encodeControl, WIRE_VERSION } from './control.ts'
+import { type About, type ControlMessage, ControlReader, encodeControl, WIRE_VERSION } from './control.ts'
 import { MAX_CONTROL_QUEUE } from './limits.ts'
 
 export interface ControlHost {
@@ -16,7 +16,7 @@ export class ControlStream {
   readonly #host: ControlHost
   readonly #reader: ControlReader
 
-  constructor(stream: YamuxStream, host: ControlHost) {
+  constructor(stream: YamuxStream, host: ControlHost, about: About | undefined) {
     this.#stream = stream
     this.#host = host
     this.#reader = new ControlReader(message => host.message(message))
@@ -25,7 +25,7 @@ export class ControlStream {
     stream.on('close', this.#onClose)
     // Flowing and asked for from the first byte on: lines are then read inside the frame that brings them, before any reset behind it.
     stream.read(0)
-    this.tell({ type: 'hello', v: WIRE_VERSION }, () => {})
+    this.tell({ type: 'hello', v: WIRE_VERSION, ...(about && { about }) }, () => {})
   }
 
   get id(): number {

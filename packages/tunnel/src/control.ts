@@ -1,16 +1,30 @@
-import { PosternError, type Problem, readProblem } from '@postern/interface'
+import { type Json, PosternError, type Problem, readProblem } from '@postern/interface'
 import { parseJson } from './framing.ts'
-import { MAX_CONTROL_LINE } from './limits.ts'
+import { MAX_ABOUT, MAX_CONTROL_LINE } from './limits.ts'
 
 /** The version of everything a tunnel says: control lines, stream headers, answers. */
 export const WIRE_VERSION = 1
 
+/** What an end says of itself. Its own word: nothing is proved by it. */
+export type About = { readonly [key: string]: Json }
+
 /** What travels on the control stream, one JSON object a line. */
 export type ControlMessage =
-  | { readonly type: 'hello'; readonly v: number }
+  | { readonly type: 'hello'; readonly v: number; readonly about?: About }
   /** The reset that follows on this stream, or without one the end of the session, has this reason. */
   | { readonly type: 'cut'; readonly stream?: number; readonly problem: Problem }
   | { readonly type: 'drain' }
+
+/** @throws PosternError OPTION_INVALID: no object, or longer than 4 KiB of JSON */
+export function checkAbout(about: About): void {
+  if (!isAbout(about))
+    throw new PosternError('OPTION_INVALID', `about is no object of at most ${MAX_ABOUT} bytes of JSON`)
+}
+
+function isAbout(value: unknown): value is About {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  return Buffer.byteLength(JSON.stringify(value)) <= MAX_ABOUT
+}
 
 export function encodeControl(message: ControlMessage): Buffer {
   return Buffer.from(`${JSON.stringify(message)}\n`)
@@ -80,7 +94,11 @@ function readControl(value: Record<string, unknown>, greeted: boolean): ControlM
       throw new PosternError('PROTOCOL_VIOLATION', 'The control stream does not start with a hello')
     }
     checkVersion(value.v, 'The other end’s hello')
-    return { type: 'hello', v: WIRE_VERSION }
+    if (value.about === undefined) return { type: 'hello', v: WIRE_VERSION }
+    if (!isAbout(value.about)) {
+      throw new PosternError('PROTOCOL_VIOLATION', `The other end’s about is no object of at most ${MAX_ABOUT} bytes`)
+    }
+    return { type: 'hello', v: WIRE_VERSION, about: value.about }
   }
   if (value.type === 'hello') throw new PosternError('PROTOCOL_VIOLATION', 'A second hello')
   if (value.type === 'drain') return { type: 'drain' }

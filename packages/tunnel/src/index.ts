@@ -1,8 +1,15 @@
 export { cut, type Pumped, type PumpOptions, pump } from '@postern/pump'
 export { type Clock, systemClock } from './clock.ts'
-export { WIRE_VERSION } from './control.ts'
+export { type About, WIRE_VERSION } from './control.ts'
 export type { StreamHeader } from './header.ts'
 export { backoff, type KeepConnectedOptions, keepConnected, type Retry } from './keep-connected.ts'
-export { DEFAULT_LIMITS, MAX_CONTROL_LINE, MAX_CONTROL_QUEUE, MAX_HEADER, type TunnelLimits } from './limits.ts'
+export {
+  DEFAULT_LIMITS,
+  MAX_ABOUT,
+  MAX_CONTROL_LINE,
+  MAX_CONTROL_QUEUE,
+  MAX_HEADER,
+  type TunnelLimits,
+} from './limits.ts'
 export { reasonOf } from './reasons.ts'
 export { type OfferedTunnelStream, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'

@@ -2,8 +2,8 @@ import type { Duplex } from 'node:stream'
 import { type Call, PosternError } from '@postern/interface'
 import { YamuxError, YamuxSession, type YamuxStream } from '@postern/yamux'
 import { systemClock } from './clock.ts'
-import type { ControlMessage } from './control.ts'
-import { ControlStream } from './control-stream.ts'
+import { type About, type ControlMessage, checkAbout } from './control.ts'
+import { type ControlHost, ControlStream } from './control-stream.ts'
 import { readFrame } from './framing.ts'
 import { encodeHeader, readAnswer, type StreamHeader } from './header.ts'
 import { DEFAULT_LIMITS, type TunnelLimits } from './limits.ts'
@@ -36,6 +36,7 @@ export class TunnelSession implements Tunnel {
   readonly #hello: PromiseWithResolvers<void> = Promise.withResolvers<void>()
   #control: ControlStream | undefined
   #greeted = false
+  #peerAbout: About | undefined
   #over = false
   /** Why the session ends, where this end decided it or was told. */
   #fate: PosternError | undefined
@@ -53,6 +54,7 @@ export class TunnelSession implements Tunnel {
     this.#clock = options.clock ?? systemClock
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.#hello.promise.catch(() => {})
+    if (options.about !== undefined) checkAbout(options.about)
     this.#offers = new Offers(options, this.#limits, this.#clock)
     this.#yamux = new YamuxSession(pipe, {
       role: options.role,
@@ -72,6 +74,10 @@ export class TunnelSession implements Tunnel {
 
   get streams(): number {
     return this.#entries.size
+  }
+
+  get peerAbout(): About | undefined {
+    return this.#peerAbout
   }
 
   get draining(): boolean {
@@ -118,6 +124,14 @@ export class TunnelSession implements Tunnel {
     } finally {
       this.#opening -= 1
     }
+  }
+
+  async ping(call: Call): Promise<void> {
+    call.signal.throwIfAborted()
+    await this.#yamux.ping(call.signal).catch((error: unknown) => {
+      call.signal.throwIfAborted()
+      throw this.#fate ?? sessionError(error instanceof Error ? error : undefined)
+    })
   }
 
   async drain(call: Call): Promise<void> {
@@ -215,7 +229,7 @@ export class TunnelSession implements Tunnel {
   // ── the control stream ──
 
   #controlOn(stream: YamuxStream): ControlStream {
-    return new ControlStream(stream, {
+    const host: ControlHost = {
       message: message => this.#onMessage(message),
       violation: error => {
         this.#hello.reject(this.#fate ?? error)
@@ -225,13 +239,15 @@ export class TunnelSession implements Tunnel {
         this.#draining = true
         void this.#control?.end()
       },
-    })
+    }
+    return new ControlStream(stream, host, this.#options.about)
   }
 
   #onMessage(message: ControlMessage): void {
     if (this.#over) return
     if (message.type === 'hello') {
       this.#greeted = true
+      this.#peerAbout = message.about
       this.#liveness.start()
       this.#hello.resolve()
     } else if (message.type === 'drain') this.#peerDraining()

@@ -9,6 +9,7 @@ import {
   type Speaker,
 } from '@postern/interface'
 import type { Clock } from './clock.ts'
+import type { About } from './control.ts'
 import type { StreamHeader } from './header.ts'
 import type { TunnelLimits } from './limits.ts'
 import { TunnelSession } from './session.ts'
@@ -38,6 +39,8 @@ export interface TunnelOptions {
    * first: who is behind a pipe must not pass for this end. Absent: as told.
    */
   readonly hears?: readonly [Speaker, ...Speaker[]]
+  /** What this end says of itself in its hello: an object of at most 4 KiB of JSON. Never a secret. */
+  readonly about?: About
   /**
    * Called for each stream of the peer's once its header is read; answer it by `accept` or `reject` within `limits.answerMs`, else it is
    * refused with TIMED_OUT. May be called before `startTunnel` resolves. Absent: every stream is refused.
@@ -74,6 +77,13 @@ export interface Tunnel extends AsyncDisposable {
   cut(reason: PosternError): void
   /** Cuts one stream of this tunnel; the reason is told first. The same as `stream.destroy(reason)`. */
   cutStream(stream: Duplex, reason: PosternError): void
+  /**
+   * Resolves when the other end has answered; it is asked right away, whatever else is going on.
+   * @throws PosternError what ended the session; `signal.reason` on abort
+   */
+  ping(call: Call): Promise<void>
+  /** What the other end says of itself: at most 4 KiB of JSON, and its own word. */
+  readonly peerAbout: About | undefined
   /** Streams open now, unanswered ones included. */
   readonly streams: number
   /** Either end asked for no new streams. */
@@ -86,7 +96,7 @@ export interface Tunnel extends AsyncDisposable {
  * Starts a session on a pipe and owns it from here on: the two ends exchange hellos with their versions.
  * When it fails, the pipe is destroyed.
  *
- * @throws PosternError OPTION_INVALID for a limit out of its range; VERSION_UNSUPPORTED, naming both versions; TIMED_OUT after `limits.helloMs`; PROTOCOL_VIOLATION; SESSION_LOST; the
+ * @throws PosternError OPTION_INVALID for a limit out of its range or an `about` that cannot be sent; VERSION_UNSUPPORTED, naming both versions; TIMED_OUT after `limits.helloMs`; PROTOCOL_VIOLATION; SESSION_LOST; the
  *   reason the other end told; `signal.reason` on abort
  */
 export async function startTunnel(pipe: Pipe, options: TunnelOptions, call: Call): Promise<Tunnel> {

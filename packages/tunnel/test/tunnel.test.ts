@@ -60,6 +60,42 @@ describe('hello', () => {
     await until('the stream to be gone on both ends', () => client.streams === 1 && server.streams === 1)
   })
 
+  test('each end may say what it is, and hears what the other is', async () => {
+    const about = { connector: 'x', connection: 1, nested: { list: [null, 'é'] } }
+    const { client, server } = await pair({ about })
+    expect(server.peerAbout).toEqual(about)
+    expect(client.peerAbout).toBeUndefined()
+    await server.ping(call)
+  })
+
+  test.each([
+    ['too long', { x: 'y'.repeat(4096) }],
+    ['no object', [] as never],
+  ])('an about that is %s is not sent', async (_name, about) => {
+    const [near, far] = pipePair()
+    const started = startTunnel(near, { role: 'client', log: quiet, about }, call)
+    await expect(started).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    expect(near.destroyed).toBe(true)
+    far.destroy()
+  })
+
+  test('a ping that nobody answers ends with its signal, or with the session', async () => {
+    const [near, far] = pipePair()
+    const answering = new YamuxSession(far, { role: 'client', onStream: () => {} })
+    answering.open().write('{"v":1,"type":"hello"}\n')
+    const tunnel = await startTunnel(near, { role: 'server', log: quiet }, call)
+    await tunnel.ping(call)
+    far.pause()
+    const stop = new AbortController()
+    const asked = tunnel.ping({ signal: stop.signal, log: quiet })
+    stop.abort('enough')
+    await expect(asked).rejects.toBe('enough')
+    const lost = tunnel.ping(call)
+    far.destroy()
+    await expect(lost).rejects.toMatchObject({ code: 'SESSION_LOST' })
+    await tunnel.closed
+  })
+
   test('an unknown version is refused, naming both, and the other end hears why', async () => {
     const { yamux, said, started } = await byHand('{"v":2,"type":"hello"}\n')
     await expect(started).rejects.toMatchObject({ code: 'VERSION_UNSUPPORTED', message: /version 2.*version 1/ })
