@@ -1,7 +1,8 @@
 import { dialEdge, type Trust, untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, type Code, PosternError, type Transport } from '@postern/interface'
 import { type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
-import { showService } from './ingress.ts'
+import type { DaemonObserver } from './observer.ts'
+import { type Difference, Rules, showRule } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
 
 /** Two survive the loss of one while it reconnects, and four spread over edges; the number people know from elsewhere. */
@@ -11,7 +12,7 @@ export const CONNECTIONS = 4
 const MOST_CONNECTIONS = 16
 
 /** Refusals that no waiting mends: the daemon says so and ends instead of knocking for ever. */
-const FATAL: ReadonlySet<Code> = new Set([
+export const FATAL: ReadonlySet<Code> = new Set([
   'AUTH_REJECTED',
   'TOKEN_EXPIRED',
   'TOKEN_REVOKED',
@@ -36,11 +37,20 @@ export interface DaemonConfig {
   readonly trust?: Trust
   /** Connections kept alive at once, 1–16. Default 4. */
   readonly connections?: number
+  /** Told what happens. It costs nothing where nobody listens. */
+  readonly observer?: DaemonObserver
 }
 
 export interface RunningDaemon extends AsyncDisposable {
   /** Connections to the edge that take streams now. */
   readonly connections: number
+  /**
+   * From now on these rules hold. Streams of a hostname whose service stays the same go on; those of one that was removed or
+   * changed are cut. What changed is logged.
+   *
+   * @throws PosternError OPTION_CONFLICT: two rules for one hostname; the old ones hold on
+   */
+  setRules(rules: readonly ServedRule[]): Difference
   /** Takes no new streams and dials no more; resolves when the open ones ended. @throws `call.signal.reason` */
   drain(call: Call): Promise<void>
   /** Resolves when the daemon is over: undefined after a stop, the refusal that ended it otherwise. */
@@ -71,22 +81,21 @@ export async function startDaemon(
   }
 }
 
-function check({ connections = CONNECTIONS, rules }: DaemonConfig): void {
+function check({ connections = CONNECTIONS }: DaemonConfig): void {
   if (!Number.isInteger(connections) || connections < 1 || connections > MOST_CONNECTIONS)
     throw new PosternError('OPTION_INVALID', `--connections is 1 to ${MOST_CONNECTIONS}, not ${connections}`)
-  const twice = rules.find((rule, at) => rules.findIndex(one => one.hostname === rule.hostname) < at)
-  if (twice) throw new PosternError('OPTION_CONFLICT', `two ingress rules are for ${twice.hostname}`)
 }
 
 class Daemon implements RunningDaemon {
   readonly #config: DaemonConfig
+  readonly #observer: DaemonObserver
   /** Ends everything: streams, connections, attempts. */
   readonly #call: Call
   readonly #stop = new AbortController()
   /** Ends the dialling only. */
   readonly #settled = new AbortController()
   readonly #tunnels = new Set<Tunnel>()
-  readonly #rules: ReadonlyMap<string, ServedRule>
+  readonly #rules: Rules<ServedRule>
   readonly #first = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<PosternError | undefined>()
   #loops: Promise<void>[] = []
@@ -95,7 +104,8 @@ class Daemon implements RunningDaemon {
 
   constructor(config: DaemonConfig, call: Call) {
     this.#config = config
-    this.#rules = new Map(config.rules.map(rule => [rule.hostname, rule]))
+    this.#observer = config.observer ?? {}
+    this.#rules = new Rules(config.rules)
     this.#call = { log: call.log, signal: AbortSignal.any([call.signal, this.#stop.signal]) }
   }
 
@@ -109,12 +119,24 @@ class Daemon implements RunningDaemon {
 
   async start(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    for (const rule of this.#config.rules) this.#call.log.info(`${rule.hostname} → ${showService(rule.service)}`)
+    for (const rule of this.#config.rules) this.#call.log.info(showRule(rule))
+    this.#observer.onRules?.(this.#rules.size)
     this.#loops = [this.#keep(0)]
     const over = this.#over.promise.then(error => Promise.reject(error ?? this.#call.signal.reason))
     over.catch(() => {}) // told through `closed` once it runs
     await untilAborted(Promise.race([this.#first.promise, over]), signal)
     for (let index = 1; index < (this.#config.connections ?? CONNECTIONS); index++) this.#loops.push(this.#keep(index))
+  }
+
+  setRules(rules: readonly ServedRule[]): Difference {
+    const difference = this.#rules.replace(rules)
+    const { log } = this.#call
+    for (const line of difference.added) log.info(`added ${line}`)
+    for (const line of difference.changed) log.info(`changed ${line}`)
+    for (const line of difference.removed) log.info(`removed ${line}`)
+    if (difference.cut > 0) log.info('cut streams whose rule was removed or changed', { streams: difference.cut })
+    this.#observer.onRules?.(this.#rules.size)
+    return difference
   }
 
   async #keep(connection: number): Promise<void> {
@@ -123,12 +145,14 @@ class Daemon implements RunningDaemon {
     const options: KeepConnectedOptions = {
       fatal: error =>
         PosternError.is(error) && FATAL.has(error.code) && !(this.#served && error.code === 'EDGE_UNTRUSTED'),
-      onRetry: ({ error, delayMs }) =>
+      onRetry: ({ error, delayMs }) => {
         log.warn('no connection to the edge', {
           connection,
           cause: messageOf(error),
           retryInMs: Math.round(delayMs),
-        }),
+        })
+        this.#observer.onRetry?.({ index: connection }, error, delayMs)
+      },
     }
     try {
       await keepConnected((_attempt, call) => this.#connect(connection, call), options, dialling)
@@ -145,6 +169,7 @@ class Daemon implements RunningDaemon {
   async #connect(connection: number, call: Call): Promise<{ readonly closed: Promise<unknown> }> {
     const { edge, auth, transport, trust = { ca: [] }, teamDomain = edge.hostname } = this.#config
     const wanted = { purpose: 'connector', teamDomain } as const
+    this.#observer.onDial?.({ index: connection })
     const dialled = await dialEdge(
       { edge, host: teamDomain, purpose: 'connector', wanted, auth, transport, trust },
       call,
@@ -156,13 +181,16 @@ class Daemon implements RunningDaemon {
         role: 'client',
         log: call.log,
         speaker: 'daemon',
-        onStream: offered => void serveStream(offered, this.#rules, this.#call),
+        onStream: offered => void serveStream(offered, this.#rules, this.#call, this.#observer),
         onDrain: drained.resolve,
       },
       call,
     )
     this.#hold(tunnel, connection)
     drained.promise.then(() => this.#leave(tunnel)).catch(() => {}) // ended with the daemon
+    void Promise.race([tunnel.closed, drained.promise]).then(error =>
+      this.#observer.onDisconnected?.({ index: connection }, error ?? undefined),
+    )
     if (call.signal.aborted) await tunnel.close() // meanwhile
     call.signal.throwIfAborted()
     this.#served = true
@@ -173,6 +201,7 @@ class Daemon implements RunningDaemon {
   #hold(tunnel: Tunnel, connection: number): void {
     const { log, signal } = this.#call
     this.#tunnels.add(tunnel)
+    this.#observer.onConnected?.({ index: connection })
     log.info('connected to the edge', { connection, edge: this.#config.edge.host })
     void tunnel.closed.then(error => {
       this.#tunnels.delete(tunnel)
@@ -188,6 +217,7 @@ class Daemon implements RunningDaemon {
   }
 
   async drain(call: Call): Promise<void> {
+    this.#observer.onStopping?.()
     this.#settled.abort(new PosternError('DRAINING', 'the daemon stops', { speaker: 'daemon' }))
     await Promise.all(this.#loops)
     await Promise.all([...this.#tunnels].map(tunnel => tunnel.drain(call)))

@@ -1,4 +1,6 @@
 export { builtins } from './builtin.ts'
 export { CONNECTIONS, type DaemonConfig, type RunningDaemon, startDaemon } from './daemon.ts'
 export { type IngressRule, readRule, showService } from './ingress.ts'
+export type { DaemonObserver, ObservedConnection, ObservedStream, StreamEnd } from './observer.ts'
+export type { Difference } from './rules.ts'
 export type { ServedRule } from './serve.ts'

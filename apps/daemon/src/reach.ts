@@ -1,5 +1,4 @@
-import { connect } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { connect, type Socket } from 'node:net'
 import { errnoOf, lookup, type Opening, opened } from '@postern/client'
 import { type Call, type Code, type Destination, PosternError } from '@postern/interface'
 import { portOf } from './ingress.ts'
@@ -22,7 +21,7 @@ const CODES: Readonly<Record<string, Code>> = {
  *
  * @throws PosternError DESTINATION_FORBIDDEN, ORIGIN_*; `call.signal.reason`
  */
-export async function reach(service: URL, to: Destination | undefined, call: Call): Promise<Duplex> {
+export async function reach(service: URL, to: Destination | undefined, call: Call): Promise<Socket> {
   call.signal.throwIfAborted()
   const where = addressOf(service)
   if (to && !('port' in where && to.host.toLowerCase() === where.host && to.port === where.port)) {

@@ -1,8 +1,18 @@
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type Call, PosternError, type ProtocolServer, problem, type RemoteSide } from '@postern/interface'
-import type { OfferedTunnelStream, StreamHeader } from '@postern/tunnel'
+import {
+  type Call,
+  type Destination,
+  PosternError,
+  type ProtocolServer,
+  problem,
+  type RemoteSide,
+} from '@postern/interface'
+import { cut, type OfferedTunnelStream, type StreamHeader } from '@postern/tunnel'
 import { type IngressRule, showService } from './ingress.ts'
+import type { DaemonObserver } from './observer.ts'
 import { reach } from './reach.ts'
+import type { Rules } from './rules.ts'
 
 /** A rule with the plugin that speaks to its service. */
 export interface ServedRule extends IngressRule {
@@ -12,46 +22,133 @@ export interface ServedRule extends IngressRule {
 /**
  * One stream the edge opened: the rule of its hostname, that rule's plugin, the service. A refusal before the first byte is
  * told with its code and without an internal address; the address stays in this daemon's log. When the plugin is done with
- * the stream, so is the daemon: it is cut where it was not ended. Never rejects.
+ * the stream, so is the daemon: it is cut where it was not ended, and so is what was dialled for it. Never rejects.
  */
 export async function serveStream(
   offered: OfferedTunnelStream,
-  rules: ReadonlyMap<string, ServedRule>,
-  outer: Call,
+  rules: Rules<ServedRule>,
+  call: Call,
+  observer: DaemonObserver = {},
 ): Promise<void> {
-  // Who leaves before an answer takes the dialling along: else an edge could have any number of dials going here.
-  const call: Call = { log: outer.log, signal: AbortSignal.any([outer.signal, offered.gone]) }
   const { hostname, requestId } = offered.header
-  const rule = rules.get(hostname)
-  if (!rule) {
-    call.log.warn('refused a stream: no ingress rule', { hostname, requestId })
-    return offered.reject(problem('INGRESS_NOT_FOUND', requestId, { speaker: 'daemon' }))
-  }
-  let stream: Duplex | undefined
-  const accept = () => (stream = offered.accept())
+  const rule = rules.find(hostname)
+  const observed = { hostname, requestId, ...(rule && { rule: rule.hostname, service: showService(rule.service) }) }
+  const began = performance.now()
+  const onService = (socket: Socket, milliseconds: number): void => observer.onService?.(observed, socket, milliseconds)
+  observer.onStream?.(observed)
+  const error = rule ? await serveWith(rule, offered, rules, onService, call) : refuse(offered, call)
+  observer.onStreamEnd?.(observed, {
+    ...(error && { code: error.code }),
+    duration: performance.now() - began,
+  })
+}
+
+function refuse(offered: OfferedTunnelStream, { log }: Call): PosternError {
+  const { hostname, requestId } = offered.header
+  log.warn('refused a stream: no ingress rule', { hostname, requestId })
+  const told = problem('INGRESS_NOT_FOUND', requestId, { speaker: 'daemon' })
+  offered.reject(told)
+  return PosternError.fromProblem(told)
+}
+
+/** @returns why it was refused or cut */
+async function serveWith(
+  rule: ServedRule,
+  offered: OfferedTunnelStream,
+  rules: Rules<ServedRule>,
+  onService: (socket: Socket, milliseconds: number) => void,
+  outer: Call,
+): Promise<PosternError | undefined> {
+  const { hostname, requestId } = offered.header
+  using hold = rules.hold(hostname, rule)
+  // Who leaves before an answer takes the dialling along: else an edge could have any number of dials going here.
+  const call: Call = { log: outer.log, signal: AbortSignal.any([outer.signal, offered.gone, hold.signal]) }
+  const answer = new Answer(offered, hold.signal, onService)
   try {
-    await rule.server.serve({ accept }, remoteSide(rule, offered.header, call), call)
-    if (!stream) throw new PosternError('INTERNAL', 'the protocol did not answer the stream', { speaker: 'daemon' })
-    if (!stream.writableEnded)
-      throw new PosternError('STREAM_CUT', 'the protocol left the stream open', { speaker: 'daemon' })
-    stream.resume() // an end was said; what the user still sends is read by nobody
+    await rule.server.serve({ accept: () => answer.accept() }, remoteSide(rule, offered.header, answer, call), call)
+    hold.signal.throwIfAborted()
+    answer.finish()
     call.log.debug('stream ended', { hostname, requestId })
+    return undefined
   } catch (thrown) {
     const error = PosternError.from(thrown, 'INTERNAL', { speaker: 'daemon' })
     const service = showService(rule.service)
     call.log.warn('stream failed', { hostname, service, requestId, code: error.code, cause: error.message })
-    if (stream) stream.destroy(error)
-    else offered.reject(problem(error.code, requestId, { speaker: error.speaker ?? 'daemon' }))
+    answer.fail(error)
+    return error
+  } finally {
+    answer[Symbol.dispose]()
   }
 }
 
-function remoteSide({ service }: ServedRule, header: StreamHeader, { log, signal }: Call): RemoteSide {
+/** What becomes of one offered stream. A rule that is taken away ends it whether the plugin listens or not. */
+class Answer implements Disposable {
+  readonly #offered: OfferedTunnelStream
+  readonly #taken: AbortSignal
+  readonly #onService: (socket: Socket, milliseconds: number) => void
+  readonly #dialled: Socket[] = []
+  #over = false
+  readonly #onTaken = (): void => this.fail(this.#taken.reason)
+  #stream: Duplex | undefined
+
+  constructor(
+    offered: OfferedTunnelStream,
+    taken: AbortSignal,
+    onService: (socket: Socket, milliseconds: number) => void,
+  ) {
+    this.#offered = offered
+    this.#taken = taken
+    this.#onService = onService
+    taken.addEventListener('abort', this.#onTaken)
+  }
+
+  accept(): Duplex {
+    this.#taken.throwIfAborted()
+    this.#stream = this.#offered.accept()
+    return this.#stream
+  }
+
+  /** A plugin that keeps this for later reaches nothing: the rule may be gone by then. */
+  async dial(service: URL, to: Destination | undefined, call: Call): Promise<Duplex> {
+    if (this.#over) throw new PosternError('DESTINATION_FORBIDDEN', 'the stream is over', { speaker: 'daemon' })
+    const began = performance.now()
+    const socket = await reach(service, to, call)
+    this.#dialled.push(socket)
+    if (this.#over) cut(socket)
+    this.#onService(socket, performance.now() - began)
+    return socket
+  }
+
+  /** The plugin is done. @throws PosternError: it is not */
+  finish(): void {
+    const stream = this.#stream
+    if (!stream) throw new PosternError('INTERNAL', 'the protocol did not answer the stream', { speaker: 'daemon' })
+    if (!stream.writableEnded)
+      throw new PosternError('STREAM_CUT', 'the protocol left the stream open', { speaker: 'daemon' })
+    stream.resume() // an end was said; what the user still sends is read by nobody
+    for (const socket of this.#dialled) if (!socket.writableEnded) cut(socket)
+  }
+
+  fail(error: PosternError): void {
+    if (this.#stream) this.#stream.destroy(error)
+    else
+      this.#offered.reject(problem(error.code, this.#offered.header.requestId, { speaker: error.speaker ?? 'daemon' }))
+    for (const socket of this.#dialled) cut(socket)
+  }
+
+  [Symbol.dispose](): void {
+    this.#over = true
+    this.#taken.removeEventListener('abort', this.#onTaken)
+  }
+}
+
+function remoteSide({ service }: ServedRule, header: StreamHeader, answer: Answer, { log, signal }: Call): RemoteSide {
   const { hostname, requestId, identities = [], permit = null } = header
   return {
     service,
     identities,
     permit,
-    dial: (inner, to) => reach(service, to, { log: inner.log, signal: AbortSignal.any([inner.signal, signal]) }),
+    dial: (inner, to) => answer.dial(service, to, { ...inner, signal: AbortSignal.any([inner.signal, signal]) }),
     audit: event => log.info('protocol', { hostname, requestId, action: event.action, allowed: event.allowed }),
   }
 }

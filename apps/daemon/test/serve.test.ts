@@ -4,6 +4,7 @@ import { finished } from 'node:stream/promises'
 import { PosternError, type Problem, type ProtocolServer } from '@postern/interface'
 import { leftOpen, type MemoryEnd, memoryPair, recordingLog, resources } from '@postern/testkit'
 import { describe, expect, it } from 'vitest'
+import { Rules } from '../src/rules.ts'
 import { serveStream } from '../src/serve.ts'
 
 const WORDS = 'connect to 10.0.0.7 failed for hunter2'
@@ -20,7 +21,7 @@ async function served(
   const refusals: Problem[] = []
   user.on('error', () => {})
   ours.on('error', () => {})
-  const rules = new Map([['db.example.com', { hostname: 'db.example.com', service, server: { serve } }]])
+  const rules = new Rules([{ hostname: 'db.example.com', service, server: { serve } }])
   const offered = {
     header: { hostname, requestId: 'r-1', purpose: 'tcp' as const },
     gone,
