@@ -62,6 +62,11 @@ export interface ChangeNote {
   readonly action: string
   readonly actor: string
   readonly detail?: Json
+  /** Of the application, where it is about one. */
+  readonly hostname?: string
+  /** Where somebody asked for it over HTTP. */
+  readonly requestId?: string
+  readonly remoteAddress?: string
 }
 
 export const EMPTY: Snapshot = {

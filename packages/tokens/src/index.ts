@@ -1,3 +1,11 @@
+export {
+  type BearerTokenParts,
+  createAdminToken,
+  createSetupToken,
+  type NewBearerToken,
+  readAdminToken,
+  readSetupToken,
+} from './bearer-token.ts'
 export { hashId, hashSecret, verifySecret } from './secret.ts'
 export { createServiceToken, isServiceTokenId, type NewServiceToken } from './service-token.ts'
 export {
