@@ -1,0 +1,72 @@
+import { fakeClock, recordingLog } from '@postern/testkit'
+import type { Clock } from '@postern/tunnel'
+import { expect, it } from 'vitest'
+import { FailureLog } from '../src/failure-log.ts'
+
+const MINUTE = 60_000
+const REFUSED = { hostname: 'db.example.com', code: 'ORIGIN_REFUSED' } as const
+const UNKNOWN = { hostname: undefined, code: 'INGRESS_NOT_FOUND' } as const
+
+function setUp() {
+  const time = fakeClock()
+  const clock: Clock = {
+    now: time.now,
+    after: (ms, run) => {
+      const timer = time.setTimeout(run, ms)
+      return () => time.clearTimeout(timer)
+    },
+    every: () => {
+      throw new Error('not used')
+    },
+  }
+  const log = recordingLog()
+  return { time, log, failures: new FailureLog(log, clock) }
+}
+
+it('writes the first ten of a kind, then one line a minute with how many it left out', async () => {
+  const { time, log, failures } = setUp()
+  for (let at = 0; at < 1000; at++) failures.warn(REFUSED, 'stream failed', { requestId: `r-${at}` })
+  expect(log.lines.map(line => line.fields.requestId)).toEqual(Array.from({ length: 10 }, (_, at) => `r-${at}`))
+  await time.advance(MINUTE)
+  expect(log.lines).toHaveLength(11)
+  expect(log.lines.at(-1)).toMatchObject({
+    level: 'warn',
+    message: 'more streams failed in the same way',
+    fields: { ...REFUSED, leftOut: 990 },
+  })
+  expect(time.pending).toBe(0)
+})
+
+it('begins again after a minute, and says nothing of a minute without any', async () => {
+  const { time, log, failures } = setUp()
+  for (let at = 0; at < 10; at++) failures.warn(REFUSED, 'stream failed', {})
+  await time.advance(3 * MINUTE)
+  expect(log.lines).toHaveLength(10)
+  failures.warn(REFUSED, 'stream failed', { requestId: 'next' })
+  expect(log.lines.at(-1)).toMatchObject({ fields: { requestId: 'next' } })
+})
+
+it('lets one kind not silence another, and takes all unknown hostnames for one kind', async () => {
+  const { time, log, failures } = setUp()
+  for (let at = 0; at < 50; at++) {
+    failures.warn(REFUSED, 'stream failed', {})
+    failures.warn(UNKNOWN, 'refused a stream: no ingress rule', { hostname: `${at}.example.net` })
+  }
+  expect(log.lines.filter(line => line.message === 'stream failed')).toHaveLength(10)
+  expect(log.lines.filter(line => line.message === 'refused a stream: no ingress rule')).toHaveLength(10)
+  failures.warn({ ...REFUSED, code: 'ORIGIN_TIMEOUT' }, 'stream failed', { requestId: 'timeout' })
+  expect(log.lines.at(-1)).toMatchObject({ fields: { requestId: 'timeout' } })
+  await time.advance(MINUTE)
+  expect(log.lines.slice(-2).map(line => line.fields)).toEqual([
+    { ...REFUSED, leftOut: 40 },
+    { ...UNKNOWN, leftOut: 40 },
+  ])
+})
+
+it('says at the end what it had not said yet, and leaves no timer', () => {
+  const { time, log, failures } = setUp()
+  for (let at = 0; at < 12; at++) failures.warn(REFUSED, 'stream failed', {})
+  failures[Symbol.dispose]()
+  expect(log.lines.at(-1)).toMatchObject({ fields: { leftOut: 2 } })
+  expect(time.pending).toBe(0)
+})
