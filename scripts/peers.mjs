@@ -14,6 +14,7 @@ export const PEERS = {
   Xvfb: { package: 'xvfb', program: 'Xvfb' },
   xauth: { package: 'xauth', program: 'xauth' },
   xdpyinfo: { package: 'x11-utils', program: 'xdpyinfo' },
+  'systemd-analyze': { package: 'systemd', program: 'systemd-analyze' },
   go: { package: 'golang-go', program: 'go' },
   'go-yamux': {
     package: 'golang-github-hashicorp-yamux-dev',
