@@ -1,27 +1,13 @@
-import { type ApplicationClient, createClient } from '@postern/client'
-import { type AuthProvider, type Call, PosternError } from '@postern/interface'
-import {
-  createSecretReader,
-  type HostOptionSpecs,
-  parseCommandLine,
-  readOptions,
-  renderHelp,
-  type Values,
-} from '@postern/options'
-import {
-  type Composed,
-  clientHost,
-  composePlugins,
-  type Program,
-  pluginPlaces,
-  readLevel,
-  readTrust,
-} from '@postern/program'
+import { type Call, PosternError } from '@postern/interface'
+import { type CommandLine, type HostOptionSpecs, parseCommandLine, readOptions, renderHelp } from '@postern/options'
+import type { Program } from '@postern/program'
 import { createRegistry, type Registry } from '@postern/registry'
 import { builtins } from './builtin.ts'
-import { ACCESS_FLAGS, type Choice, choosePlugins } from './flags.ts'
-import { listenLocally } from './listener.ts'
+import { ACCESS_FLAGS, PLACE_FLAGS } from './flags.ts'
+import type { Forward } from './local-address.ts'
+import { type Run, secretsOf, startRun } from './run.ts'
 import { openStdio } from './stdio.ts'
+import { makeWay } from './way.ts'
 
 /**
  * ssh hangs up on its ProxyCommand as soon as it is done. The bytes behind it have their end already; this much time, in ms,
@@ -32,70 +18,54 @@ const STDIO_GRACE = 1_000
 /** `postern access <protocol>`: credential, session, then the protocol's own plugin until the user is done. */
 export async function access(protocol: string, argv: readonly string[], program: Program, outer: Call): Promise<void> {
   const line = parseCommandLine(argv, ACCESS_FLAGS)
-  const registry = createRegistry(builtins)
-  if (line.given.some(one => one.option === 'help')) return program.print(await help(protocol, registry, outer))
-  const sources = {
-    env: program.env,
-    cwd: program.cwd,
-    secrets: createSecretReader(undefined),
-    redactor: program.redactor,
-  }
-  const { values, warnings } = await readOptions(
-    ACCESS_FLAGS,
-    { ...sources, given: line.given, pending: line.pending },
-    outer.signal,
-  )
-  const log = program.log(readLevel(values.logLevel))
-  using stop = stopping(program, values.url === undefined ? STDIO_GRACE : 0)
-  const call: Call = { signal: stop.signal, log }
-  for (const plugin of values.plugin) await registry.add(plugin, pluginPlaces(program))
-  const wanted = choosePlugins(protocol, values, line, registry)
-  const hosts = { client: clientHost(program) }
-  // Without a local port, stdin is the connection; with one, a secret may come from there.
-  const secrets = createSecretReader(values.url === undefined ? undefined : process.stdin)
-  await using composed = await composePlugins(
-    {
-      registry,
-      line,
-      own: ACCESS_FLAGS,
-      wanted: [wanted.protocol, wanted.transport, ...wanted.auth],
-      sources: { ...sources, secrets },
-      hosts,
-    },
-    call,
-  )
-  if (composed.words.length > 0)
-    throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(composed.words[0])}`)
-  for (const warning of [...warnings, ...composed.warnings]) log.warn(warning)
-  await bridge(values, wanted, composed, program, call)
+  if (line.given.some(one => one.option === 'help'))
+    return program.print(await help(protocol, createRegistry(builtins), outer))
+  const places = await readPlaces(line, program, outer.signal)
+  const run = await startRun(line, program, secretsOf(places.kind === 'listen'), outer.signal)
+  using stop = stopping(program, places.kind === 'listen' ? 0 : STDIO_GRACE)
+  const call: Call = { signal: stop.signal, log: run.log }
+  if (places.kind === 'stdio') return stdio(places.hostname, protocol, run, call)
+  const { forward } = await import('./forward.ts')
+  await forward(places.forwards, protocol, run, call)
 }
 
-async function bridge(
-  values: Values<typeof ACCESS_FLAGS>,
-  wanted: Choice,
-  composed: Composed,
-  program: Program,
-  call: Call,
-): Promise<void> {
-  const auth: AuthProvider[] = []
-  for (const one of wanted.auth) auth.push(await composed.create(one))
-  const transport = await composed.create(wanted.transport)
-  const protocol = await composed.create(wanted.protocol)
-  const { hostname, edge, url } = values
-  const trust = await readTrust(values.ca)
-  await using client = createClient({ hostname, auth, transport, trust, ...(edge && { edge }) })
-  await using listener = url === undefined ? undefined : await listenLocally(url, call.log)
-  await client.connect(call)
-  const stdio = openStdio()
-  if (listener) announce(client, listener.address, program, call)
+type Places =
+  | { readonly kind: 'stdio'; readonly hostname: string }
+  | { readonly kind: 'listen'; readonly forwards: readonly Forward[] }
+
+/** Which applications, and where from here: `--hostname` with or without `--url`, or any number of `-L`. */
+async function readPlaces(line: CommandLine, program: Program, signal: AbortSignal): Promise<Places> {
+  const { env, cwd, redactor } = program
+  const forwards = line.given.filter(one => one.option === 'forward')
+  if (forwards.length > 0) {
+    const other = line.given.find(one => one.option in PLACE_FLAGS)
+    if (other) {
+      throw new PosternError('OPTION_CONFLICT', `${other.flag} is for one application, -L for any number`, {
+        next: 'Write each application as -L [BIND:]PORT:HOSTNAME, or use --hostname and --url for one.',
+      })
+    }
+    const { readForward, refuseTwice } = await import('./local-address.ts')
+    const read = forwards.map(one => readForward(one.value ?? '', cwd))
+    refuseTwice(read)
+    return { kind: 'listen', forwards: read }
+  }
+  const sources = { given: line.given, pending: line.pending, env, cwd, redactor, secrets: secretsOf(false) }
+  const { hostname, url } = (await readOptions(PLACE_FLAGS, sources, signal)).values
+  if (url === undefined) return { kind: 'stdio', hostname }
+  const { readLocalAddress } = await import('./local-address.ts')
+  return { kind: 'listen', forwards: [{ hostname, local: readLocalAddress(url, '--url', cwd) }] }
+}
+
+/** The pipe between a local program and one stream, as ssh wants of its ProxyCommand. */
+async function stdio(hostname: string, protocol: string, run: Run, call: Call): Promise<void> {
+  await using way = await makeWay(hostname, protocol, run, () => {}, call)
+  for (const warning of way.warnings) call.log.warn(warning)
+  await way.client.connect(call)
+  const pipe = openStdio()
   try {
-    const local = { app: client.app, open: (inner: Call) => client.open(inner), stdio }
-    await protocol.connect({ ...local, ...(listener && { listener }) }, call)
-  } catch (error) {
-    const done = listener !== undefined && error === program.stop.gently.reason // Ctrl-C is how one says that the forward is done with
-    if (!done) throw error
+    await way.protocol.connect({ app: way.client.app, open: inner => way.client.open(inner), stdio: pipe }, call)
   } finally {
-    stdio.destroy()
+    pipe.destroy()
   }
 }
 
@@ -118,12 +88,6 @@ function stopping({ stop }: Program, grace: number): Disposable & { readonly sig
   }
 }
 
-function announce(client: ApplicationClient, address: string, program: Program, call: Call): void {
-  const { hostname } = client.app
-  if (program.json) program.print(`${JSON.stringify({ event: 'listening', hostname, address })}\n`)
-  else call.log.info(`${hostname} is at ${address}; Ctrl-C ends it`)
-}
-
 async function help(protocol: string, registry: Registry, call: Call): Promise<string> {
   const found = registry.find('protocol', protocol)
   const sections = [{ title: 'Options', specs: ACCESS_FLAGS as HostOptionSpecs }]
@@ -136,7 +100,7 @@ async function help(protocol: string, registry: Registry, call: Call): Promise<s
     sections.push({ title: kind === 'auth' ? `--auth ${name}` : `The protocol ${name}`, specs: options })
   }
   return renderHelp({
-    usage: `postern access ${protocol} --hostname HOST [options]`,
+    usage: `postern access ${protocol} {--hostname HOST | -L PORT:HOST …} [options]`,
     summary: found
       ? `Reach an application by ${protocol}.`
       : `Reach an application by ${protocol}, a protocol that a plugin must bring (--plugin).`,
@@ -144,6 +108,9 @@ async function help(protocol: string, registry: Registry, call: Call): Promise<s
     examples:
       protocol === 'ssh'
         ? ["ssh -o ProxyCommand='postern access ssh --hostname %h --id ID --secret-file FILE' me@ssh.example.com"]
-        : [`postern access ${protocol} --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE`],
+        : [
+            `postern access ${protocol} --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE`,
+            `postern access ${protocol} -L 5432:db.example.com -L ./queue.sock:queue.example.com --id ID --secret-file FILE`,
+          ],
   })
 }

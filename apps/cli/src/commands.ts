@@ -18,7 +18,7 @@ const access =
 export const COMMANDS: CliCommand = {
   summary: 'Postern: your private services from anywhere, with the programs you have.',
   examples: [
-    'postern access ssh-config --hostname ssh.example.com >> ~/.ssh/config',
+    'postern access ssh-config --hostname ssh.example.com --id ID --secret-file FILE --write',
     'postern access tcp --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE',
   ],
   commands: {
@@ -33,7 +33,7 @@ export const COMMANDS: CliCommand = {
         tcp: { summary: 'any TCP service, on a local port or on stdin and stdout', run: access('tcp') },
         ssh: { summary: 'SSH, as the ProxyCommand of ssh, scp, sftp, rsync or git', run: access('ssh') },
         'ssh-config': {
-          summary: 'print the ssh_config stanza for a hostname',
+          summary: 'the ssh_config stanza for a hostname: print it, or write it',
           run: async (argv, program, call) =>
             (await import('./ssh-config-command.ts')).sshConfigCommand(argv, program, call),
         },

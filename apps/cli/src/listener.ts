@@ -1,33 +1,34 @@
 import { type AddressInfo, createServer, isIP, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { isLoopbackName } from '@postern/client/hostname'
-import { type Call, type LocalListener, type Logger, PosternError } from '@postern/interface'
+import type { Call, LocalListener, Logger } from '@postern/interface'
+import { type LocalAddress, listenFailed, showAddress } from './local-address.ts'
 
 /** Connections that wait for the protocol to take them. Past it, new ones are reset. */
 const BACKLOG = 128
 
 /**
- * Listens at `localhost:5432`, `127.0.0.1:0` (any free port), `:5432`, `5432` or `[::1]:5432`. An address that other machines
- * can reach is allowed and warned about: whoever connects there is let in as you.
+ * Listens at a local address. One that other machines can reach is allowed and warned about: whoever connects there is let in
+ * as you. So is, on loopback, every other user of this machine; a Unix socket is yours alone.
  *
- * @throws PosternError OPTION_INVALID, LISTEN_FAILED
+ * @throws PosternError LISTEN_FAILED, FILE_UNSAFE
  */
-export async function listenLocally(where: string, log: Logger): Promise<LocalListener & AsyncDisposable> {
-  const { host, port } = readAddress(where)
+export async function listenLocally(
+  local: LocalAddress,
+  { log }: Pick<Call, 'log'>,
+): Promise<LocalListener & AsyncDisposable> {
   const waiting: Socket[] = []
   const open = new Set<Socket>()
   let wake = () => {}
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, socket => {
-    if (waiting.length >= BACKLOG) return void socket.resetAndDestroy()
+    if (waiting.length >= BACKLOG) return reset(socket)
     open.add(socket)
     socket.on('error', () => {}).on('close', () => open.delete(socket))
     waiting.push(socket)
     wake()
   })
-  const address = await listening(server, host, port, where)
+  const address = 'path' in local ? await listenAtPath(server, local.path) : await listening(server, local)
   server.on('error', error => log.warn('a local connection was not taken', { cause: error.message })) // no more files, say
-  if (!isLoopback(host))
-    log.warn(`${address} can be reached from other machines: whoever connects there is let in as you`)
+  warnIfReachable(local, address, log)
   return {
     address,
     async *connections(call: Call): AsyncGenerator<Duplex> {
@@ -39,7 +40,7 @@ export async function listenLocally(where: string, log: Logger): Promise<LocalLi
       }
     },
     async [Symbol.asyncDispose]() {
-      for (const socket of waiting) socket.resetAndDestroy() // nobody served it: that must not look like an end
+      for (const socket of waiting) reset(socket) // nobody served it: that must not look like an end
       for (const socket of open) socket.destroy()
       await new Promise<void>(resolve => server.close(() => resolve()))
     },
@@ -58,31 +59,32 @@ function arrival(register: (woken: () => void) => void, signal: AbortSignal): Pr
   })
 }
 
-function readAddress(where: string): { host: string; port: number } {
-  const match = /^(?:tcp:\/\/)?(?:(\[[0-9a-f:.]+\]|[\w.*-]*):)?(\d{1,5})\/?$/i.exec(where)
-  const port = Number(match?.[2])
-  if (!match || port > 65535) {
-    throw new PosternError(
-      'OPTION_INVALID',
-      `--url: ${JSON.stringify(where)} is not a local address such as localhost:5432`,
-    )
-  }
-  const name = (match[1] ?? '').replace(/^\[|\]$/g, '')
-  return { host: name === '' || isLoopbackName(name) ? '127.0.0.1' : name === '*' ? '0.0.0.0' : name, port }
+/** A Unix socket has no reset; its other end sees an error only where it writes. */
+function reset(socket: Socket): void {
+  if (socket.remoteAddress === undefined) socket.destroy()
+  else socket.resetAndDestroy()
 }
 
-function listening(server: Server, host: string, port: number, where: string): Promise<string> {
+async function listenAtPath(server: Server, path: string): Promise<string> {
+  const { listenAtSocket } = await import('./unix-socket.ts') // most forwards are ports
+  await listenAtSocket(server, path)
+  return path
+}
+
+function listening(server: Server, local: { readonly host: string; readonly port: number }): Promise<string> {
   return new Promise((resolve, reject) => {
-    const failed = (cause: NodeJS.ErrnoException) => {
-      const why = cause.code === 'EADDRINUSE' ? 'another program listens there' : cause.code
-      reject(new PosternError('LISTEN_FAILED', `cannot listen at ${where}: ${why}`, { cause }))
-    }
-    server.once('error', failed).listen({ host, port }, () => {
+    const failed = (cause: NodeJS.ErrnoException) => reject(listenFailed(showAddress(local), cause))
+    server.once('error', failed).listen(local, () => {
       server.off('error', failed)
-      const { address, port: bound, family } = server.address() as AddressInfo
-      resolve(`${family === 'IPv6' ? `[${address}]` : address}:${bound}`)
+      const { address, port } = server.address() as AddressInfo
+      resolve(showAddress({ host: address, port }))
     })
   })
+}
+
+function warnIfReachable(local: LocalAddress, address: string, log: Logger): void {
+  if ('path' in local || isLoopback(address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''))) return
+  log.warn(`${address} can be reached from other machines: whoever connects there is let in as you`)
 }
 
 function isLoopback(host: string): boolean {

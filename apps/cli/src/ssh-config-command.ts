@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
+import { readHostname } from '@postern/client/hostname'
 import { type Call, PosternError } from '@postern/interface'
 import {
-  createSecretReader,
   type Given,
   type HostOptionSpecs,
   parseCommandLine,
@@ -9,47 +9,50 @@ import {
   renderHelp,
   resolvePending,
 } from '@postern/options'
-import { type Program, pluginPlaces } from '@postern/program'
-import { createRegistry } from '@postern/registry'
-import { builtins } from './builtin.ts'
-import { ACCESS_FLAGS, choosePlugins } from './flags.ts'
+import type { Program } from '@postern/program'
+import { APPLICATION_FLAGS, PLACE_FLAGS, RUN_FLAGS } from './flags.ts'
+import { chooseFor, type Run, secretsOf, startRun } from './run.ts'
 import { sshConfig } from './ssh-config.ts'
 
 /** Flags that say something about this command, not about the connection. */
-const NOT_CARRIED: ReadonlySet<string> = new Set(['hostname', 'url', 'json', 'help'])
+const COMMAND_FLAGS = {
+  hostname: PLACE_FLAGS.hostname,
+  write: { type: 'boolean', default: false, summary: 'put it into ~/.ssh/config, or change it there' },
+  dryRun: { type: 'boolean', default: false, summary: 'show what --write would change, as a diff' },
+} as const satisfies HostOptionSpecs
+const FLAGS = { ...COMMAND_FLAGS, ...APPLICATION_FLAGS, ...RUN_FLAGS } as const satisfies HostOptionSpecs
+const NOT_CARRIED: ReadonlySet<string> = new Set([...Object.keys(COMMAND_FLAGS), 'json', 'help'])
 
-/** `postern access ssh-config`: prints the stanza; whatever else was given is what ssh will call `access ssh` with. */
+/** `postern access ssh-config`: prints or writes the stanza; what else was given is what ssh will call `access ssh` with. */
 export async function sshConfigCommand(argv: readonly string[], program: Program, call: Call): Promise<void> {
-  const line = parseCommandLine(argv, ACCESS_FLAGS)
+  const line = parseCommandLine(argv, FLAGS)
   if (line.given.some(one => one.option === 'help')) return program.print(help())
-  const { env, cwd, redactor } = program
-  const sources = {
-    given: line.given,
-    pending: line.pending,
-    env,
-    cwd,
-    redactor,
-    secrets: createSecretReader(undefined),
-  }
-  const { values } = await readOptions(ACCESS_FLAGS, sources, call.signal)
-  const registry = createRegistry(builtins)
-  for (const plugin of values.plugin) await registry.add(plugin, pluginPlaces(program))
-  const chosen = choosePlugins('ssh', values, line, registry)
-  const wanted = [chosen.transport, ...chosen.auth]
+  const run = await startRun(line, program, secretsOf(false), call.signal)
+  const { hostname, write, dryRun } = (await readOptions(COMMAND_FLAGS, run.sources, call.signal)).values
+  const stanza = sshConfig({ hostname, program: ['postern'], args: await carriedArgs(run, hostname, call) })
+  if (!write && !dryRun) return program.print(stanza)
+  const { writeStanza } = await import('./ssh-config-file.ts') // most runs only print
+  await writeStanza({ hostname: readHostname(hostname).hostname, stanza, dryRun }, program, { ...call, log: run.log })
+}
+
+async function carriedArgs(run: Run, hostname: string, call: Call): Promise<string[]> {
+  const { line, registry } = run
+  const { cwd } = run.program
+  const { plugins } = await chooseFor(run, hostname, 'ssh', call)
+  const wanted = [plugins.transport, ...plugins.auth]
   const specs: HostOptionSpecs[] = []
   for (const { kind, name } of wanted) specs.push((await registry.load(kind, name, 'client', call)).options)
   const claimants = wanted.map(({ kind, name }, at) => ({ kind, name, specs: specs[at] ?? {} }))
   const { given, words } = resolvePending(line, claimants, {
-    own: ACCESS_FLAGS,
+    own: FLAGS,
     ownersOf: option => registry.ownersOf(option),
     sides: ['client'],
   })
   if (words.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(words[0])}`)
-  const args = [
-    ...line.given.filter(one => !NOT_CARRIED.has(one.option)).flatMap(one => carried(one, ACCESS_FLAGS, cwd)),
+  return [
+    ...line.given.filter(one => !NOT_CARRIED.has(one.option)).flatMap(one => carried(one, FLAGS, cwd)),
     ...given.flatMap((list, at) => list.flatMap(one => carried(one, specs[at] ?? {}, cwd))),
   ]
-  program.print(sshConfig({ hostname: values.hostname, program: ['postern'], args }))
 }
 
 /** A flag as ssh will repeat it: paths made absolute, since ssh runs anywhere. A secret is not written to ssh_config. */
@@ -70,11 +73,12 @@ function carried({ flag, form, option, value }: Given, specs: HostOptionSpecs, c
 
 function help(): string {
   return renderHelp({
-    usage: 'postern access ssh-config --hostname HOST [options of access ssh]',
-    summary: 'Print the ssh_config stanza for a hostname.',
-    sections: [{ title: 'Options', specs: ACCESS_FLAGS }],
+    usage: 'postern access ssh-config --hostname HOST [--write] [options of access ssh]',
+    summary: 'Print the ssh_config stanza for a hostname, or write it into ~/.ssh/config.',
+    sections: [{ title: 'Options', specs: FLAGS }],
     examples: [
-      'postern access ssh-config --hostname ssh.example.com --id ID --secret-file ~/.postern-token >> ~/.ssh/config',
+      'postern access ssh-config --hostname ssh.example.com --id ID --secret-file ~/.postern-token --write',
+      'postern access ssh-config --hostname ssh.example.com --id ID --secret-file ~/.postern-token >> my_ssh_config',
     ],
   })
 }

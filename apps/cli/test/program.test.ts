@@ -44,7 +44,7 @@ describe('help', () => {
     [['access', 'ssh', '--help'], ["ssh -o ProxyCommand='postern access ssh --hostname %h"]],
     [
       ['access', 'ssh-config', '--help'],
-      ['[options of access ssh]', '>> ~/.ssh/config'],
+      ['[options of access ssh]', '--secret-file ~/.postern-token --write', '--dry-run'],
     ],
     [['access', 'redis', '--plugin', 'x', '--help'], ['a protocol that a plugin must bring (--plugin)']],
   ])('%j', async (args, lines) => {

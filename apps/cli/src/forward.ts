@@ -1,0 +1,147 @@
+import type { SessionNews } from '@postern/client'
+import { type Call, type LocalListener, type Logger, PosternError } from '@postern/interface'
+import { jsonLineOf, type Program } from '@postern/program'
+import { listenLocally } from './listener.ts'
+import { type Forward, showAddress } from './local-address.ts'
+import type { Run } from './run.ts'
+import { openStdio } from './stdio.ts'
+import { makeWay, type Way } from './way.ts'
+
+/** A forward at work. */
+interface Running {
+  readonly hostname: string
+  readonly way: Way
+  readonly listener: LocalListener
+  readonly told: Reporter
+  readonly log: Logger
+}
+
+/**
+ * Every forward listens, signs in and makes its session before any of them is told to be there. What cannot start ends them
+ * all, with its own error: a typing mistake and a tunnel that is down are both better known now than at the first connection.
+ * Afterwards each is on its own, until the user stops them.
+ */
+export async function forward(forwards: readonly Forward[], protocol: string, run: Run, call: Call): Promise<void> {
+  const { program } = run
+  const running: Running[] = []
+  const parts: AsyncDisposable[] = []
+  await using _ended = { [Symbol.asyncDispose]: async () => void (await Promise.all(parts.map(end))) }
+  const warned = new Set<string>()
+  for (const one of forwards) {
+    const log = forwards.length > 1 ? named(call.log, one.hostname) : call.log
+    const told = new Reporter(one, program, log)
+    const owned = new AsyncDisposableStack()
+    parts.push(owned)
+    const way = owned.use(await makeWay(one.hostname, protocol, run, news => told.session(news), call))
+    for (const warning of way.warnings) if (!warned.has(warning)) call.log.warn(warning)
+    for (const warning of way.warnings) warned.add(warning)
+    const listener = owned.use(await listenLocally(one.local, { log }))
+    told.address = listener.address
+    running.push({ hostname: one.hostname, way, listener, told, log })
+  }
+  await connectAll(running, call)
+  announce(running, program, call.log)
+  await serveAll(running, program, call)
+}
+
+function announce(running: readonly Running[], program: Program, log: Logger): void {
+  for (const { told } of running) told.listening()
+  if (program.json) return
+  const [stops, last] = running.length > 1 ? ['', 'Ctrl-C ends them all'] : ['; Ctrl-C ends it', undefined]
+  for (const { hostname, listener } of running) log.info(`${hostname} is at ${listener.address}${stops}`)
+  if (last !== undefined) log.info(last)
+}
+
+async function connectAll(running: readonly Running[], call: Call): Promise<void> {
+  const results = await Promise.allSettled(running.map(({ way, log }) => way.client.connect({ ...call, log })))
+  call.signal.throwIfAborted()
+  const errors = running.flatMap(({ hostname }, at) => {
+    const result = results[at]
+    if (result?.status !== 'rejected') return []
+    return [running.length > 1 ? about(hostname, result.reason) : result.reason]
+  })
+  for (const { message, code, next, requestId } of errors.slice(1)) call.log.error(message, { code, requestId, next })
+  if (errors.length > 0) throw errors[0]
+}
+
+/** The same error, naming the forward it is about. */
+function about(hostname: string, thrown: unknown): PosternError {
+  const error = PosternError.from(thrown)
+  const { code, message, speaker, requestId, refusal, next } = error
+  return new PosternError(code, `${hostname}: ${message}`, {
+    cause: error.cause ?? error,
+    next,
+    ...(speaker && { speaker }),
+    ...(requestId && { requestId }),
+    ...(refusal && { refusal }),
+  })
+}
+
+/** Serves until the user stops it. What a protocol fails with ends them all. */
+async function serveAll(running: readonly Running[], { stop }: Program, { signal }: Call): Promise<void> {
+  const ended = new AbortController()
+  const stdio = openStdio() // no forward uses it; the contract has it
+  const serve = async ({ way, listener, log }: Running): Promise<void> => {
+    const call: Call = { log, signal: AbortSignal.any([signal, ended.signal]) }
+    const local = { app: way.client.app, open: (inner: Call) => way.client.open(inner), stdio, listener }
+    await way.protocol.connect(local, call).catch(error => ended.abort(error))
+  }
+  await Promise.all(running.map(serve))
+  stdio.destroy()
+  const { aborted, reason } = ended.signal
+  if (aborted && reason !== stop.gently.reason) throw reason // Ctrl-C is how one says that a forward is done with
+}
+
+/** What becomes of one forward, for the person or the program that started it. */
+class Reporter {
+  address: string
+  readonly #hostname: string
+  readonly #program: Program
+  readonly #log: Logger
+  #up = false
+
+  constructor({ hostname, local }: Forward, program: Program, log: Logger) {
+    this.address = showAddress(local)
+    this.#hostname = hostname
+    this.#program = program
+    this.#log = log
+  }
+
+  /** It is signed in, and takes connections. */
+  listening(): void {
+    this.#up = true
+    this.#event('listening')
+  }
+
+  session(news: SessionNews): void {
+    if (news.state === 'connected') {
+      if (!this.#up) return // told by listening
+      this.#event('connected')
+      this.#log.info('connected to the edge again')
+      return
+    }
+    const { code, message: reason, speaker, requestId, next } = news.error
+    this.#event(news.state, { code, message: reason, speaker, requestId, next })
+    if (news.state === 'lost')
+      this.#log.warn('the connection to the edge was lost; the next connection here makes another', { code, reason })
+  }
+
+  #event(event: string, facts: object = {}): void {
+    if (!this.#program.json) return
+    this.#program.print(jsonLineOf({ event, hostname: this.#hostname, address: this.address, ...facts }))
+  }
+}
+
+/** Says which forward it is about. */
+function named(log: Logger, application: string): Logger {
+  return {
+    debug: (message, fields) => log.debug(message, { application, ...fields }),
+    info: (message, fields) => log.info(message, { application, ...fields }),
+    warn: (message, fields) => log.warn(message, { application, ...fields }),
+    error: (message, fields) => log.error(message, { application, ...fields }),
+  }
+}
+
+function end(part: AsyncDisposable): PromiseLike<void> {
+  return part[Symbol.asyncDispose]()
+}
