@@ -30,6 +30,8 @@ export interface RunningEdge extends AsyncDisposable {
   readonly administration: Administration
   /** For tests and the audit log's reader. */
   readonly store: Store
+  /** The daemons' connections now. */
+  readonly routes: Routes
   /** Clients' sessions, daemons' connections and TCP connections now. */
   counts(): {
     readonly sessions: number
@@ -88,6 +90,7 @@ class Edge implements RunningEdge {
   readonly caFile?: string
   readonly administration: Administration
   readonly store: Store
+  readonly routes: Routes
   host = ''
   port = 0
   readonly #parts: EdgeParts
@@ -106,13 +109,14 @@ class Edge implements RunningEdge {
     this.teamDomain = teamDomain
     if (caFile !== undefined) this.caFile = caFile
     this.administration = new Administration(store, teamDomain, 'local')
+    this.routes = new Routes(log)
     const { access, connectors } = plugins
     this.#context = {
       store,
       teamDomain,
       log,
       authorizer: new Authorizer({ store, teamDomain, access, connectors, failures }),
-      routes: new Routes(),
+      routes: this.routes,
       shares: new Shares(),
       live: new Live(store),
       sessions: new Set<Tunnel>(),

@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import { connect } from 'node:tls'
 import {
   type Call,
+  type Logger,
   type PipePurpose,
   type PosternError,
   problem,
@@ -14,7 +15,7 @@ import {
 } from '@postern/interface'
 import type { Builtin } from '@postern/registry'
 import client from '@postern/transport-websocket/client'
-import { type OfferedTunnelStream, startTunnel, type Tunnel } from '@postern/tunnel'
+import { type About, type OfferedTunnelStream, startTunnel, type Tunnel } from '@postern/tunnel'
 import { afterAll } from 'vitest'
 import { builtins } from '../src/builtin.ts'
 import { type EdgeConfig, initialiseEdge, type RunningEdge, startEdge } from '../src/index.ts'
@@ -42,7 +43,7 @@ export interface World extends AsyncDisposable {
   readonly ask: Ask
   dial(host: string, purpose: PipePurpose, headers: SentHeaders): Promise<Duplex>
   session(headers?: SentHeaders, host?: string): Promise<Tunnel>
-  daemon(onStream?: (offered: OfferedTunnelStream) => void, headers?: SentHeaders): Promise<Tunnel>
+  daemon(onStream?: (offered: OfferedTunnelStream) => void, headers?: SentHeaders, about?: About): Promise<Tunnel>
   headers(token?: { id: string; secret: string }): Record<string, string>
 }
 
@@ -50,6 +51,7 @@ export async function startWorld(
   config: Partial<EdgeConfig> = {},
   more: readonly Builtin[] = [],
   daemons = 1,
+  log: Logger = quiet,
 ): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), 'postern-edge-'))
   // Making RSA keys takes most of a start.
@@ -61,7 +63,7 @@ export async function startWorld(
   )
   const edge = await startEdge(
     { data: folder, listen: { port: 0 }, grace: 500, plugins: [...builtins, ...more], ...config },
-    call,
+    { ...call, log },
   )
   await cp(join(folder, 'ca'), join(authority, 'ca'), { recursive: true })
   const tunnels: Tunnel[] = []
@@ -82,8 +84,12 @@ export async function startWorld(
     )
     return dialled.pipe
   }
-  const start = async (pipe: Duplex, onStream?: (offered: OfferedTunnelStream) => void) => {
-    const tunnel = await startTunnel(pipe, { role: 'client', log: quiet, ...(onStream && { onStream }) }, call)
+  const start = async (pipe: Duplex, onStream?: (offered: OfferedTunnelStream) => void, about?: About) => {
+    const tunnel = await startTunnel(
+      pipe,
+      { role: 'client', log: quiet, ...(onStream && { onStream }), ...(about && { about }) },
+      call,
+    )
     tunnels.push(tunnel)
     return tunnel
   }
@@ -97,12 +103,13 @@ export async function startWorld(
     ask: asker(edge.port, seeded.caFile, 'db.localhost'),
     dial,
     session: async (headers = world.headers(), host = 'db.localhost') => start(await dial(host, 'session', headers)),
-    daemon: async (onStream = echo, headers = { 'postern-tunnel-token': seeded.tunnelToken }) => {
+    daemon: async (onStream = echo, headers = { 'postern-tunnel-token': seeded.tunnelToken }, about) => {
       const pipe = await dial('edge.localhost', 'connector', headers)
-      return start(pipe, offered => {
+      const take = (offered: OfferedTunnelStream) => {
         streams.push(offered)
         onStream(offered)
-      })
+      }
+      return start(pipe, take, about)
     },
     headers: ({ id, secret } = seeded.serviceToken) => ({ 'postern-client-id': id, 'postern-client-secret': secret }),
     async [Symbol.asyncDispose]() {

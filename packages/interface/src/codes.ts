@@ -221,6 +221,12 @@ export const CODES = {
     title: 'A step took longer than its deadline',
     next: 'Try again; if it stays, check the network.',
   },
+  CONNECTOR_EVICTED: {
+    exit: 48,
+    status: 403,
+    title: 'The daemon was put out of its tunnel',
+    next: 'Ask the tunnel’s administrator why; the edge takes the daemon back after ten minutes.',
+  },
 
   PLUGIN_NOT_FOUND: {
     exit: 60,

@@ -1,11 +1,19 @@
 import type { Duplex } from 'node:stream'
-import { type Call, type Code, PosternError } from '@postern/interface'
+import { type Call, type Code, type Logger, PosternError } from '@postern/interface'
 import type { StreamHeader, Tunnel } from '@postern/tunnel'
 
 /** One live pipe of a daemon. */
 export interface Connection {
   readonly id: string
   readonly tunnelId: string
+  /** The daemon's process, as it says itself; of one that says nothing, the connection's own id. */
+  readonly connectorId: string
+  /** Which of the process's connections, as it says itself. */
+  readonly index?: number
+  readonly version?: string
+  readonly name?: string
+  /** `hashId` of the token it came with. */
+  readonly tokenId?: string
   readonly remoteAddress: string
   /** Milliseconds since the epoch. */
   readonly since: number
@@ -16,21 +24,90 @@ export interface Connection {
 const TRY_ANOTHER: readonly Code[] = ['SESSION_LOST', 'PEER_SILENT', 'DRAINING', 'LIMIT_EXCEEDED']
 const MOST_TRIES = 4
 
+/** Milliseconds a connection has to answer when its daemon has come again. */
+const ANSWER_TIME = 5000
+/** Milliseconds that an evicted connector is not taken back, and how many are remembered. */
+const EVICTED_TIME = 600_000
+const MOST_EVICTED = 1000
+
 /** The daemons' live connections, by tunnel. */
 export class Routes {
   readonly #byTunnel = new Map<string, Connection[]>()
+  /** Connections whose daemon has come again, while they are asked whether they are still there. */
+  readonly #doubted = new Set<Connection>()
+  /** Until when, by tunnel and connector. */
+  readonly #evicted = new Map<string, number>()
+  readonly #log: Logger
   #next = 0
 
+  constructor(log: Logger) {
+    this.#log = log
+  }
+
+  /**
+   * Takes new streams to it at once. An older connection that says it is the same one of the same connector, left over from a
+   * network that failed, comes last from now on and is cut unless it answers; one that does answer stays.
+   */
   add(connection: Connection): void {
-    const list = this.#byTunnel.get(connection.tunnelId)
-    if (list === undefined) this.#byTunnel.set(connection.tunnelId, [connection])
-    else list.push(connection)
+    const { tunnelId, connectorId, index } = connection
+    const list = this.#byTunnel.get(tunnelId) ?? []
+    this.#byTunnel.set(tunnelId, [...list, connection])
+    for (const older of list) {
+      if (older.connectorId === connectorId && older.index === index) void this.#ask(older)
+    }
+  }
+
+  /** How many other connectors the tunnel has, and whether this one is among them already. */
+  known(tunnelId: string, connectorId: string): { readonly here: boolean; readonly others: number } {
+    const ids = new Set(this.#byTunnel.get(tunnelId)?.map(one => one.connectorId))
+    const here = ids.delete(connectorId)
+    return { here, others: ids.size }
+  }
+
+  /**
+   * Puts a connector out: its connections are cut, and it is not taken back for ten minutes. Who has the tunnel's token can
+   * still come as somebody else: against that, replace the token.
+   *
+   * @returns connections cut
+   */
+  evict(tunnelId: string, connectorId: string): number {
+    const cut = (this.#byTunnel.get(tunnelId) ?? []).filter(one => one.connectorId === connectorId)
+    const key = `${tunnelId} ${connectorId}`
+    this.#evicted.delete(key)
+    this.#evicted.set(key, Date.now() + EVICTED_TIME)
+    if (this.#evicted.size > MOST_EVICTED) this.#evicted.delete(this.#evicted.keys().next().value ?? '')
+    for (const connection of cut) {
+      this.remove(connection)
+      connection.tunnel.cut(evicted())
+    }
+    return cut.length
+  }
+
+  /** @throws PosternError CONNECTOR_EVICTED */
+  checkEvicted(tunnelId: string, connectorId: string): void {
+    const until = this.#evicted.get(`${tunnelId} ${connectorId}`)
+    if (until !== undefined && until > Date.now()) throw evicted()
   }
 
   remove({ tunnelId, id }: Connection): void {
     const left = (this.#byTunnel.get(tunnelId) ?? []).filter(one => one.id !== id)
     if (left.length > 0) this.#byTunnel.set(tunnelId, left)
     else this.#byTunnel.delete(tunnelId)
+  }
+
+  async #ask(connection: Connection): Promise<void> {
+    const { tunnelId, connectorId, tunnel, id } = connection
+    this.#doubted.add(connection)
+    try {
+      await tunnel.ping({ log: this.#log, signal: AbortSignal.timeout(ANSWER_TIME) })
+      // Two that answer: a machine that was copied while its daemon ran. Both serve, and both are shown.
+      this.#log.warn('two connections of one connector', { tunnel: tunnelId, connector: connectorId, connection: id })
+    } catch {
+      this.remove(connection)
+      tunnel.cut(new PosternError('PEER_SILENT', 'a newer connection took its place', { speaker: 'edge' }))
+    } finally {
+      this.#doubted.delete(connection)
+    }
   }
 
   all(): readonly Connection[] {
@@ -52,16 +129,14 @@ export class Routes {
    * @throws PosternError TUNNEL_OFFLINE; LIMIT_EXCEEDED; TIMED_OUT after 30 s; the daemon's or the service's refusal; `call.signal.reason`
    */
   async open(tunnelId: string, header: StreamHeader, call: Call): Promise<Duplex> {
-    const healthy = this.#healthy(tunnelId)
     let last: unknown
-    const first = this.#next++
-    for (let tries = 0; tries < Math.min(healthy.length, MOST_TRIES); tries += 1) {
-      const connection = healthy[(first + tries) % healthy.length]
-      if (connection === undefined || connection.tunnel.draining) continue
+    for (const connection of this.#inTurn(tunnelId).slice(0, MOST_TRIES)) {
+      if (connection.tunnel.draining) continue
       try {
         return await connection.tunnel.open(header, call)
       } catch (error) {
-        if (call.signal.aborted || !(PosternError.is(error) && TRY_ANOTHER.includes(error.code))) throw error
+        if (call.signal.aborted || !PosternError.is(error)) throw error
+        if (!TRY_ANOTHER.includes(error.code) && !this.#isGone(connection)) throw error
         call.log.warn('a daemon’s connection failed to open a stream', { connection: connection.id, code: error.code })
         last = error
       }
@@ -74,7 +149,24 @@ export class Routes {
     })
   }
 
+  /** The healthy ones, beginning with whoever's turn it is; those that may be dead come last. */
+  #inTurn(tunnelId: string): readonly Connection[] {
+    const healthy = this.#healthy(tunnelId)
+    const first = this.#next++ % Math.max(1, healthy.length)
+    const turned = [...healthy.slice(first), ...healthy.slice(0, first)]
+    return turned.toSorted((one, other) => Number(this.#doubted.has(one)) - Number(this.#doubted.has(other)))
+  }
+
   #healthy(tunnelId: string): readonly Connection[] {
     return (this.#byTunnel.get(tunnelId) ?? []).filter(({ tunnel }) => !tunnel.draining)
   }
+
+  /** Cut by us meanwhile: that is no answer of the daemon's. */
+  #isGone({ tunnelId, id }: Connection): boolean {
+    return !this.#byTunnel.get(tunnelId)?.some(one => one.id === id)
+  }
+}
+
+function evicted(): PosternError {
+  return new PosternError('CONNECTOR_EVICTED', 'an administrator put this connector out', { speaker: 'edge' })
 }

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { type Incoming, problem } from '@postern/interface'
-import { startTunnel } from '@postern/tunnel'
+import { type Identity, type Incoming, PosternError, problem } from '@postern/interface'
+import { startTunnel, type Tunnel } from '@postern/tunnel'
 import type { ConnectorAdmission } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
+import { readSaid } from '../routes/said.ts'
 import { note, saidBy, type WayContext } from './context.ts'
 
 /** Live connections one tunnel may have: sixteen daemons of four. */
@@ -32,14 +33,65 @@ export async function serveConnector(
     },
     { log, signal },
   )
-  const connection: Connection = { id: randomUUID(), tunnelId, remoteAddress, since: Date.now(), tunnel }
-  routes.add(connection)
-  const forget = live.keepConnector(admission, reason => tunnel.cut(reason))
-  log.info('a daemon connected', { tunnel: tunnelId, connection: connection.id, remoteAddress })
+  const connection = join(tunnel, admission, context)
+  if (connection === undefined) return
+  const { id, connectorId, since } = connection
+  const forget = live.keepConnector(admission, reason => {
+    // First: who comes now is served by another daemon.
+    routes.remove(connection)
+    tunnel.cut(reason)
+  })
+  log.info('a daemon connected', { tunnel: tunnelId, connector: connectorId, connection: id, remoteAddress })
   const error = await tunnel.closed
   forget()
   routes.remove(connection)
-  log.info('a daemon’s connection ended', { tunnel: tunnelId, connection: connection.id, code: error?.code })
-  const detail = { tunnel: tunnelId, connection: connection.id, ms: Date.now() - connection.since, ...saidBy(error) }
+  log.info('a daemon’s connection ended', { tunnel: tunnelId, connection: id, code: error?.code })
+  const detail = { tunnel: tunnelId, connector: connectorId, connection: id, ms: Date.now() - since, ...saidBy(error) }
   note(store, admission, { action: 'connector.end', code: error?.code, detail })
+}
+
+/** Makes a connection a way to its tunnel. @returns undefined when it was cut: put out before, or what it says cannot be */
+function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext): Connection | undefined {
+  const { routes, store, log } = context
+  const { tunnelId, remoteAddress, identities } = admission
+  try {
+    const { connector, ...said } = readSaid(tunnel.peerAbout)
+    const id = randomUUID()
+    const connectorId = connector ?? id
+    routes.checkEvicted(tunnelId, connectorId)
+    if (routes.count(tunnelId) >= MOST_CONNECTIONS)
+      throw new PosternError('LIMIT_EXCEEDED', 'the tunnel has as many connections as it may', { speaker: 'edge' })
+    const tokenId = tokenIdOf(tunnelId, identities)
+    const token = tokenId !== undefined && { tokenId }
+    const connection: Connection = {
+      ...said,
+      id,
+      tunnelId,
+      connectorId,
+      ...token,
+      remoteAddress,
+      since: Date.now(),
+      tunnel,
+    }
+    const { here, others } = routes.known(tunnelId, connectorId)
+    routes.add(connection)
+    if (!here) {
+      const detail = { tunnel: tunnelId, connector: connectorId, ...said, ...token, others }
+      note(store, admission, { action: 'connector.joined', detail })
+      if (others > 0) log.warn('another daemon joined a tunnel', { ...detail, remoteAddress })
+    }
+    return connection
+  } catch (thrown) {
+    const error = PosternError.from(thrown)
+    note(store, admission, { action: 'connector.refused', allowed: false, code: error.code })
+    tunnel.cut(error)
+    return undefined
+  }
+}
+
+/** Which of the tunnel's tokens it was: the verifier names it in the key that revokes it alone. */
+function tokenIdOf(tunnelId: string, identities: readonly Identity[]): string | undefined {
+  const prefix = `tunnel-token:${tunnelId}:`
+  const key = identities.flatMap(({ revokeKeys }) => revokeKeys).find(one => one.startsWith(prefix))
+  return key?.slice(prefix.length)
 }
