@@ -1,6 +1,7 @@
 import { dialEdge, type Trust, untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, type Code, PosternError, type Transport } from '@postern/interface'
-import { type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
+import { type About, type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
+import { ownAbout } from './about.ts'
 import type { DaemonObserver } from './observer.ts'
 import { type Difference, Rules, showRule } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
@@ -21,6 +22,7 @@ export const FATAL: ReadonlySet<Code> = new Set([
   'VERSION_UNSUPPORTED',
   'EDGE_UNTRUSTED',
   'BAD_USAGE',
+  'CONNECTOR_EVICTED',
   'HOSTNAME_INVALID',
   'OPTION_INVALID',
   'OPTION_CONFLICT',
@@ -89,6 +91,7 @@ function check({ connections = CONNECTIONS }: DaemonConfig): void {
 class Daemon implements RunningDaemon {
   readonly #config: DaemonConfig
   readonly #observer: DaemonObserver
+  #about: About = {}
   /** Ends everything: streams, connections, attempts. */
   readonly #call: Call
   readonly #stop = new AbortController()
@@ -119,6 +122,7 @@ class Daemon implements RunningDaemon {
 
   async start(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
+    this.#about = await ownAbout()
     for (const rule of this.#config.rules) this.#call.log.info(showRule(rule))
     this.#observer.onRules?.(this.#rules.size)
     this.#loops = [this.#keep(0)]
@@ -181,6 +185,7 @@ class Daemon implements RunningDaemon {
         role: 'client',
         log: call.log,
         speaker: 'daemon',
+        about: { ...this.#about, connection },
         onStream: offered => void serveStream(offered, this.#rules, this.#call, this.#observer),
         onDrain: drained.resolve,
       },

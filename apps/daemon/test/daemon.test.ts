@@ -76,6 +76,16 @@ describe('a daemon', () => {
     expect(origin.connections).toBe(1)
   })
 
+  it('says which process it is, which of its connections, and its version', async () => {
+    await start({ connections: 2 })
+    await expect.poll(() => daemon?.connections).toBe(2)
+    const said = edge.tunnels.map(({ peerAbout }) => peerAbout)
+    const uuid = expect.stringMatching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+    expect(said).toEqual([0, 1].map(connection => ({ connector: uuid, connection, version: expect.any(String) })))
+    expect(said[0]?.connector).toBe(said[1]?.connector)
+    expect(JSON.stringify(said)).not.toContain(TOKEN)
+  })
+
   it('serves nothing else', async () => {
     await start()
     await expect(open('other.example.com')).rejects.toMatchObject({ code: 'INGRESS_NOT_FOUND', speaker: 'daemon' })
@@ -186,6 +196,13 @@ describe('a refusal', () => {
     refuse('TOKEN_REVOKED')
     edge.kill()
     expect(await closed).toMatchObject({ code: 'TOKEN_REVOKED' })
+  })
+
+  it('being put out by the edge’s administrator ends it: it does not knock again', async () => {
+    const { closed } = await start()
+    edge.tunnels[0]?.cut(new PosternError('CONNECTOR_EVICTED', 'put out', { speaker: 'edge' }))
+    expect(await closed).toMatchObject({ code: 'CONNECTOR_EVICTED' })
+    expect(edge.arrivals).toHaveLength(1)
   })
 
   it('a certificate nobody trusts ends it at the start, and is waited out once it was connected', async () => {

@@ -225,7 +225,7 @@ export const CODES = {
     exit: 48,
     status: 403,
     title: 'The daemon was put out of its tunnel',
-    next: 'Ask the tunnel’s administrator why; the edge takes the daemon back after ten minutes.',
+    next: 'Ask the tunnel’s administrator why before you start it again.',
   },
 
   PLUGIN_NOT_FOUND: {
