@@ -2,6 +2,7 @@ import { dialEdge, type Trust, untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, type Code, PosternError, type Transport } from '@postern/interface'
 import { type About, type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
 import { ownAbout } from './about.ts'
+import { FailureLog } from './failure-log.ts'
 import type { DaemonObserver } from './observer.ts'
 import { type Difference, Rules, showRule } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
@@ -34,6 +35,8 @@ export interface DaemonConfig {
   /** The edge's own hostname, for Host and SNI. Default: the hostname of `edge`. */
   readonly teamDomain?: string
   readonly rules: readonly ServedRule[]
+  /** Hostnames that nothing answers, though a wildcard of `rules` would. */
+  readonly unserved?: readonly string[]
   readonly auth: readonly AuthProvider[]
   readonly transport: Transport
   readonly trust?: Trust
@@ -52,7 +55,7 @@ export interface RunningDaemon extends AsyncDisposable {
    *
    * @throws PosternError OPTION_CONFLICT: two rules for one hostname; the old ones hold on
    */
-  setRules(rules: readonly ServedRule[]): Difference
+  setRules(rules: readonly ServedRule[], unserved?: readonly string[]): Difference
   /** Takes no new streams and dials no more; resolves when the open ones ended. @throws `call.signal.reason` */
   drain(call: Call): Promise<void>
   /** Resolves when the daemon is over: undefined after a stop, the refusal that ended it otherwise. */
@@ -99,6 +102,7 @@ class Daemon implements RunningDaemon {
   readonly #settled = new AbortController()
   readonly #tunnels = new Set<Tunnel>()
   readonly #rules: Rules<ServedRule>
+  readonly #failures: FailureLog
   readonly #first = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<PosternError | undefined>()
   #loops: Promise<void>[] = []
@@ -108,7 +112,8 @@ class Daemon implements RunningDaemon {
   constructor(config: DaemonConfig, call: Call) {
     this.#config = config
     this.#observer = config.observer ?? {}
-    this.#rules = new Rules(config.rules)
+    this.#rules = new Rules(config.rules, config.unserved)
+    this.#failures = new FailureLog(call.log)
     this.#call = { log: call.log, signal: AbortSignal.any([call.signal, this.#stop.signal]) }
   }
 
@@ -132,8 +137,8 @@ class Daemon implements RunningDaemon {
     for (let index = 1; index < (this.#config.connections ?? CONNECTIONS); index++) this.#loops.push(this.#keep(index))
   }
 
-  setRules(rules: readonly ServedRule[]): Difference {
-    const difference = this.#rules.replace(rules)
+  setRules(rules: readonly ServedRule[], unserved?: readonly string[]): Difference {
+    const difference = this.#rules.replace(rules, unserved)
     const { log } = this.#call
     for (const line of difference.added) log.info(`added ${line}`)
     for (const line of difference.changed) log.info(`changed ${line}`)
@@ -186,7 +191,7 @@ class Daemon implements RunningDaemon {
         log: call.log,
         speaker: 'daemon',
         about: { ...this.#about, connection },
-        onStream: offered => void serveStream(offered, this.#rules, this.#call, this.#observer),
+        onStream: offered => void serveStream(offered, this.#rules, this.#failures, this.#call, this.#observer),
         onDrain: drained.resolve,
       },
       call,
@@ -232,6 +237,7 @@ class Daemon implements RunningDaemon {
     this.#stop.abort(new PosternError('DRAINING', 'the daemon was stopped', { speaker: 'daemon' }))
     await Promise.all(this.#loops)
     await Promise.all([...this.#tunnels].map(tunnel => tunnel.close()))
+    this.#failures[Symbol.dispose]()
     this.#over.resolve(undefined)
   }
 }

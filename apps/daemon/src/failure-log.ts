@@ -22,6 +22,7 @@ export class FailureLog implements Disposable {
   readonly #clock: Clock
   readonly #kinds = new Map<string, FailureKind & { count: number }>()
   #cancel: (() => void) | undefined
+  #over = false
 
   constructor(log: Logger, clock: Clock = systemClock) {
     this.#log = log
@@ -34,7 +35,7 @@ export class FailureLog implements Disposable {
     this.#kinds.set(key, kind)
     kind.count++
     if (kind.count <= IN_FULL) this.#log.warn(message, fields)
-    this.#cancel ??= this.#clock.after(WINDOW, () => this.#sum())
+    if (!this.#over) this.#cancel ??= this.#clock.after(WINDOW, () => this.#sum())
   }
 
   #sum(): void {
@@ -45,8 +46,9 @@ export class FailureLog implements Disposable {
     this.#kinds.clear()
   }
 
-  /** Says what was not said yet. */
+  /** Says what was not said yet. A stream that fails after this, while the daemon ends, starts no timer any more. */
   [Symbol.dispose](): void {
+    this.#over = true
     this.#cancel?.()
     this.#sum()
   }

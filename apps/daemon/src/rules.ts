@@ -24,12 +24,17 @@ export interface Difference {
 
 /** The rules that hold now, and who is on them. A name goes before a wildcard: `*.example.com` is what else is there. */
 export class Rules<R extends IngressRule> {
-  #rules: ReadonlyMap<string, R> = new Map()
+  #rules: ReadonlyMap<string, R>
+  #unserved: ReadonlySet<string>
   readonly #held = new Set<Held>()
 
-  /** @throws PosternError OPTION_CONFLICT */
-  constructor(rules: readonly R[]) {
+  /**
+   * @param unserved hostnames that nothing answers, though a wildcard would
+   * @throws PosternError OPTION_CONFLICT
+   */
+  constructor(rules: readonly R[], unserved: readonly string[] = []) {
     this.#rules = byHostname(rules)
+    this.#unserved = new Set(unserved)
   }
 
   get size(): number {
@@ -38,7 +43,9 @@ export class Rules<R extends IngressRule> {
 
   /** The rule of a hostname, in lower case as the edge sends it. `*` stands for one label, as in a certificate. */
   find(hostname: string): R | undefined {
-    return this.#rules.get(hostname) ?? this.#rules.get(hostname.replace(/^[^.*]+/, '*'))
+    const own = this.#rules.get(hostname)
+    if (own || this.#unserved.has(hostname)) return own
+    return this.#rules.get(hostname.replace(/^[^.*]+/, '*'))
   }
 
   hold(hostname: string, rule: R): Hold {
@@ -53,9 +60,10 @@ export class Rules<R extends IngressRule> {
    *
    * @throws PosternError OPTION_CONFLICT; nothing was changed then
    */
-  replace(rules: readonly R[]): Difference {
+  replace(rules: readonly R[], unserved: readonly string[] = []): Difference {
     const old = this.#rules
     this.#rules = byHostname(rules)
+    this.#unserved = new Set(unserved)
     return { ...difference(old, this.#rules), cut: this.#cutOthers() }
   }
 

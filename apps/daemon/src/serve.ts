@@ -9,6 +9,7 @@ import {
   type RemoteSide,
 } from '@postern/interface'
 import { cut, type OfferedTunnelStream, type StreamHeader } from '@postern/tunnel'
+import type { FailureLog } from './failure-log.ts'
 import { type IngressRule, showService } from './ingress.ts'
 import type { DaemonObserver } from './observer.ts'
 import { reach } from './reach.ts'
@@ -27,6 +28,7 @@ export interface ServedRule extends IngressRule {
 export async function serveStream(
   offered: OfferedTunnelStream,
   rules: Rules<ServedRule>,
+  failures: FailureLog,
   call: Call,
   observer: DaemonObserver = {},
 ): Promise<void> {
@@ -36,27 +38,33 @@ export async function serveStream(
   const began = performance.now()
   const onService = (socket: Socket, milliseconds: number): void => observer.onService?.(observed, socket, milliseconds)
   observer.onStream?.(observed)
-  const error = rule ? await serveWith(rule, offered, rules, onService, call) : refuse(offered, call)
+  const error = rule ? await serveWith(rule, offered, { rules, failures, onService }, call) : refuse(offered, failures)
   observer.onStreamEnd?.(observed, {
     ...(error && { code: error.code }),
     duration: performance.now() - began,
   })
 }
 
-function refuse(offered: OfferedTunnelStream, { log }: Call): PosternError {
+function refuse(offered: OfferedTunnelStream, failures: FailureLog): PosternError {
   const { hostname, requestId } = offered.header
-  log.warn('refused a stream: no ingress rule', { hostname, requestId })
-  const told = problem('INGRESS_NOT_FOUND', requestId, { speaker: 'daemon' })
+  const code = 'INGRESS_NOT_FOUND'
+  failures.warn({ hostname: undefined, code }, 'refused a stream: no ingress rule', { hostname, requestId })
+  const told = problem(code, requestId, { speaker: 'daemon' })
   offered.reject(told)
   return PosternError.fromProblem(told)
+}
+
+interface Serving {
+  readonly rules: Rules<ServedRule>
+  readonly failures: FailureLog
+  readonly onService: (socket: Socket, milliseconds: number) => void
 }
 
 /** @returns why it was refused or cut */
 async function serveWith(
   rule: ServedRule,
   offered: OfferedTunnelStream,
-  rules: Rules<ServedRule>,
-  onService: (socket: Socket, milliseconds: number) => void,
+  { rules, failures, onService }: Serving,
   outer: Call,
 ): Promise<PosternError | undefined> {
   const { hostname, requestId } = offered.header
@@ -73,7 +81,8 @@ async function serveWith(
   } catch (thrown) {
     const error = PosternError.from(thrown, 'INTERNAL', { speaker: 'daemon' })
     const service = showService(rule.service)
-    call.log.warn('stream failed', { hostname, service, requestId, code: error.code, cause: error.message })
+    const { code, message: cause } = error
+    failures.warn({ hostname: rule.hostname, code }, 'stream failed', { hostname, service, requestId, code, cause })
     answer.fail(error)
     return error
   } finally {

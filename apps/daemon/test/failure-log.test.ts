@@ -68,5 +68,7 @@ it('says at the end what it had not said yet, and leaves no timer', () => {
   for (let at = 0; at < 12; at++) failures.warn(REFUSED, 'stream failed', {})
   failures[Symbol.dispose]()
   expect(log.lines.at(-1)).toMatchObject({ fields: { leftOut: 2 } })
+  failures.warn(REFUSED, 'stream failed', { requestId: 'late' })
+  expect(log.lines.at(-1)).toMatchObject({ fields: { requestId: 'late' } })
   expect(time.pending).toBe(0)
 })

@@ -4,6 +4,7 @@ import { finished } from 'node:stream/promises'
 import { PosternError, type Problem, type ProtocolServer } from '@postern/interface'
 import { leftOpen, type MemoryEnd, memoryPair, recordingLog, resources } from '@postern/testkit'
 import { describe, expect, it } from 'vitest'
+import { FailureLog } from '../src/failure-log.ts'
 import { Rules } from '../src/rules.ts'
 import { serveStream } from '../src/serve.ts'
 
@@ -28,7 +29,8 @@ async function served(
     accept: () => ours,
     reject: (problem: Problem) => void refusals.push(problem),
   }
-  await serveStream(offered, rules, { signal: AbortSignal.timeout(15_000), log })
+  using failures = new FailureLog(log)
+  await serveStream(offered, rules, failures, { signal: AbortSignal.timeout(15_000), log })
   return { user, ours, refusals, log }
 }
 
