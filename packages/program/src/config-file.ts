@@ -31,6 +31,17 @@ export async function readConfigFile(path: string): Promise<ConfigFile> {
   return parseYaml(file, text)
 }
 
+/**
+ * The same of a text that came another way, for example on stdin: 1 MiB is its reader's to keep.
+ *
+ * @param name stands for the file in messages
+ * @throws PosternError CONFIG_INVALID
+ */
+export async function parseConfigText(name: string, text: string): Promise<ConfigFile> {
+  const { parseYaml } = await import('./yaml.ts')
+  return parseYaml(name, text)
+}
+
 async function readSafely(path: string): Promise<string> {
   await using file = await openFile(path)
   const { uid, mode, size, isRegular } = await file.stat().then(facts => ({ ...facts, isRegular: facts.isFile() }))

@@ -1,5 +1,5 @@
 export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, type Wanted } from './compose.ts'
-export { type ConfigFile, readConfigFile } from './config-file.ts'
+export { type ConfigFile, parseConfigText, readConfigFile } from './config-file.ts'
 export { describeFailure, exitCodeOf } from './failure.ts'
 export { readPrivate, userFolder, writePrivate } from './files.ts'
 export { clientHost, pluginPlaces, readTrust } from './host.ts'
