@@ -15,6 +15,11 @@ const access =
   async (argv, program, call) =>
     (await import('./access.ts')).access(protocol, argv, program, call)
 
+const administer =
+  (top: 'tunnel' | 'admin'): Run =>
+  async (argv, program, call) =>
+    (await import('./admin/administer.ts')).administer([top, ...argv], program, call)
+
 export const COMMANDS: CliCommand = {
   summary: 'Postern: your private services from anywhere, with the programs you have.',
   examples: [
@@ -39,6 +44,8 @@ export const COMMANDS: CliCommand = {
         },
       },
     },
+    tunnel: { summary: 'Make and see tunnels, and give their daemons tokens', run: administer('tunnel') },
+    admin: { summary: 'Administer an edge: applications, policies, tokens, audit', run: administer('admin') },
   },
 }
 

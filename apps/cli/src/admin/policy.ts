@@ -1,0 +1,111 @@
+import { ROUTES, type WantedApplication } from '@postern/admin'
+import { PosternError } from '@postern/interface'
+import { type AdminCommand, type Context, command, group } from './command.ts'
+import { readDocument } from './document.ts'
+import { yamlOf } from './show.ts'
+
+const RULE = {
+  serviceToken: { type: 'string', multiple: true, summary: 'whom: a service token, by name or id' },
+  anyServiceToken: { type: 'boolean', default: false, summary: 'whom: every service token of this edge' },
+  name: { type: 'string', summary: 'the rule’s name (default: the action and whom)' },
+} as const
+const PERMIT = { permit: { type: 'string', summary: 'JSON: what it lets the protocol do' } } as const
+
+const RULES = ROUTES['policy.put'].body.shape.rules
+
+export const POLICY = group('See and change who may use an application', {
+  show: command({
+    summary: 'print an application’s rules, as `policy set` takes them',
+    words: ['HOSTNAME'],
+    example: 'postern admin policy show db.example.com > rules.yaml',
+    run: async ({ words, ask }) => (await ask('application.get', { params: { hostname: words.HOSTNAME } })).rules,
+    show: yamlOf,
+  }),
+  set: command({
+    summary: 'replace an application’s rules; who is not let in any more is cut off',
+    words: ['HOSTNAME'],
+    options: {
+      file: { type: 'string', required: true, aliases: ['f'], summary: 'YAML or JSON list of rules; - is stdin' },
+    },
+    example: 'postern admin policy set db.example.com -f rules.yaml',
+    async run({ words, values, program, call, ask }) {
+      const { value } = await readDocument(values.file, RULES, program, call)
+      return (await ask('policy.put', { params: { hostname: words.HOSTNAME }, body: { rules: value } })).rules
+    },
+    show: shown,
+  }),
+  allow: adding('allow', 'let service tokens in, by a further rule'),
+  deny: adding('deny', 'keep service tokens out, by a further rule; deny goes before allow'),
+  remove: command({
+    summary: 'take a rule away; who is not let in any more is cut off',
+    words: ['HOSTNAME', 'RULE'],
+    example: "postern admin policy remove db.example.com 'allow ci'",
+    async run({ words, ask }) {
+      const params = { hostname: words.HOSTNAME }
+      const { rules } = await ask('application.get', { params })
+      const kept = rules.filter(({ name }) => name !== words.RULE)
+      if (kept.length === rules.length)
+        throw new PosternError('NOT_FOUND', `${words.HOSTNAME} has no rule ${JSON.stringify(words.RULE)}`, {
+          next: rules.length > 0 ? `It has: ${rules.map(one => one.name).join(', ')}.` : 'It has no rules.',
+        })
+      return (await ask('policy.put', { params, body: { rules: kept } })).rules
+    },
+    show: shown,
+  }),
+})
+
+function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
+  return command({
+    summary,
+    words: ['HOSTNAME'],
+    options: { ...RULE, ...PERMIT },
+    example: `postern admin policy ${action} db.example.com --service-token ci`,
+    async run({ words, values, ask }) {
+      const { serviceToken, anyServiceToken, permit } = values
+      if (serviceToken.length === 0 && !anyServiceToken)
+        throw new PosternError(
+          'OPTION_MISSING',
+          `whom to ${action} is missing; give --service-token NAME or --any-service-token`,
+        )
+      if (action === 'deny' && permit !== undefined)
+        throw new PosternError('OPTION_CONFLICT', 'a rule that denies permits nothing: --permit goes with allow')
+      const whom = anyServiceToken ? ['any service token'] : serviceToken
+      const rule = {
+        name: values.name ?? `${action} ${whom.join(', ')}`.slice(0, 64),
+        action,
+        include: [
+          ...serviceToken.map(one => ({ serviceToken: one })),
+          ...(anyServiceToken ? [{ anyServiceToken: true as const }] : []),
+        ],
+        ...(permit !== undefined && { permit: jsonOf(permit) }),
+      }
+      const params = { hostname: words.HOSTNAME }
+      const { rules } = await ask('application.get', { params })
+      if (rules.some(one => one.name === rule.name))
+        throw new PosternError('ALREADY_EXISTS', `${words.HOSTNAME} has a rule ${JSON.stringify(rule.name)} already`, {
+          next: 'Give another --name, or take that one away with `policy remove`.',
+        })
+      return (await ask('policy.put', { params, body: { rules: [...rules, rule] } })).rules
+    },
+    show: shown,
+  })
+}
+
+/** The rules as they are now. */
+async function shown(
+  rules: readonly unknown[],
+  { words, say }: Pick<Context<'HOSTNAME', Record<never, never>>, 'words' | 'say'>,
+): Promise<string> {
+  say(`The rules of ${words.HOSTNAME} are now:`)
+  return yamlOf(rules)
+}
+
+type Permit = NonNullable<WantedApplication['rules'][number]['permit']>
+
+function jsonOf(text: string): Permit {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new PosternError('OPTION_INVALID', '--permit is not JSON', { cause, next: `Quote it: --permit '{"…": …}'.` })
+  }
+}
