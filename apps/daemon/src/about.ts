@@ -1,9 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import type { About } from '@postern/tunnel'
+
+/** What a daemon says of itself. It is shown to the edge’s administrators, and never trusted. */
+export type DaemonAbout = {
+  /** A UUID, other for each process. */
+  readonly connector: string
+  readonly version: string
+}
 
 /** What this process says of itself to an edge: an id of its own while it runs, and its version. */
-export async function ownAbout(): Promise<About> {
+export async function ownAbout(): Promise<DaemonAbout> {
   const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
   const { version }: { version: string } = JSON.parse(text)
   return { connector: randomUUID(), version }

@@ -1,7 +1,7 @@
 import { dialEdge, type Trust, untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, type Code, PosternError, type Transport } from '@postern/interface'
-import { type About, type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
-import { ownAbout } from './about.ts'
+import { type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
+import { type DaemonAbout, ownAbout } from './about.ts'
 import { FailureLog } from './failure-log.ts'
 import type { DaemonObserver } from './observer.ts'
 import { type Difference, Rules, showRule } from './rules.ts'
@@ -42,6 +42,8 @@ export interface DaemonConfig {
   readonly trust?: Trust
   /** Connections kept alive at once, 1–16. Default 4. */
   readonly connections?: number
+  /** What it says of itself to the edge. Default: an id of its own, and this version. */
+  readonly about?: DaemonAbout
   /** Told what happens. It costs nothing where nobody listens. */
   readonly observer?: DaemonObserver
 }
@@ -75,7 +77,7 @@ export async function startDaemon(
   starting: Call,
   running: Call = starting,
 ): Promise<RunningDaemon> {
-  check(config)
+  checkConnections(config.connections ?? CONNECTIONS)
   const daemon = new Daemon(config, running)
   try {
     await daemon.start(starting.signal)
@@ -86,7 +88,8 @@ export async function startDaemon(
   }
 }
 
-function check({ connections = CONNECTIONS }: DaemonConfig): void {
+/** @throws PosternError OPTION_INVALID */
+export function checkConnections(connections: number): void {
   if (!Number.isInteger(connections) || connections < 1 || connections > MOST_CONNECTIONS)
     throw new PosternError('OPTION_INVALID', `--connections is 1 to ${MOST_CONNECTIONS}, not ${connections}`)
 }
@@ -94,7 +97,7 @@ function check({ connections = CONNECTIONS }: DaemonConfig): void {
 class Daemon implements RunningDaemon {
   readonly #config: DaemonConfig
   readonly #observer: DaemonObserver
-  #about: About = {}
+  #about: DaemonAbout | undefined
   /** Ends everything: streams, connections, attempts. */
   readonly #call: Call
   readonly #stop = new AbortController()
@@ -127,7 +130,7 @@ class Daemon implements RunningDaemon {
 
   async start(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    this.#about = await ownAbout()
+    this.#about = this.#config.about ?? (await ownAbout())
     for (const rule of this.#config.rules) this.#call.log.info(showRule(rule))
     this.#observer.onRules?.(this.#rules.size)
     this.#loops = [this.#keep(0)]

@@ -1,3 +1,4 @@
+export type { DaemonAbout } from './about.ts'
 export { builtins } from './builtin.ts'
 export { CONNECTIONS, type DaemonConfig, type RunningDaemon, startDaemon } from './daemon.ts'
 export { type IngressRule, readRule, showService } from './ingress.ts'

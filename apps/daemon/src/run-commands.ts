@@ -12,12 +12,14 @@ import {
   type Wanted,
 } from '@postern/program'
 import { createRegistry, type Registry } from '@postern/registry'
+import { ownAbout } from './about.ts'
 import { builtins } from './builtin.ts'
 import type { DaemonCommand } from './commands.ts'
 import { type RunningDaemon, startDaemon } from './daemon.ts'
 import { RULE_FLAGS, RUN_FLAGS } from './flags.ts'
 import { type Page, runHelp } from './help.ts'
 import { type IngressRule, readRule } from './ingress.ts'
+import { startMonitor } from './monitor.ts'
 import type { ServedRule } from './serve.ts'
 
 /** Of `posternd --hostname H --url U`. */
@@ -86,7 +88,11 @@ async function serve(chosen: Chosen, composed: Composed, program: Program, call:
   const transport = await composed.create(chosen.transport)
   const rules: readonly ServedRule[] = [{ ...rule, server: await composed.create(chosen.server) }]
   const { edge, connections } = values
-  const config = { edge, connections, rules, auth, transport, trust: await readTrust(values.ca) }
+  const about = await ownAbout()
+  await using monitor = values.metrics === undefined ? undefined : await startMonitor(values.metrics, about, call)
+  const observer = monitor?.observer ?? {}
+  const trust = await readTrust(values.ca)
+  const config = { edge, connections, rules, auth, transport, trust, about, observer }
   const starting = { log: call.log, signal: AbortSignal.any([program.stop.gently, call.signal]) }
   try {
     await using daemon = await startDaemon(config, starting, call)
