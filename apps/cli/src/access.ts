@@ -2,6 +2,7 @@ import { type Call, PosternError } from '@postern/interface'
 import { type CommandLine, type HostOptionSpecs, parseCommandLine, readOptions, renderHelp } from '@postern/options'
 import type { Program } from '@postern/program'
 import { createRegistry, type Registry } from '@postern/registry'
+import { about } from './about.ts'
 import { builtins } from './builtin.ts'
 import { ACCESS_FLAGS, PLACE_FLAGS } from './flags.ts'
 import type { Forward } from './local-address.ts'
@@ -60,10 +61,12 @@ async function readPlaces(line: CommandLine, program: Program, signal: AbortSign
 async function stdio(hostname: string, protocol: string, run: Run, call: Call): Promise<void> {
   await using way = await makeWay(hostname, protocol, run, () => {}, call)
   for (const warning of way.warnings) call.log.warn(warning)
-  await way.client.connect(call)
   const pipe = openStdio()
   try {
+    await way.client.connect(call)
     await way.protocol.connect({ app: way.client.app, open: inner => way.client.open(inner), stdio: pipe }, call)
+  } catch (error) {
+    throw about(hostname, error)
   } finally {
     pipe.destroy()
   }

@@ -1,6 +1,7 @@
 import type { SessionNews } from '@postern/client'
 import { type Call, type LocalListener, type Logger, PosternError } from '@postern/interface'
 import { jsonLineOf, type Program } from '@postern/program'
+import { about } from './about.ts'
 import { listenLocally } from './listener.ts'
 import { type Forward, showAddress } from './local-address.ts'
 import type { Run } from './run.ts'
@@ -55,26 +56,15 @@ function announce(running: readonly Running[], program: Program, log: Logger): v
 async function connectAll(running: readonly Running[], call: Call): Promise<void> {
   const results = await Promise.allSettled(running.map(({ way, log }) => way.client.connect({ ...call, log })))
   call.signal.throwIfAborted()
-  const errors = running.flatMap(({ hostname }, at) => {
-    const result = results[at]
-    if (result?.status !== 'rejected') return []
-    return [running.length > 1 ? about(hostname, result.reason) : result.reason]
-  })
-  for (const { message, code, next, requestId } of errors.slice(1)) call.log.error(message, { code, requestId, next })
-  if (errors.length > 0) throw errors[0]
-}
-
-/** The same error, naming the forward it is about. */
-function about(hostname: string, thrown: unknown): PosternError {
-  const error = PosternError.from(thrown)
-  const { code, message, speaker, requestId, refusal, next } = error
-  return new PosternError(code, `${hostname}: ${message}`, {
-    cause: error.cause ?? error,
-    next,
-    ...(speaker && { speaker }),
-    ...(requestId && { requestId }),
-    ...(refusal && { refusal }),
-  })
+  const errors = results.flatMap((result, at) =>
+    result.status === 'rejected' ? [about(running[at]?.hostname ?? '', result.reason)] : [],
+  )
+  const [first, ...others] = errors
+  for (const error of others) {
+    const { message, code, next, requestId } = PosternError.from(error)
+    call.log.error(message, { code, requestId, next })
+  }
+  if (errors.length > 0) throw first
 }
 
 /** Serves until the user stops it. What a protocol fails with ends them all. */

@@ -80,13 +80,17 @@ export function showAddress(address: LocalAddress): string {
 
 /** What stands in the way, for a person who wanted to listen there. */
 export function listenFailed(where: string, cause: NodeJS.ErrnoException): PosternError {
-  const reasons: Record<string, string> = {
-    EADDRINUSE: 'another program listens there',
-    EADDRNOTAVAIL: 'this machine has no such address',
-    EACCES: 'this user may not listen there',
-    ENOTFOUND: 'that name does not resolve',
-    ENOENT: 'its folder does not exist',
+  const reasons: Record<string, readonly [why: string, next?: string]> = {
+    EADDRINUSE: ['another program listens there'],
+    EADDRNOTAVAIL: ['this machine has no such address', 'Use localhost, or an address of this machine.'],
+    EACCES: ['this user may not listen there', 'Use a port above 1023, or a folder of your own.'],
+    ENOTFOUND: ['that name does not resolve', 'Use localhost, or an address of this machine.'],
+    ENOENT: ['its folder does not exist', 'Make the folder, or choose another path.'],
   }
-  const why = reasons[cause.code ?? ''] ?? cause.code ?? cause.message
-  return new PosternError('LISTEN_FAILED', `cannot listen at ${where}: ${why}`, { cause, speaker: 'client' })
+  const [why, next] = reasons[cause.code ?? ''] ?? [cause.code ?? cause.message]
+  return new PosternError('LISTEN_FAILED', `cannot listen at ${where}: ${why}`, {
+    cause,
+    speaker: 'client',
+    ...(next !== undefined && { next }),
+  })
 }

@@ -116,6 +116,8 @@ function explain(error: NodeJS.ErrnoException, to: EdgeAddress): PosternError {
   )
 }
 
-function place(to: EdgeAddress): string {
-  return `${to.serverName}${to.host === to.serverName ? '' : ` (${to.host})`}:${to.port}`
+/** Where was dialled, and as whom where that is somebody else. */
+function place({ host, port, serverName }: EdgeAddress): string {
+  const dialled = isIP(host) === 6 ? `[${host}]` : host
+  return host === serverName ? `${host}:${port}` : `${dialled}:${port} (as ${serverName})`
 }

@@ -24,8 +24,17 @@ export function readHostname(text: string): HostAndPort {
     !/^[\d.]+$/.test(name)
   const number = port === undefined ? undefined : /^\d{1,5}$/.test(port) ? Number(port) : 0
   if (!good || number === 0 || (number ?? 1) > 65535)
-    throw new PosternError('HOSTNAME_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a hostname`)
+    throw new PosternError('HOSTNAME_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a hostname`, advice(text))
   return { hostname: name.toLowerCase(), port: number } // after the check: lower case makes k of a Kelvin sign
+}
+
+/** For what people try. */
+function advice(text: string): { readonly next: string } | undefined {
+  const url = /^[a-z][a-z0-9+-]*:\/\/([^/?#@\s]+)\/?$/i.exec(text)?.[1]
+  if (url !== undefined) return { next: `Write it without the scheme: ${url}` }
+  if (/^[\d.]+(:\d+)?$|^\[/.test(text))
+    return { next: 'An application has a name, not an address. Where its edge listens is said by --edge URL.' }
+  return undefined
 }
 
 /** Whether a name means this machine whatever DNS says (RFC 6761, section 6.3). A dot behind it, the root of DNS, changes nothing. */

@@ -44,6 +44,15 @@ describe('a hostname', () => {
     expect(() => readHostname(text)).toThrow(expect.objectContaining({ code: 'HOSTNAME_INVALID' }))
   })
 
+  it.each([
+    ['https://db.example.com:8443/', 'without the scheme: db.example.com:8443'],
+    ['10.0.0.1', 'An application has a name, not an address'],
+    ['[::1]:443', 'An application has a name, not an address'],
+    ['a b', 'Use letters, digits, hyphens and dots only'],
+  ])('%s is refused with advice', (text, next) => {
+    expect(() => readHostname(text)).toThrow(expect.objectContaining({ next: expect.stringContaining(next) }))
+  })
+
   it.each(['localhost', 'a.localhost', 'a.b.localhost', 'localhost.', 'a.localhost.', 'A.LocalHost'])(
     '%s means this machine',
     name => expect(isLoopbackName(name)).toBe(true),
