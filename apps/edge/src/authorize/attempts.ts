@@ -19,6 +19,11 @@ export class FailureCounter implements Attempts {
     this.#now = now
   }
 
+  /** Keys remembered now. */
+  get size(): number {
+    return this.#failures.size
+  }
+
   async allow(key: string): Promise<boolean> {
     return !this.isOver(key)
   }
