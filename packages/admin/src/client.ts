@@ -94,7 +94,7 @@ function mistakes(schema: z.ZodType | undefined, value: unknown): readonly strin
 
 /** One segment of a path and never more, whatever is in it. `.` and `..` cannot be escaped (RFC 3986 §6.2.2.3): no thing is called so. */
 function segment(key: string, value: string): string {
-  if (value === '' || value === '.' || value === '..')
+  if (value === '' || value === '.' || value === '..' || !value.isWellFormed())
     throw new PosternError('BAD_USAGE', `${key} cannot be ${JSON.stringify(value)}`)
   return encodeURIComponent(value)
 }
@@ -106,7 +106,6 @@ async function exchange(place: SocketPlace | EdgePlace, method: string, asked: A
   const request = httpRequest({
     method,
     path: asked.target,
-    agent: false,
     signal: call.signal,
     headers: {
       host: authority,
@@ -117,7 +116,8 @@ async function exchange(place: SocketPlace | EdgePlace, method: string, asked: A
         'content-length': Buffer.byteLength(asked.body),
       }),
     },
-    ...(socket ? { createConnection: () => socket } : { socketPath: (place as SocketPlace).socket }),
+    // With an agent, even a new one, createConnection is not asked.
+    ...('socket' in place ? { socketPath: place.socket, agent: false } : { createConnection: () => socket }),
   })
   try {
     const response = await responseTo(request, asked.body)
@@ -134,7 +134,7 @@ async function exchange(place: SocketPlace | EdgePlace, method: string, asked: A
 function dial(place: EdgePlace, call: Call): Promise<Duplex> {
   const host = place.edge.hostname.replace(/^\[|\]$/g, '')
   const address = { host, port: portOf(place), serverName: place.teamDomain ?? host }
-  return connectEdge(address, { alpn: ['http/1.1'] }, { ca: place.ca ?? [] }, { headers: {} }, call)
+  return connectEdge(address, { alpn: ['http/1.1'] }, { ca: place.ca ?? [] }, {}, call)
 }
 
 function portOf({ edge }: EdgePlace): number {
