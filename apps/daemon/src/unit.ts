@@ -10,13 +10,22 @@ const STOP_MARGIN = 10
  */
 const NEVER_AGAIN: readonly Code[] = [...FATAL, 'CONFIG_INVALID', 'NODE_TOO_OLD']
 
+/** A file that systemd reads as root and lends to the service, which may otherwise be unable to. */
+export interface Credential {
+  /** The service sees it under this name. */
+  readonly name: string
+  /** Absolute. */
+  readonly path: string
+  /** The variable that tells posternd where it is. */
+  readonly variable: string
+}
+
 export interface UnitFacts {
   /** Absolute: Node itself, and the script. */
   readonly program: readonly [node: string, script: string]
   /** Its words behind the program, without secrets. */
   readonly words: readonly string[]
-  /** Files that systemd itself reads, as root, and lends to the service, by name: absolute paths. */
-  readonly credentials: Readonly<Record<string, string>>
+  readonly credentials: readonly Credential[]
   /** An existing user instead of one that systemd makes for each run. */
   readonly user?: string
   /** The service re-reads its config file on SIGHUP. */
@@ -34,7 +43,6 @@ export interface UnitFacts {
  */
 export function renderUnit(facts: UnitFacts): string {
   const { program, words, credentials, user, reloads, grace } = facts
-  const lend = Object.entries(credentials).map(([name, path]) => `LoadCredential=${name}:${plainPath(path)}`)
   return `${[
     '[Unit]',
     'Description=posternd: private services through a Postern edge',
@@ -47,8 +55,8 @@ export function renderUnit(facts: UnitFacts): string {
     'Type=exec',
     `ExecStart=${[programPath(program[0]), ...[program[1], ...words].map(quoted)].join(' ')}`,
     ...(reloads ? ['ExecReload=/bin/kill -HUP $MAINPID'] : []),
-    ...lend,
-    ...('tunnel-token' in credentials ? ['Environment=POSTERN_TUNNEL_TOKEN_FILE=%d/tunnel-token'] : []),
+    ...credentials.map(({ name, path }) => `LoadCredential=${name}:${plainPath(path)}`),
+    ...credentials.map(({ name, variable }) => `Environment=${variable}=%d/${name}`),
     ...(user === undefined ? ['DynamicUser=yes'] : [`User=${userName(user)}`]),
     'Restart=on-failure',
     'RestartSec=5',

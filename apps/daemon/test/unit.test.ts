@@ -7,10 +7,12 @@ import { quoted, renderUnit, type UnitFacts } from '../src/unit.ts'
 
 const peers = (process.env.POSTERN_PEERS ?? '').split(' ')
 
+const token = (path: string) => ({ name: 'tunnel-token', path, variable: 'POSTERN_TUNNEL_TOKEN_FILE' })
+
 const FACTS: UnitFacts = {
   program: [process.execPath, '/usr/lib/posternd/bin/posternd.js'],
   words: ['--hostname', 'ssh.example.com', '--url', 'ssh://localhost:22', '--edge', 'https://edge.example.com/'],
-  credentials: { 'tunnel-token': '/etc/postern/tunnel-token' },
+  credentials: [token('/etc/postern/tunnel-token')],
   reloads: false,
   grace: 30_000,
 }
@@ -74,13 +76,11 @@ describe('values', () => {
   )
 
   it.each(['relative', '/a\nb', '/a\\', '/a '])('a credential’s path %j is refused', path =>
-    expect(() => linesOf({ credentials: { 'tunnel-token': path } })).toThrow(
-      expect.objectContaining({ code: 'OPTION_INVALID' }),
-    ),
+    expect(() => linesOf({ credentials: [token(path)] })).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' })),
   )
 
   it('a credential’s path may hold what systemd reads otherwise', () =>
-    expect(linesOf({ credentials: { 'tunnel-token': '/etc/my token 5%' } })).toContain(
+    expect(linesOf({ credentials: [token('/etc/my token 5%')] })).toContain(
       'LoadCredential=tunnel-token:/etc/my token 5%%',
     ))
 
