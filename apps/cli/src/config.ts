@@ -121,7 +121,8 @@ function refuseUnknown(
 ): void {
   const unknown = keys.find(key => !allowed.includes(key))
   if (unknown === undefined) return
-  const meant = nearest(unknown, allowed)
+  const secret = unknown.endsWith('File') ? nearest(withoutFile(unknown), allowed) : undefined
+  const meant = nearest(unknown, allowed) ?? (secret && `${secret}File`)
   throw invalid(
     file,
     [...at, unknown],
