@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { Readable } from 'node:stream'
 import { PosternError } from '@postern/interface'
 
@@ -81,11 +82,19 @@ async function refuseUnsafe(file: FileHandle, path: string, label: string): Prom
   if (!facts.isFile()) {
     throw new PosternError('FILE_UNSAFE', `${label}: ${path} is not a regular file`, { next: 'Name a regular file.' })
   }
-  if (process.platform === 'win32' || (facts.mode & 0o077) === 0) return
+  if (process.platform === 'win32' || (facts.mode & (isCredential(path) ? 0o037 : 0o077)) === 0) return
   const mode = (facts.mode & 0o777).toString(8).padStart(4, '0')
   throw new PosternError('FILE_UNSAFE', `${label}: ${path} has mode ${mode}, so others can read or change it`, {
     next: `chmod 600 ${path}`,
   })
+}
+
+/**
+ * systemd lends a service its credentials in a folder that nobody else can enter, and there as 0440: the group’s bit is how an
+ * access list for the service’s own user shows (systemd/systemd#29435).
+ */
+function isCredential(path: string): boolean {
+  return process.env.CREDENTIALS_DIRECTORY !== undefined && dirname(path) === process.env.CREDENTIALS_DIRECTORY
 }
 
 async function readAll(stream: Readable, label: string, signal: AbortSignal): Promise<Buffer> {

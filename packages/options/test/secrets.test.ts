@@ -31,6 +31,22 @@ describe.skipIf(process.platform === 'win32')('the permissions of a secret’s f
       expect(await rejected(read(path))).toMatchObject({ code: 'FILE_UNSAFE', next: `chmod 600 ${path}` })
     },
   )
+  test('systemd’s credentials are its group’s to read, and no more; elsewhere they are not', async () => {
+    const path = await write('credential', 'hunter22', 0o440)
+    try {
+      process.env.CREDENTIALS_DIRECTORY = folder
+      expect(await read(path)).toBe('hunter22')
+      for (const mode of [0o460, 0o444, 0o441]) {
+        await chmod(path, mode)
+        expect(await rejected(read(path))).toMatchObject({ code: 'FILE_UNSAFE' })
+      }
+      await chmod(path, 0o440)
+      process.env.CREDENTIALS_DIRECTORY = join(folder, 'elsewhere')
+      expect(await rejected(read(path))).toMatchObject({ code: 'FILE_UNSAFE' })
+    } finally {
+      delete process.env.CREDENTIALS_DIRECTORY
+    }
+  })
   test('of a link, those of what it points to count', async () => {
     await symlink(await write('target', 'hunter22'), join(folder, 'link'))
     expect(await read(join(folder, 'link'))).toBe('hunter22')
