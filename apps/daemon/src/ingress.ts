@@ -8,17 +8,20 @@ export interface IngressRule {
   readonly service: URL
 }
 
+/** The port a scheme means when none is written; undefined when no plugin serves the scheme. */
+export type DefaultPort = (scheme: string) => number | 'none' | undefined
+
 /**
  * Reads a rule. The service is `scheme://host:port` (the port may be left out where the scheme has one) or `unix:/path`.
  *
- * @param defaultPort the port a scheme means when none is written; undefined when no plugin serves the scheme
  * @throws PosternError HOSTNAME_INVALID, OPTION_INVALID
  */
-export function readRule(
-  hostname: string,
-  service: string,
-  defaultPort: (scheme: string) => number | 'none' | undefined,
-): IngressRule {
+export function readRule(hostname: string, service: string, defaultPort: DefaultPort): IngressRule {
+  return { hostname: readHostname(hostname).hostname, service: readService(service, defaultPort) }
+}
+
+/** @throws PosternError OPTION_INVALID */
+export function readService(service: string, defaultPort: DefaultPort): URL {
   const bad = (why: string) =>
     new PosternError('OPTION_INVALID', `the service ${JSON.stringify(service.replace(/\/\/[^/]*@/, '//…@'))} ${why}`)
   const url = URL.canParse(service) ? new URL(service) : undefined
@@ -37,7 +40,7 @@ export function readRule(
     if ((url.pathname !== '' && url.pathname !== '/') || url.search || url.hash)
       throw bad('has a path; a service is a host and a port')
   }
-  return { hostname: readHostname(hostname).hostname, service: url }
+  return url
 }
 
 /** A URL hides the port of these when it is their own. */

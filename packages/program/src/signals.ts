@@ -6,6 +6,8 @@ export interface Stopping extends Disposable {
   readonly gently: AbortSignal
   /** Aborted by the second: stop now. */
   readonly now: AbortSignal
+  /** From now on SIGHUP calls this instead of stopping, as daemons that have a config file do. */
+  onHangup(heard: () => void): void
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -14,14 +16,23 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 export function onStop(source: NodeJS.EventEmitter = process): Stopping {
   const gently = new AbortController()
   const now = new AbortController()
+  let hangup: (() => void) | undefined
   const listeners = SIGNALS.map(name => {
-    const heard = () => (gently.signal.aborted ? now.abort(new Stopped(name)) : gently.abort(new Stopped(name)))
+    const heard = () => {
+      if (name === 'SIGHUP' && hangup) hangup()
+      else stop(name)
+    }
     source.on(name, heard)
     return () => source.off(name, heard)
   })
+  const stop = (name: Stopped['signal']) =>
+    gently.signal.aborted ? now.abort(new Stopped(name)) : gently.abort(new Stopped(name))
   return {
     gently: gently.signal,
     now: now.signal,
+    onHangup: heard => {
+      hangup = heard
+    },
     [Symbol.dispose]: () => {
       for (const remove of listeners) remove()
     },

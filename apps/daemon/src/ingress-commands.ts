@@ -1,0 +1,114 @@
+import { readHostname } from '@postern/client'
+import { type Call, PosternError } from '@postern/interface'
+import { type HostOptionSpecs, parseCommandLine, renderHelp, resolvePending } from '@postern/options'
+import { PLUGIN_FLAGS, PROGRAM_FLAGS, type Program } from '@postern/program'
+import { createRegistry } from '@postern/registry'
+import { builtins } from './builtin.ts'
+import { CONFIG_FLAGS } from './flags.ts'
+import { type FileRule, isServed, ruleFor, showTarget } from './ingress-file.ts'
+import { segmentsOf, showPattern } from './pattern.ts'
+import { type Examined, SettingsReader } from './settings.ts'
+
+const FLAGS = {
+  ...CONFIG_FLAGS,
+  plugin: PLUGIN_FLAGS.plugin,
+  json: PROGRAM_FLAGS.json,
+  help: PROGRAM_FLAGS.help,
+} as const satisfies HostOptionSpecs
+
+/** `posternd ingress validate --config FILE`: every mistake is a line. @throws PosternError CONFIG_INVALID when there is one */
+export async function validateCommand(argv: readonly string[], program: Program, call: Call): Promise<void> {
+  const asked = await examine(argv, 0, 'posternd ingress validate --config FILE', program, call)
+  if (!asked) return
+  const { path, rules, found } = asked
+  const mistakes = found.mistakes.list
+  const served = rules.filter(isServed).length
+  if (program.json)
+    program.print(`${JSON.stringify({ valid: mistakes.length === 0, mistakes, rules: rules.length, served })}\n`)
+  else for (const mistake of mistakes) program.print(`${mistake}\n`)
+  if (mistakes.length > 0) {
+    const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`
+    throw new PosternError('CONFIG_INVALID', `${path} has ${count}`, { next: 'Correct them; nothing was changed.' })
+  }
+  if (program.json) return
+  for (const rule of rules)
+    program.print(
+      `${rule.number}. ${showPattern(rule)} → ${showTarget(rule)}${isServed(rule) ? '' : '  (not served yet)'}\n`,
+    )
+  program.print(`${path} is valid\n`)
+}
+
+/** `posternd ingress rule --config FILE URL`. @throws PosternError CONFIG_INVALID; INGRESS_NOT_FOUND when no rule answers */
+export async function ruleCommand(argv: readonly string[], program: Program, call: Call): Promise<void> {
+  const asked = await examine(argv, 1, 'posternd ingress rule --config FILE URL', program, call)
+  if (!asked) return
+  const { path, rules, found } = asked
+  found.mistakes.throwIfAny()
+  const url = readUrl(asked.words[0] ?? '')
+  const { hostname } = readHostname(url.hostname)
+  // Only HTTP has paths: a stream of bytes is answered by the rules without one.
+  const segments = url.protocol === 'https:' || url.protocol === 'http:' ? segmentsOf(url) : []
+  if (!segments)
+    throw new PosternError('BAD_USAGE', 'servers read this path in more ways than one, so no rule answers it', {
+      next: 'Write it without %2F, %5C, \\ and encoded dots.',
+    })
+  const rule = ruleFor(rules, hostname, segments)
+  if (!rule) throw new PosternError('INGRESS_NOT_FOUND', `no rule of ${path} answers ${hostname}${url.pathname}`)
+  program.print(program.json ? `${JSON.stringify(factsOf(rule))}\n` : told(rule))
+}
+
+function told(rule: FileRule): string {
+  const why = rule.number === 1 ? 'it is the first' : 'the first one that its hostname and path match'
+  const lines = [`${showPattern(rule)} → ${showTarget(rule)} (rule ${rule.number})`, `  ${rule.where}: ${why}`]
+  if (!isServed(rule)) lines.push('  not served yet: HTTP applications do not exist yet')
+  return `${lines.join('\n')}\n`
+}
+
+function factsOf(rule: FileRule) {
+  const { number, hostname, segments, where } = rule
+  const path = segments.length > 0 ? `/${segments.join('/')}/*` : undefined
+  return { rule: number, hostname: hostname ?? '*', path, service: showTarget(rule), where, served: isServed(rule) }
+}
+
+interface Asked extends Examined {
+  readonly path: string
+  readonly words: readonly string[]
+}
+
+/** @returns undefined when help was all that was wanted */
+async function examine(
+  argv: readonly string[],
+  words: number,
+  usage: string,
+  program: Program,
+  call: Call,
+): Promise<Asked | undefined> {
+  const line = parseCommandLine(argv, FLAGS)
+  if (line.given.some(one => one.option === 'help')) {
+    const summary = 'Looks at the ingress rules of a config file; nothing is served.'
+    program.print(renderHelp({ usage, summary, sections: [{ title: 'Options', specs: FLAGS }] }))
+    return undefined
+  }
+  const { words: found } = resolvePending(line, [], { own: FLAGS })
+  if (found.length !== words)
+    throw new PosternError(
+      'BAD_USAGE',
+      words === 0 ? `nothing is done with ${JSON.stringify(found[0])}` : 'one URL is needed',
+      {
+        next: `Usage: ${usage}`,
+      },
+    )
+  const reader = new SettingsReader(line, createRegistry(builtins), program)
+  const path = await reader.configPath(call)
+  return { path, words: found, ...(await reader.examine(path, call)) }
+}
+
+/** `app.example.com/api` is meant as https. @throws PosternError BAD_USAGE */
+function readUrl(text: string): URL {
+  const url = URL.parse(text.includes('://') ? text : `https://${text}`)
+  if (url?.hostname) return url
+  throw new PosternError(
+    'BAD_USAGE',
+    `${JSON.stringify(text.slice(0, 100))} is not a URL such as https://app.example.com/api`,
+  )
+}

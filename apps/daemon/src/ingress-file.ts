@@ -1,0 +1,140 @@
+import { type Json, PosternError } from '@postern/interface'
+import { nearest } from '@postern/options'
+import type { ConfigFile } from '@postern/program'
+import { type DefaultPort, readService, showService } from './ingress.ts'
+import type { Mistakes } from './mistakes.ts'
+import { covers, matches, type Pattern, readHostnamePattern, readPath, showPattern } from './pattern.ts'
+
+/** Thousands of rules would be a program's work; and each is compared with each before it for rules that nobody reaches. */
+const MOST_RULES = 1000
+
+const KEYS = ['hostname', 'path', 'service']
+
+/** HTTP applications are not served yet; their rules are read, so that a file may have them. */
+const WEB_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 }
+
+/** One rule of a config file. */
+export interface FileRule extends Pattern {
+  /** Counted from 1. */
+  readonly number: number
+  /** `file.yaml:12:5` */
+  readonly where: string
+  /** What answers: a service, or an HTTP status that the daemon would say itself. */
+  readonly service: URL | number
+}
+
+/** `service:` as the file has it. */
+export function showTarget({ service }: Pick<FileRule, 'service'>): string {
+  return typeof service === 'number' ? `http_status:${service}` : showService(service)
+}
+
+/** Whether a daemon serves this rule: a service for bytes, and no HTTP. */
+export function isServed(rule: FileRule): rule is FileRule & { readonly hostname: string; readonly service: URL } {
+  const { hostname, segments, service } = rule
+  return (
+    hostname !== undefined &&
+    segments.length === 0 &&
+    typeof service !== 'number' &&
+    WEB_PORTS[service.protocol.slice(0, -1)] === undefined
+  )
+}
+
+/** The first rule for this hostname and path. */
+export function ruleFor(
+  rules: readonly FileRule[],
+  hostname: string,
+  segments: readonly string[],
+): FileRule | undefined {
+  return rules.find(rule => matches(rule, hostname, segments))
+}
+
+/** Reads `ingress:`. What is wrong with it goes to `mistakes`, and the rule is left out. */
+export function readIngress(
+  file: ConfigFile,
+  value: Json | undefined,
+  port: DefaultPort,
+  mistakes: Mistakes,
+): FileRule[] {
+  if (value === undefined || value === null) {
+    mistakes.add(['ingress'], 'there is no ingress: a list of rules, each with hostname and service')
+    return []
+  }
+  if (!Array.isArray(value) || value.length === 0) {
+    mistakes.add(['ingress'], 'ingress is not a list of rules, each with hostname and service')
+    return []
+  }
+  if (value.length > MOST_RULES) mistakes.add(['ingress', MOST_RULES], `more than ${MOST_RULES} rules`)
+  const rules: FileRule[] = []
+  for (const [index, item] of value.slice(0, MOST_RULES).entries()) {
+    const rule = readFileRule(file, item, index, index === value.length - 1, port, mistakes)
+    if (!rule) continue
+    const shadow = rules.find(earlier => covers(earlier, rule))
+    if (shadow) mistakes.add(['ingress', index], shadowed(rule, shadow))
+    rules.push(rule)
+  }
+  return rules
+}
+
+function shadowed(rule: FileRule, by: FileRule): string {
+  const same = showPattern(rule) === showPattern(by)
+  const who = `rule ${rule.number} (${showPattern(rule)}) is never reached`
+  return same
+    ? `${who}: rule ${by.number} is for the same`
+    : `${who}: rule ${by.number} (${showPattern(by)}) answers all of it; put the special one first`
+}
+
+function readFileRule(
+  file: ConfigFile,
+  item: Json,
+  index: number,
+  isLast: boolean,
+  port: DefaultPort,
+  mistakes: Mistakes,
+): FileRule | undefined {
+  const at = (key?: string) => ['ingress', index, ...(key === undefined ? [] : [key])]
+  if (item === null || typeof item !== 'object' || Array.isArray(item)) {
+    mistakes.add(at(), 'a rule has hostname and service, and may have a path')
+    return undefined
+  }
+  const fields = item as Readonly<Record<string, Json>>
+  const before = mistakes.count
+  for (const key of Object.keys(fields)) if (!KEYS.includes(key)) mistakes.add(at(key), unknownKey(key))
+  const text = (key: string): string | undefined => {
+    const value = fields[key]
+    if (typeof value === 'string' && value !== '') return value
+    if (value !== undefined) mistakes.add(at(key), `${key} is not a text`)
+    return undefined
+  }
+  const [hostname, path, service] = KEYS.map(text)
+  if (fields.service === undefined) mistakes.add(at(), 'the rule has no service')
+  const target = service === undefined ? undefined : mistakes.try(at('service'), () => readTarget(service, port))
+  const name = hostname === undefined ? undefined : mistakes.try(at('hostname'), () => readHostnamePattern(hostname))
+  const segments = path === undefined ? [] : mistakes.try(at('path'), () => readPath(path))
+  if (fields.hostname === undefined && !(isLast && typeof target === 'number'))
+    mistakes.add(at(), 'the rule has no hostname; only the last one may be for all, with http_status')
+  if (path !== undefined && target instanceof URL && !hasPaths(target))
+    mistakes.add(at('path'), `a path is part of HTTP; ${target.protocol} carries bytes`)
+  if (mistakes.count > before || target === undefined || segments === undefined) return undefined
+  const number = index + 1
+  return { number, where: file.where(at()), segments, service: target, ...(name !== undefined && { hostname: name }) }
+}
+
+function unknownKey(key: string): string {
+  const meant = nearest(key, KEYS)
+  return `${JSON.stringify(key.slice(0, 64))} is not a key of a rule; ${meant ? `did you mean ${meant}?` : `there are ${KEYS.join(', ')}`}`
+}
+
+/** @throws PosternError OPTION_INVALID */
+function readTarget(text: string, port: DefaultPort): URL | number {
+  const status = /^http_status:(.*)$/.exec(text)?.[1]
+  if (status === undefined) return readService(text, scheme => port(scheme) ?? WEB_PORTS[scheme])
+  if (/^[2-5]\d\d$/.test(status)) return Number(status)
+  throw new PosternError(
+    'OPTION_INVALID',
+    `the service ${JSON.stringify(text.slice(0, 100))} is no status from 200 to 599`,
+  )
+}
+
+function hasPaths({ protocol }: URL): boolean {
+  return protocol === 'unix:' || WEB_PORTS[protocol.slice(0, -1)] !== undefined
+}

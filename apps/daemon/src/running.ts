@@ -1,0 +1,169 @@
+import { lookup as resolveName } from 'node:dns/promises'
+import { type AuthProvider, type Call, type OriginHost, PosternError, type ProtocolServer } from '@postern/interface'
+import type { CommandLine, HostOptionSpecs } from '@postern/options'
+import { type Composed, clientHost, composePlugins, type Program, readTrust, type Wanted } from '@postern/program'
+import { ownAbout } from './about.ts'
+import { type RunningDaemon, startDaemon } from './daemon.ts'
+import { type FileRule, isServed, showTarget } from './ingress-file.ts'
+import { startMonitor } from './monitor.ts'
+import type { DaemonObserver } from './observer.ts'
+import { showPattern } from './pattern.ts'
+import type { ServedRule } from './serve.ts'
+import type { Settings, SettingsReader } from './settings.ts'
+
+/** The rules of a daemon, and the hostnames that a wildcard of theirs must not answer. */
+export interface Served {
+  readonly rules: readonly ServedRule[]
+  readonly unserved: readonly string[]
+}
+
+/** The plugins of a run, and its rules with the plugin that serves each. More are loaded when other rules need them. */
+export class Plugins implements AsyncDisposable {
+  readonly #reader: SettingsReader
+  readonly #own: HostOptionSpecs
+  readonly #program: Program
+  readonly #servers = new Map<string, ProtocolServer>()
+  readonly #open = new AsyncDisposableStack()
+
+  /** @param own the command's options, for hints about flags that are not known */
+  constructor(reader: SettingsReader, own: HostOptionSpecs, program: Program) {
+    this.#reader = reader
+    this.#own = own
+    this.#program = program
+  }
+
+  /** Everything that the first settings need. @throws PosternError PLUGIN_*, OPTION_*, FILE_*, BAD_USAGE */
+  async start(settings: Settings, line: CommandLine, call: Call) {
+    const wanted = [
+      ...settings.auth.map(name => ({ kind: 'auth', side: 'client', name }) as const),
+      { kind: 'transport', side: 'client', name: settings.values.transport } as const,
+    ] as const
+    const composed = await this.#compose([...wanted, ...this.#serversFor(settings.rules)], settings, line, call)
+    if (composed.words.length > 0)
+      throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(composed.words[0])}`)
+    const auth: AuthProvider[] = []
+    for (const name of settings.auth) auth.push(await composed.create({ kind: 'auth', side: 'client', name }))
+    const transport = await composed.create({ kind: 'transport', side: 'client', name: settings.values.transport })
+    return { auth, transport }
+  }
+
+  /** @throws PosternError PLUGIN_*, OPTION_* */
+  async serve(settings: Settings, call: Call): Promise<Served> {
+    const missing = this.#serversFor(settings.rules)
+    // Flags of the command line were given to plugins when they were first composed.
+    if (missing.length > 0) await this.#compose(missing, settings, { given: [], pending: [], words: [] }, call)
+    const rules = settings.rules.filter(isServed).map(({ hostname, service }) => {
+      const server = this.#servers.get(this.#protocolOf(service))
+      if (!server) throw new PosternError('INTERNAL', `no plugin was made for ${service.protocol}`)
+      return { hostname, service, server }
+    })
+    const others = settings.rules.filter(rule => !isServed(rule) && rule.segments.length === 0)
+    return { rules, unserved: others.flatMap(({ hostname }) => hostname ?? []) }
+  }
+
+  async #compose(
+    wanted: readonly Wanted[],
+    { forPlugins: file }: Settings,
+    line: CommandLine,
+    call: Call,
+  ): Promise<Composed> {
+    const { registry, sources } = this.#reader
+    const hosts = { client: clientHost(this.#program), origin: originHost }
+    const from = { ...sources, ...(file && { file }) }
+    const composed = this.#open.use(
+      await composePlugins({ registry, line, own: this.#own, wanted, sources: from, hosts }, call),
+    )
+    for (const warning of composed.warnings) call.log.warn(warning)
+    for (const one of wanted)
+      if (isServer(one)) this.#servers.set(one.name, await composed.create<'protocol', 'origin'>(one))
+    return composed
+  }
+
+  /** Protocols that no rule needed until now. */
+  #serversFor(rules: readonly FileRule[]): readonly Wanted<'protocol', 'origin'>[] {
+    const names = new Set(rules.filter(isServed).map(({ service }) => this.#protocolOf(service)))
+    return [...names].filter(name => !this.#servers.has(name)).map(name => ({ kind: 'protocol', side: 'origin', name }))
+  }
+
+  #protocolOf(service: URL): string {
+    return this.#reader.registry.forScheme(service.protocol)?.entry.name ?? ''
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#open.disposeAsync()
+  }
+}
+
+function isServer(wanted: Wanted): wanted is Wanted<'protocol', 'origin'> {
+  return wanted.kind === 'protocol' && wanted.side === 'origin'
+}
+
+const originHost: OriginHost = {
+  resolve: async host => (await resolveName(host, { all: true })).map(({ address }) => address),
+}
+
+/** Once for each start and each file: which of its rules do nothing yet. */
+export function tellUnserved(rules: readonly FileRule[], { log }: Call): void {
+  for (const rule of rules)
+    if (!isServed(rule) && rule.hostname !== undefined)
+      log.warn(`not served yet: ${showPattern(rule)} → ${showTarget(rule)}; HTTP applications do not exist yet`)
+}
+
+/**
+ * Runs a daemon until it is stopped, or ends by itself.
+ *
+ * @param onStart gets the daemon once it is connected
+ */
+export async function runDaemon(
+  settings: Settings,
+  plugins: Plugins,
+  parts: { readonly line: CommandLine; readonly program: Program; readonly grace: () => number },
+  onStart: (daemon: RunningDaemon, observer: DaemonObserver) => void,
+  call: Call,
+): Promise<void> {
+  const { line, program, grace } = parts
+  const { edge, connections, ca, metrics } = settings.values
+  const signIn = await plugins.start(settings, line, call)
+  const served = await plugins.serve(settings, call)
+  const about = await ownAbout()
+  await using monitor = metrics === undefined ? undefined : await startMonitor(metrics, about, call)
+  const observer = monitor?.observer ?? {}
+  const trust = await readTrust(ca)
+  const config = { edge, connections, ...served, ...signIn, trust, about, observer }
+  tellUnserved(settings.rules, call)
+  const starting = { log: call.log, signal: AbortSignal.any([program.stop.gently, call.signal]) }
+  try {
+    await using daemon = await startDaemon(config, starting, call)
+    onStart(daemon, observer)
+    const ended = await Promise.race([daemon.closed, aborted(program.stop.gently)])
+    if (ended) throw ended
+    await drain(daemon, grace(), call)
+  } catch (error) {
+    if (error !== program.stop.gently.reason) throw error // asked to stop before the first connection was up
+  }
+}
+
+/** Milliseconds, 24 days. A timer set longer goes off at once. */
+const LONGEST_TIMER = 2 ** 31 - 1
+
+/** A first signal lets open streams finish; the grace period or a second signal ends them. */
+async function drain(daemon: RunningDaemon, grace: number, call: Call): Promise<void> {
+  call.log.info('stopping: no new streams, the open ones may finish', { graceSeconds: grace / 1000 })
+  const limit = new AbortController()
+  const over = () => limit.abort(new PosternError('DRAINING', 'the grace period is over'))
+  const timer = setTimeout(over, Math.min(grace, LONGEST_TIMER))
+  try {
+    await daemon.drain({ log: call.log, signal: AbortSignal.any([limit.signal, call.signal]) })
+  } catch {
+    call.log.warn('ending streams that were still open')
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve(undefined)
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
+}

@@ -1,0 +1,100 @@
+import { dirname } from 'node:path'
+import type { Call } from '@postern/interface'
+import {
+  type CommandLine,
+  type ConfigSection,
+  createSecretReader,
+  type HostOptionSpecs,
+  readOptions,
+  type Sources,
+  type Values,
+} from '@postern/options'
+import { type Program, pluginPlaces } from '@postern/program'
+import type { Registry } from '@postern/registry'
+import { checkDaemonFile, type DaemonFile, defaultPorts, readDaemonFile } from './daemon-file.ts'
+import { CONFIG_FLAGS, RULE_FLAGS, RUN_FLAGS } from './flags.ts'
+import { readRule } from './ingress.ts'
+import type { FileRule } from './ingress-file.ts'
+
+/** What a daemon was told to do. */
+export interface Settings {
+  readonly values: Values<typeof RUN_FLAGS>
+  readonly auth: readonly string[]
+  readonly rules: readonly FileRule[]
+  readonly warnings: readonly string[]
+  /** The config file's keys for plugins. */
+  readonly forPlugins?: ConfigSection
+}
+
+/** A config file as far as it can be read, with the mistakes in it. */
+export interface Examined {
+  readonly found: DaemonFile
+  readonly rules: readonly FileRule[]
+}
+
+const CHOICES = { auth: RUN_FLAGS.auth, plugin: RUN_FLAGS.plugin, transport: RUN_FLAGS.transport }
+const DEFAULT_AUTH = ['tunnel-token']
+
+/** Reads settings from flags, environment and config file, in falling order; again as often as the file changes. */
+export class SettingsReader {
+  readonly sources: Omit<Sources, 'given' | 'envPrefix' | 'owner'>
+  readonly registry: Registry
+  readonly #line: CommandLine
+  readonly #program: Program
+
+  constructor(line: CommandLine, registry: Registry, program: Program) {
+    const { env, cwd, redactor } = program
+    this.#line = line
+    this.#program = program
+    this.registry = registry
+    this.sources = { env, cwd, redactor, secrets: createSecretReader(process.stdin) }
+  }
+
+  /** `posternd --hostname H --url U`. @throws PosternError OPTION_*, HOSTNAME_INVALID, PLUGIN_* */
+  async readRule(call: Call): Promise<Settings> {
+    const { values, warnings, provided } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, undefined, call)
+    await this.#addPlugins(values.plugin, provided.plugin === 'file', undefined)
+    const rule = readRule(values.hostname, values.url, defaultPorts(this.registry))
+    const fileRule: FileRule = { ...rule, number: 1, where: '--hostname', segments: [] }
+    return { values, auth: authOf(values), rules: [fileRule], warnings }
+  }
+
+  /** Which file. @throws PosternError OPTION_MISSING */
+  async configPath(call: Call): Promise<string> {
+    return (await this.#options(CONFIG_FLAGS, undefined, call)).values.config
+  }
+
+  /** `--config FILE`. @throws PosternError OPTION_*, FILE_*, PLUGIN_*; CONFIG_INVALID with all its mistakes */
+  async readConfig(path: string, call: Call): Promise<Settings> {
+    const { found, rules } = await this.examine(path, call)
+    found.mistakes.throwIfAny()
+    const { values, warnings } = await this.#options({ ...CONFIG_FLAGS, ...RUN_FLAGS }, found.options, call)
+    return { values, auth: authOf(values), rules, warnings, forPlugins: found.forPlugins }
+  }
+
+  /** @throws PosternError FILE_*, PLUGIN_*, OPTION_* of flags and environment; CONFIG_INVALID: no YAML */
+  async examine(path: string, call: Call): Promise<Examined> {
+    const found = await readDaemonFile(path, this.sources, call)
+    const otherKeys = Object.keys(found.options.values)
+    const { values, provided } = await this.#options(CHOICES, { ...found.options, otherKeys }, call)
+    await this.#addPlugins(values.plugin, provided.plugin === 'file', found.file.path)
+    const rules = checkDaemonFile(found, this.registry, { auth: authOf(values), transport: values.transport })
+    return { found, rules }
+  }
+
+  #options<const O extends HostOptionSpecs>(specs: O, file: ConfigSection | undefined, call: Call) {
+    const { given, pending } = this.#line
+    return readOptions(specs, { ...this.sources, given, pending, ...(file && { file }) }, call.signal)
+  }
+
+  /** Those of the file are looked for from its folder. Adding one again changes nothing. */
+  async #addPlugins(plugins: readonly string[], ofFile: boolean, path: string | undefined): Promise<void> {
+    const places = pluginPlaces(this.#program)
+    const from = ofFile && path !== undefined ? dirname(path) : places.from
+    for (const plugin of plugins) await this.registry.add(plugin, { ...places, from })
+  }
+}
+
+function authOf({ auth }: { readonly auth: readonly string[] }): readonly string[] {
+  return auth.length > 0 ? auth : DEFAULT_AUTH
+}
