@@ -4,4 +4,5 @@ if (Number(process.versions.node.split('.')[0]) < 24) {
   process.stderr.write(`postern: this is Node.js ${process.versions.node}; Postern needs 24 or newer (NODE_TOO_OLD)\n`)
   process.exit(6)
 }
-await import('../dist/main.js')
+const { over } = await import('../dist/main.cjs')
+await over

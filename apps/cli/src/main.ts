@@ -9,7 +9,8 @@ const VERSION = {
   version: { type: 'boolean', default: false, aliases: ['V'], summary: 'the version of this program' },
 } as const satisfies HostOptionSpecs
 
-await runProgram('postern', main)
+/** Settles when the program is over. Its caller waits for it: a program that hangs without anything to wait for then ends with 13, not 0. */
+export const over: Promise<void> = runProgram('postern', main)
 
 async function main(program: Program, call: Call): Promise<void> {
   const { argv } = program
