@@ -8,6 +8,10 @@ export interface EdgeConfig {
   readonly listen?: { readonly host?: string; readonly port?: number }
   /** PEM files of a certificate for every hostname. Without them, the dev CA in the data folder issues. */
   readonly tls?: { readonly cert: string; readonly key: string }
+  /** The Unix socket of the administration; default `admin.sock` in the data folder, false for none (always on Windows). */
+  readonly adminSocket?: string | false
+  /** Whether an edge without an admin token writes a setup token, good for 15 minutes; default false. */
+  readonly setupToken?: boolean
   readonly limits?: Partial<FrontLimits>
   /** Milliseconds that open connections have to finish when the edge closes; default 10,000. */
   readonly grace?: number

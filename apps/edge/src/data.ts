@@ -2,7 +2,7 @@ import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
 import { openStore, type Store } from '@postern/store'
-import { type Seed, type ShownToken, seed } from './admin/administration.ts'
+import { type Seed, type ShownToken, seed, seedEmpty } from './admin/seed.ts'
 import type { EdgeConfig } from './config.ts'
 import { type Certificates, certificatesOfDevCa, certificatesOfFiles } from './front/certificates.ts'
 import { openDevCa } from './front/devca.ts'
@@ -17,13 +17,25 @@ export interface Seeded {
   readonly caFile: string
 }
 
+/** An edge that has no applications yet. */
+export interface Empty {
+  readonly data: string
+  readonly teamDomain: string
+  readonly hostname?: undefined
+}
+
 /**
  * Makes an edge's data folder with one application, its tunnel, and a token for each side. The secrets are nowhere but in
- * what is returned.
+ * what is returned. Without a hostname there is no application, no tunnel and no token: administer it.
  *
  * @throws PosternError ALREADY_EXISTS when there is one; HOSTNAME_INVALID, BAD_USAGE, FILE_*, STORE_*
  */
-export async function initialiseEdge(wanted: Seed & { readonly data: string }, call: Call): Promise<Seeded> {
+export async function initialiseEdge(wanted: Seed & { readonly data: string }, call: Call): Promise<Seeded>
+export async function initialiseEdge(wanted: Empty, call: Call): Promise<Pick<Seeded, 'caFile'>>
+export async function initialiseEdge(
+  wanted: Empty | (Seed & { readonly data: string }),
+  call: Call,
+): Promise<Pick<Seeded, 'caFile'>> {
   const path = join(wanted.data, DATABASE)
   await using store = await openStore({ path }, call)
   if (store.snapshot.version > 0) {
@@ -32,7 +44,8 @@ export async function initialiseEdge(wanted: Seed & { readonly data: string }, c
     })
   }
   const ca = await openDevCa(join(wanted.data, DEV_CA))
-  return { ...(await seed(store, wanted)), caFile: ca.file }
+  const made = wanted.hostname === undefined ? await seedEmpty(store, wanted.teamDomain) : await seed(store, wanted)
+  return { ...made, caFile: ca.file }
 }
 
 /**

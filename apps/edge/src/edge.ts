@@ -1,15 +1,22 @@
-import { type Call, type Logger, PosternError } from '@postern/interface'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Call, type Logger, PosternError, type Presented } from '@postern/interface'
 import { createRegistry } from '@postern/registry'
 import { openStore, type Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
 import { Administration } from './admin/administration.ts'
+import { AdminHttp, type AdminRequest } from './admin/http.ts'
+import { ensureSetupToken, forgetSetupFile } from './admin/setup.ts'
+import { mustFit, startAdminSocket } from './admin/socket.ts'
+import { isForApi } from './admin/target.ts'
 import { FailureCounter } from './authorize/attempts.ts'
 import { Authorizer } from './authorize/authorize.ts'
 import { builtins } from './builtin.ts'
 import type { EdgeConfig } from './config.ts'
 import { certificatesFor, databaseOf, teamDomainOf } from './data.ts'
 import type { Certificates } from './front/certificates.ts'
-import { Front } from './front/front.ts'
+import { Front, type PlainHandler } from './front/front.ts'
+import { requestedHostname } from './front/hostname.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
 import { Live } from './live.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
@@ -28,6 +35,10 @@ export interface RunningEdge extends AsyncDisposable {
   /** The dev CA's certificate; absent with own certificate files. */
   readonly caFile?: string
   readonly administration: Administration
+  /** The Unix socket of the administration. */
+  readonly adminSocket?: string
+  /** Where the setup token is, while nobody has an admin token. */
+  readonly setupTokenFile?: string
   /** For tests and the audit log's reader. */
   readonly store: Store
   /** The daemons' connections now. */
@@ -50,20 +61,24 @@ const LAST_WORD = 500
 /**
  * Starts an edge.
  *
- * @throws PosternError CONFIG_INVALID (not initialised, bad certificate), FILE_*, STORE_*, PLUGIN_*, LISTEN_FAILED;
- *   `call.signal.reason`
+ * @throws PosternError CONFIG_INVALID (not initialised, bad certificate), FILE_*, STORE_*, PLUGIN_*, LISTEN_FAILED (the
+ *   administration's socket too); `call.signal.reason`
  * @example
  * await using edge = await startEdge({ data: '/var/lib/postern', listen: { port: 0 } }, { signal, log })
  */
 export async function startEdge(config: EdgeConfig, call: Call): Promise<RunningEdge> {
   await using stack = new AsyncDisposableStack()
+  const adminSocket = adminSocketOf(config)
+  if (adminSocket !== undefined) mustFit(adminSocket)
   const store = stack.use(await openStore({ path: await databaseOf(config.data) }, call))
   const teamDomain = teamDomainOf(store, config.data)
   const { certificates, caFile } = await certificatesFor(config, teamDomain, store, call)
   const failures = new FailureCounter()
   const registry = createRegistry(config.plugins ?? builtins)
   const plugins = stack.use(await startPlugins(registry, store, failures, call))
-  const edge = new Edge({ config, store, teamDomain, certificates, caFile, plugins, failures, log: call.log })
+  const setupTokenFile = config.setupToken ? await ensureSetupToken(store, config.data) : undefined
+  const made = { store, teamDomain, certificates, caFile, plugins, failures, adminSocket, setupTokenFile }
+  const edge = new Edge({ ...made, config, software: await version(), log: call.log })
   edge.owns(stack.move())
   try {
     await edge.start(call)
@@ -74,8 +89,20 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
   return edge
 }
 
+function adminSocketOf({ data, adminSocket = join(data, 'admin.sock') }: EdgeConfig): string | undefined {
+  return adminSocket === false || process.platform === 'win32' ? undefined : adminSocket
+}
+
+async function version(): Promise<string> {
+  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
 interface EdgeParts {
   readonly config: EdgeConfig
+  readonly software: string
+  readonly adminSocket: string | undefined
+  readonly setupTokenFile: string | undefined
   readonly store: Store
   readonly teamDomain: string
   readonly certificates: Certificates
@@ -89,12 +116,15 @@ class Edge implements RunningEdge {
   readonly teamDomain: string
   readonly caFile?: string
   readonly administration: Administration
+  readonly adminSocket?: string
+  readonly setupTokenFile?: string
   readonly store: Store
   readonly routes: Routes
   host = ''
   port = 0
   readonly #parts: EdgeParts
   readonly #front: Front
+  readonly #admin: AdminHttp
   readonly #context: WayContext
   readonly #now = new AbortController()
   readonly #mounted = new AbortController()
@@ -108,7 +138,8 @@ class Edge implements RunningEdge {
     this.store = store
     this.teamDomain = teamDomain
     if (caFile !== undefined) this.caFile = caFile
-    this.administration = new Administration(store, teamDomain, 'local')
+    if (parts.adminSocket !== undefined) this.adminSocket = parts.adminSocket
+    if (parts.setupTokenFile !== undefined) this.setupTokenFile = parts.setupTokenFile
     this.routes = new Routes(log)
     const { access, connectors } = plugins
     this.#context = {
@@ -124,12 +155,35 @@ class Edge implements RunningEdge {
       draining: () => this.#draining,
       signal: this.#now.signal,
     }
+    this.administration = new Administration({
+      store,
+      teamDomain,
+      routes: this.routes,
+      sessions: this.#context.sessions,
+      software: parts.software,
+      forgetSetupFile: () => forgetSetupFile(config.data),
+    })
+    this.#admin = new AdminHttp({
+      administration: this.administration,
+      store,
+      failures,
+      isNoted: key => this.#context.authorizer.isNoted(key),
+      log,
+    })
     this.#front = new Front({
       certificates,
       log,
       limits: { ...FRONT_LIMITS, ...config.limits },
-      plain: (request, answer) => void answerPlain(this.#front.present(request), answer, this.#context),
+      plain: (...asked) => this.#plain(...asked),
     })
+  }
+
+  /** What is no upgrade: the team domain's API, else somebody for an application. */
+  #plain(...[request, refuse, response]: Parameters<PlainHandler>): void {
+    const presented = this.#front.present(request)
+    if (isForApi(presented.url) && isFor(this.teamDomain, presented)) {
+      void this.#admin.serve({ request, response, refuse, local: false })
+    } else void answerPlain(presented, refuse, this.#context)
   }
 
   get address(): string {
@@ -146,6 +200,11 @@ class Edge implements RunningEdge {
         )
       }
       await transport.mount(this.#front, incoming => arrive(incoming, this.#context), mounted)
+    }
+    const path = this.adminSocket
+    if (path !== undefined) {
+      const serve = (asked: AdminRequest) => this.#admin.serve(asked)
+      this.#stack.use(await startAdminSocket({ path, serve, log: call.log }, call))
     }
     const { host = '127.0.0.1', port = 8443 } = this.#parts.config.listen ?? {}
     const bound = await this.#front.listen(host, port, call)
@@ -198,6 +257,7 @@ class Edge implements RunningEdge {
     this.#abort()
     this.#mounted.abort()
     await this.#front.close()
+    await this.administration[Symbol.asyncDispose]()
     this.#context.live[Symbol.dispose]()
     await this.#stack.disposeAsync()
   }
@@ -221,6 +281,14 @@ class Edge implements RunningEdge {
 
   #abort(): void {
     this.#now.abort(new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' }))
+  }
+}
+
+function isFor(teamDomain: string, { headers, url }: Presented): boolean {
+  try {
+    return requestedHostname(headers.host, url) === teamDomain
+  } catch {
+    return false
   }
 }
 

@@ -1,4 +1,5 @@
-export type { Administration, NewApplication, Seed, ShownToken } from './admin/administration.ts'
+export type { Administration, NewApplication } from './admin/administration.ts'
+export type { Seed, ShownToken } from './admin/seed.ts'
 export type { EdgeConfig } from './config.ts'
 export { checkEdge, initialiseEdge } from './data.ts'
 export { type RunningEdge, startEdge } from './edge.ts'

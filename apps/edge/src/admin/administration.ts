@@ -1,15 +1,28 @@
-import { randomUUID } from 'node:crypto'
-import { type Json, PosternError } from '@postern/interface'
-import { checkRules, type Rule } from '@postern/policy'
-import type { ApplicationRecord, Change, Store } from '@postern/store'
-import {
-  createServiceToken,
-  createTunnelToken,
-  isServiceTokenId,
-  isTunnelId,
-  MOST_TUNNEL_TOKENS,
-} from '@postern/tokens'
-import { isHostname } from '../front/hostname.ts'
+import { type Answer, type Checked, type Input, ROUTES, type Route, type RouteName } from '@postern/admin'
+import { PosternError } from '@postern/interface'
+import type { Rule } from '@postern/policy'
+import type { ChangeNote } from '@postern/store'
+import { ACCESS } from './access.ts'
+import { ADMIN_TOKEN_ROUTES } from './admin-tokens.ts'
+import { APPLICATIONS } from './applications.ts'
+import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller.ts'
+import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
+import { mistakeOf } from './mistake.ts'
+import type { ShownToken } from './seed.ts'
+import { planServiceToken, SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
+import { STATUS } from './status.ts'
+import { planRevokeAll, TUNNELS } from './tunnels.ts'
+import { Turns } from './turns.ts'
+
+/** Who handles each route: one that is missing does not compile. */
+const HANDLERS: Handlers<RouteName> = {
+  ...STATUS,
+  ...TUNNELS,
+  ...APPLICATIONS,
+  ...SERVICE_TOKEN_ROUTES,
+  ...ADMIN_TOKEN_ROUTES,
+  ...ACCESS,
+}
 
 export interface NewApplication {
   readonly hostname: string
@@ -18,193 +31,140 @@ export interface NewApplication {
   readonly rules: readonly Rule[]
 }
 
-/** A secret that is shown once. */
-export interface ShownToken {
-  readonly id: string
-  readonly secret: string
-}
-
-const SERVICE_TOKENS = 'service-token'
-const TUNNEL_TOKENS = 'tunnel-token'
-const PROTOCOL = /^[a-z0-9][a-z0-9-]{0,31}$/
+/** Where a call came from, for its audit row. */
+export type Origin = Pick<ChangeNote, 'requestId' | 'remoteAddress'>
 
 /**
- * What an administrator may do, for whoever runs in the edge's own process. Each step is one durable change with its audit
+ * All administration, whoever asks: over HTTP, or in the edge's own process. Each change is one durable step with its audit
  * row; what it takes away is cut at once.
  */
-export class Administration {
-  readonly #store: Store
-  readonly #teamDomain: string
-  readonly #actor: string
+export class Administration implements AsyncDisposable {
+  readonly #workings: Workings
+  readonly #turns = new Turns()
 
-  /** @param actor who does it, for the audit log */
-  constructor(store: Store, teamDomain: string, actor: string) {
-    this.#store = store
-    this.#teamDomain = teamDomain
-    this.#actor = actor
-  }
-
-  /** @throws PosternError BAD_USAGE; ALREADY_EXISTS */
-  async addTunnel(id: string): Promise<void> {
-    if (this.#store.snapshot.tunnels.has(id))
-      throw new PosternError('ALREADY_EXISTS', `the tunnel ${id} exists already`)
-    await this.#apply([tunnelOf(id)], 'tunnel.add', { tunnel: id })
-  }
-
-  /** @throws PosternError HOSTNAME_INVALID; BAD_USAGE: rules that cannot be, or no such tunnel; ALREADY_EXISTS */
-  async addApplication(wanted: NewApplication): Promise<ApplicationRecord> {
-    const value = applicationOf(wanted, this.#teamDomain)
-    const { hostname, tunnelId } = value
-    await this.#apply([{ put: 'application', value }], 'application.add', { hostname, tunnel: tunnelId })
-    return value
-  }
-
-  /** Replaces an application's rules. @throws PosternError NOT_FOUND, BAD_USAGE */
-  async setRules(hostname: string, rules: readonly Rule[]): Promise<void> {
-    const before = this.#application(hostname)
-    mustBeRules(rules)
-    await this.#apply([{ put: 'application', value: { ...before, rules } }], 'application.rules', { hostname })
-  }
-
-  /** @throws PosternError NOT_FOUND */
-  async removeApplication(hostname: string): Promise<void> {
-    await this.#apply([{ delete: 'application', id: this.#application(hostname).id }], 'application.remove', {
-      hostname,
-    })
+  constructor(workings: Workings) {
+    this.#workings = workings
   }
 
   /**
-   * @param name for people, 1–64 characters
-   * @param expiresAt milliseconds since the epoch
-   */
-  async createServiceToken(name: string, expiresAt?: number): Promise<ShownToken> {
-    const { change, shown } = serviceTokenOf(name, expiresAt)
-    await this.#apply([change], 'service-token.create', { id: shown.id, name })
-    return shown
-  }
-
-  /** Its open streams are cut. @throws PosternError NOT_FOUND */
-  async revokeServiceToken(id: string): Promise<void> {
-    const found = isServiceTokenId(id) ? this.#record(SERVICE_TOKENS, id) : undefined
-    if (found === undefined) throw new PosternError('NOT_FOUND', 'no such service token')
-    const value = { ...found, revokedAt: Date.now() }
-    await this.#apply(
-      [{ put: 'record', namespace: SERVICE_TOKENS, id, value }, { revoke: `service-token:${id}` }],
-      'service-token.revoke',
-      { id },
-    )
-  }
-
-  /**
-   * A further token of a tunnel; earlier ones stay good. Revoked ones are forgotten when there are too many.
+   * Whether a caller may call a route as things are now.
    *
-   * @throws PosternError NOT_FOUND; LIMIT_EXCEEDED past sixteen that are good
+   * @throws PosternError ACCESS_DENIED; AUTH_REJECTED, TOKEN_EXPIRED, TOKEN_REVOKED
    */
-  async createTunnelToken(tunnelId: string): Promise<string> {
-    if (!this.#store.snapshot.tunnels.has(tunnelId)) throw new PosternError('NOT_FOUND', 'no such tunnel')
-    const { token, hash } = createTunnelToken(tunnelId)
-    const known = this.#tunnelHashes(tunnelId)
-    const kept = known.length < MOST_TUNNEL_TOKENS ? known : known.filter(one => one.revokedAt === undefined)
-    if (kept.length >= MOST_TUNNEL_TOKENS) {
-      const next = 'Revoke the tunnel’s tokens, then make the ones that are needed.'
-      throw new PosternError('LIMIT_EXCEEDED', `the tunnel has ${MOST_TUNNEL_TOKENS} good tokens already`, { next })
-    }
-    const value = { hashes: [...kept, { hash }] }
-    await this.#apply([{ put: 'record', namespace: TUNNEL_TOKENS, id: tunnelId, value }], 'tunnel-token.create', {
-      tunnel: tunnelId,
+  authorize(name: RouteName, caller: Caller): Standing {
+    const standing = standingOf(caller, this.#workings.store.snapshot, Date.now())
+    const { role } = ROUTES[name]
+    if (mayCall(standing.role, role)) return standing
+    // Whoever holds a setup token may set up, and is a stranger for everything else.
+    if (standing.role === 'setup') throw new PosternError('AUTH_REJECTED', 'the token was not accepted')
+    throw new PosternError('ACCESS_DENIED', `this needs the role ${role}, and yours is ${standing.role}`, {
+      speaker: 'edge',
+      next: role === 'setup' ? 'Make a further admin token instead.' : 'Use an admin token with the role admin.',
     })
-    return token
   }
 
-  /** All tokens of a tunnel: its daemons are cut. @throws PosternError NOT_FOUND */
-  async revokeTunnelTokens(tunnelId: string): Promise<void> {
-    if (!this.#store.snapshot.tunnels.has(tunnelId)) throw new PosternError('NOT_FOUND', 'no such tunnel')
-    const revokedAt = Date.now()
-    const value = { hashes: this.#tunnelHashes(tunnelId).map(one => ({ revokedAt, ...one })) }
-    await this.#apply(
-      [{ put: 'record', namespace: TUNNEL_TOKENS, id: tunnelId, value }, { revoke: `tunnel-token:${tunnelId}` }],
-      'tunnel-token.revoke',
-      { tunnel: tunnelId },
-    )
+  /**
+   * Calls a route.
+   *
+   * @param input its `params`, `query` and `body`; checked here, whoever sent it
+   * @param caller default: whoever runs in this process
+   * @throws PosternError what {@link authorize} throws; BAD_USAGE, HOSTNAME_INVALID, NOT_FOUND, ALREADY_EXISTS, CONFLICT,
+   *   LIMIT_EXCEEDED, EDGE_UNAVAILABLE, STORE_UNUSABLE
+   * @example
+   * await edge.administration.call('tunnel.create', { body: { name: 'home' } })
+   */
+  async call<N extends RouteName>(
+    name: N,
+    input: Input<N>,
+    caller: Caller = LOCAL,
+    origin: Origin = {},
+  ): Promise<Answer<N>> {
+    const handling = this.#handling(caller, origin, this.authorize(name, caller), () => this.authorize(name, caller))
+    const handler: Handler<N> = HANDLERS[name]
+    return handler(handling, checked(name, input))
   }
 
-  #application(hostname: string): ApplicationRecord {
-    const found = this.#store.snapshot.applications.get(hostname)
-    if (found === undefined) throw new PosternError('NOT_FOUND', 'no such application')
-    return found
+  async addTunnel(name: string): Promise<void> {
+    await this.call('tunnel.create', { body: { name } })
   }
 
-  #record(namespace: string, id: string): { readonly [key: string]: Json } | undefined {
-    const found = this.#store.snapshot.records.get(namespace)?.get(id)
-    return found as { readonly [key: string]: Json } | undefined
+  async addApplication({ hostname, tunnelId, protocols, rules }: NewApplication): Promise<void> {
+    const body = { hostname, tunnel: tunnelId, rules: rules.map(sent), ...(protocols && { protocols: [...protocols] }) }
+    await this.call('application.create', { body })
   }
 
-  #tunnelHashes(tunnelId: string): readonly { readonly [key: string]: Json }[] {
-    return (this.#record(TUNNEL_TOKENS, tunnelId)?.hashes ?? []) as readonly { readonly [key: string]: Json }[]
+  async setRules(hostname: string, rules: readonly Rule[]): Promise<void> {
+    await this.call('policy.put', { params: { hostname }, body: { rules: rules.map(sent) } })
   }
 
-  #apply(changes: readonly Change[], action: string, detail: Json): Promise<void> {
-    return this.#store.apply(changes, { action, actor: this.#actor, detail })
+  async removeApplication(hostname: string): Promise<void> {
+    await this.call('application.delete', { params: { hostname } })
+  }
+
+  /** @param expiresAt milliseconds since the epoch; may be past */
+  async createServiceToken(name: string, expiresAt?: number): Promise<ShownToken> {
+    const lives = expiresAt === undefined ? {} : { expiresAt }
+    return this.#local().change((snapshot, now) => planServiceToken(name, lives, snapshot, now))
+  }
+
+  async revokeServiceToken(idOrName: string): Promise<void> {
+    await this.call('service-token.revoke', { params: { token: idOrName } })
+  }
+
+  async createTunnelToken(tunnel: string): Promise<string> {
+    return (await this.call('tunnel-token.create', { params: { name: tunnel }, body: {} })).token
+  }
+
+  /** All tokens of a tunnel: its daemons are cut. */
+  async revokeTunnelTokens(tunnel: string): Promise<void> {
+    await this.#local().change((snapshot, now) => planRevokeAll(tunnel, snapshot, now))
+  }
+
+  /** Waits for the changes that are being made. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#turns.over()
+  }
+
+  #local(): Handling {
+    const standing = standingOf(LOCAL, this.#workings.store.snapshot, Date.now())
+    return this.#handling(LOCAL, {}, standing, () => standing)
+  }
+
+  #handling(caller: Caller, origin: Origin, standing: Standing, authorize: () => Standing): Handling {
+    const { store } = this.#workings
+    const change = <T>(plan: (snapshot: Handling['store']['snapshot'], now: number) => Planned<T>): Promise<T> =>
+      this.#turns.take(async () => {
+        // Whoever waited may have lost its right meanwhile.
+        const { actor } = authorize()
+        const {
+          changes,
+          noted = changes.length > 0,
+          answer,
+          action,
+          detail,
+          hostname,
+        } = plan(store.snapshot, Date.now())
+        if (noted) {
+          const about = { ...(detail !== undefined && { detail }), ...(hostname !== undefined && { hostname }) }
+          await store.apply(changes, { action, actor, ...about, ...origin })
+        }
+        return answer(store.snapshot)
+      })
+    return { ...this.#workings, caller, standing, change, now: Date.now() }
   }
 }
 
-export interface Seed {
-  readonly hostname: string
-  readonly tunnel: string
-  readonly teamDomain: string
-  readonly protocols?: readonly string[]
-}
+const sent = (rule: Rule) => structuredClone(rule) as never
 
-/** One application, its tunnel, a token for each side and the rule that lets the service token in: one change. */
-export async function seed(store: Store, wanted: Seed): Promise<{ tunnelToken: string; serviceToken: ShownToken }> {
-  const { hostname, tunnel, teamDomain, protocols = ['ssh', 'tcp'] } = wanted
-  if (!isHostname(teamDomain)) throw new PosternError('HOSTNAME_INVALID', 'the team domain is not a hostname')
-  const { change, shown } = serviceTokenOf('first token', undefined)
-  const rules: Rule[] = [{ name: 'the first token', action: 'allow', include: [{ serviceToken: shown.id }] }]
-  const first = tunnelOf(tunnel)
-  const { token, hash } = createTunnelToken(tunnel)
-  const application = applicationOf({ hostname, tunnelId: tunnel, protocols, rules }, teamDomain)
-  await store.apply(
-    [
-      { put: 'setting', key: 'teamDomain', value: teamDomain },
-      first,
-      { put: 'application', value: application },
-      { put: 'record', namespace: TUNNEL_TOKENS, id: tunnel, value: { hashes: [{ hash }] } },
-      change,
-    ],
-    { action: 'edge.init', actor: 'local', detail: { hostname, tunnel, teamDomain, serviceToken: shown.id } },
-  )
-  return { tunnelToken: token, serviceToken: shown }
-}
-
-function serviceTokenOf(name: string, expiresAt: number | undefined): { change: Change; shown: ShownToken } {
-  if (name === '' || name.length > 64) throw new PosternError('BAD_USAGE', 'a token’s name has 1–64 characters')
-  const { id, secret, hash } = createServiceToken()
-  const value = { name, hash, ...(expiresAt !== undefined && { expiresAt }) }
-  return { change: { put: 'record', namespace: SERVICE_TOKENS, id, value }, shown: { id, secret } }
-}
-
-function tunnelOf(id: string): Change {
-  if (!isTunnelId(id))
-    throw new PosternError('BAD_USAGE', 'a tunnel’s name is 1–63 lower-case letters, digits and hyphens')
-  return { put: 'tunnel', value: { id, name: id } }
-}
-
-function applicationOf(
-  { hostname, tunnelId, protocols = ['tcp'], rules }: NewApplication,
-  teamDomain: string,
-): ApplicationRecord {
-  if (!isHostname(hostname))
-    throw new PosternError('HOSTNAME_INVALID', `${JSON.stringify(hostname.slice(0, 253))} is not a hostname`)
-  if (hostname === teamDomain) throw new PosternError('BAD_USAGE', 'the team domain cannot be an application')
-  const odd = protocols.find(name => !PROTOCOL.test(name))
-  if (odd !== undefined || protocols.length > 16)
-    throw new PosternError('BAD_USAGE', 'a protocol’s name is lower-case letters, digits and hyphens')
-  mustBeRules(rules)
-  return { id: randomUUID(), hostname, tunnelId, protocols, rules }
-}
-
-function mustBeRules(rules: readonly Rule[]): void {
-  const [wrong] = checkRules(rules)
-  if (wrong !== undefined) throw new PosternError('BAD_USAGE', wrong)
+function checked<N extends RouteName>(name: N, input: Input<N>): Checked<N> {
+  const route: Route = ROUTES[name]
+  const given = input as { readonly [part: string]: unknown }
+  const parts = (['params', 'query', 'body'] as const).flatMap(part => {
+    const schema = route[part]
+    if (schema === undefined) return []
+    const { success, data, error } = schema.safeParse(given[part] ?? (part === 'query' ? {} : undefined))
+    if (!success) throw mistakeOf(part, error)
+    return [[part, data]]
+  })
+  return Object.fromEntries(parts) as Checked<N>
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -21,8 +21,15 @@ import type { FrontLimits } from './limits.ts'
 
 type Claim = Parameters<HttpDoor['onUpgrade']>[0]
 
-/** A request that is no upgrade of ours: the way in `plain` answers it, as an upgrade would be answered. */
-export type PlainHandler = (request: IncomingMessage, answer: (problem: Problem, headers?: SentHeaders) => void) => void
+/**
+ * A request that is no upgrade of ours: the way in `plain` answers it, as an upgrade would be answered. There is a `response`
+ * unless it wanted an upgrade.
+ */
+export type PlainHandler = (
+  request: IncomingMessage,
+  answer: (problem: Problem, headers?: SentHeaders) => void,
+  response?: ServerResponse,
+) => void
 
 export interface FrontOptions {
   readonly certificates: Certificates
@@ -132,7 +139,9 @@ export class Front implements HttpDoor {
     })
     server.on('clientError', (error, socket) => this.#broken(error, socket))
     for (const event of ['request', 'checkContinue', 'checkExpectation'] as const) {
-      server.on(event, (request: IncomingMessage) => this.#request(request, request.socket))
+      server.on(event, (request: IncomingMessage, response: ServerResponse) =>
+        this.#request(request, request.socket, response),
+      )
     }
     server.on('connect', (request, socket) => this.#request(request, socket))
     server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head))
@@ -169,8 +178,8 @@ export class Front implements HttpDoor {
     this.#saidRefused = now
   }
 
-  #request(request: IncomingMessage, socket: Duplex): void {
-    if (this.#first(request, socket)) this.#plain(request, socket)
+  #request(request: IncomingMessage, socket: Duplex, response?: ServerResponse): void {
+    if (this.#first(request, socket)) this.#plain(request, socket, response)
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -181,10 +190,10 @@ export class Front implements HttpDoor {
     this.#plain(request, socket)
   }
 
-  #plain(request: IncomingMessage, socket: Duplex): void {
-    this.#options.plain(request, (refusal, headers = {}) =>
-      answerProblem(socket, refusal, headers, request.method === 'HEAD'),
-    )
+  #plain(request: IncomingMessage, socket: Duplex, response?: ServerResponse): void {
+    const answer = (refusal: Problem, headers: SentHeaders = {}) =>
+      answerProblem(socket, refusal, headers, request.method === 'HEAD')
+    this.#options.plain(request, answer, response)
   }
 
   /** One request per connection, within the limits. */

@@ -1,0 +1,199 @@
+import type { AccessChange, Answer, Applied, Checked, WantedApplication } from '@postern/admin'
+import { PosternError } from '@postern/interface'
+import type { ApplicationRecord, Change, Snapshot, TunnelRecord } from '@postern/store'
+import { isSame, newApplication, sentRules, successorOf } from './applications.ts'
+import type { Handlers, Planned } from './handling.ts'
+import { type ServiceTokenRecord, serviceTokensOf } from './records.ts'
+import { nameable, newServiceToken, revocationOf, tokenChange } from './service-tokens.ts'
+import { inUse, newTunnel, removalOf } from './tunnels.ts'
+
+export const ACCESS: Handlers<'access.get' | 'access.apply'> = {
+  'access.get': ({ store }) => documentOf(store.snapshot),
+  'access.apply': (handling, { body }) =>
+    handling.change((snapshot, now) => plan(body, snapshot, now, handling.teamDomain)),
+}
+
+/** Changes named in one audit row. */
+const MOST_NAMED = 50
+
+/** Of a thing, in an answer. */
+type Told = NonNullable<AccessChange['before']>
+type Wanted = Checked<'access.apply'>['body']
+
+/** Everything as the document: what is applied to where it came from changes nothing. */
+export function documentOf(snapshot: Snapshot): Answer<'access.get'> {
+  const names = nameable(serviceTokensOf(snapshot))
+  return {
+    version: 1,
+    tunnels: [...snapshot.tunnels.keys()].sort().map(name => ({ name })),
+    serviceTokens: [...names.keys()].sort().map(name => ({ name })),
+    applications: [...snapshot.applications.values()]
+      .sort((one, other) => (one.hostname < other.hostname ? -1 : 1))
+      .map(one => wantedOf(one, nameOf(names))),
+  }
+}
+
+/** One change for the whole document. @throws PosternError CONFLICT, BAD_USAGE, HOSTNAME_INVALID */
+function plan({ access, ...how }: Wanted, snapshot: Snapshot, now: number, teamDomain: string): Planned<Applied> {
+  if (how.ifVersion !== undefined && how.ifVersion !== snapshot.version) {
+    throw new PosternError('CONFLICT', `the edge is at version ${snapshot.version}, not ${how.ifVersion}`, {
+      speaker: 'edge',
+      next: 'Somebody changed something: look at what would change now, then apply again.',
+    })
+  }
+  const draft = new Draft(snapshot, how.prune, now)
+  if (access.tunnels !== undefined) draft.tunnels(access.tunnels)
+  if (access.serviceTokens !== undefined) draft.serviceTokens(access.serviceTokens)
+  if (access.applications !== undefined) draft.applications(access.applications, teamDomain)
+  const { changes, told, unlisted, secrets } = draft.done()
+  const named = told.slice(0, MOST_NAMED).map(({ action, kind, name }) => `${action} ${kind} ${name}`)
+  return {
+    changes: how.dryRun ? [] : changes,
+    action: 'access.apply',
+    detail: { prune: how.prune, changes: told.length, named },
+    answer: ({ version }) => ({
+      version,
+      done: !how.dryRun,
+      changes: told,
+      unlisted,
+      secrets: how.dryRun ? [] : secrets,
+    }),
+  }
+}
+
+/** The edge as it will be, and what leads there. */
+class Draft {
+  readonly #now: number
+  readonly #prune: boolean
+  readonly #tunnels: Map<string, TunnelRecord>
+  readonly #tokens: Map<string, ServiceTokenRecord>
+  readonly #applications: Map<string, ApplicationRecord>
+  /** How the service tokens there are now are called. */
+  readonly #names: ReadonlyMap<string, string>
+  readonly #first: Change[] = []
+  /** After everything else: what others hung on. */
+  readonly #last: Change[] = []
+  readonly #told: AccessChange[] = []
+  readonly #unlisted: Applied['unlisted'] = []
+  readonly #secrets: Applied['secrets'] = []
+
+  constructor(snapshot: Snapshot, prune: boolean, now: number) {
+    this.#now = now
+    this.#prune = prune
+    this.#tunnels = new Map(snapshot.tunnels)
+    this.#tokens = new Map(serviceTokensOf(snapshot))
+    this.#applications = new Map(snapshot.applications)
+    this.#names = nameable(this.#tokens)
+  }
+
+  tunnels(wanted: NonNullable<Wanted['access']['tunnels']>): void {
+    const listed = listOf('tunnels', wanted, ({ name }) => name)
+    for (const name of listed) {
+      if (this.#tunnels.has(name)) continue
+      const value = newTunnel(name, this.#now)
+      this.#tunnels.set(name, value)
+      this.#first.push({ put: 'tunnel', value })
+      this.#told.push({ action: 'create', kind: 'tunnel', name, after: { name } })
+    }
+    this.#others('tunnel', this.#tunnels.keys(), listed, name => {
+      this.#tunnels.delete(name)
+      this.#last.push(...removalOf(name))
+      return { name }
+    })
+  }
+
+  serviceTokens(wanted: NonNullable<Wanted['access']['serviceTokens']>): void {
+    const listed = listOf('serviceTokens', wanted, ({ name }) => name)
+    for (const { name, expiresInSeconds } of wanted) {
+      if (this.#names.has(name)) continue
+      const lives = expiresInSeconds === undefined ? {} : { expiresAt: this.#now + expiresInSeconds * 1000 }
+      const { id, secret, record } = newServiceToken(name, lives, this.#now)
+      this.#tokens.set(id, record)
+      this.#first.push(tokenChange(id, record))
+      this.#secrets.push({ name, id, secret })
+      this.#told.push({ action: 'create', kind: 'service-token', name, after: { name } })
+    }
+    this.#others('service-token', this.#names.keys(), listed, name => {
+      const id = this.#names.get(name) ?? ''
+      const record = this.#tokens.get(id) as ServiceTokenRecord
+      this.#tokens.set(id, { ...record, revokedAt: this.#now })
+      this.#first.push(...revocationOf(id, record, this.#now))
+      return { name }
+    })
+  }
+
+  applications(wanted: readonly WantedApplication[], teamDomain: string): void {
+    const listed = listOf('applications', wanted, ({ hostname }) => hostname)
+    const before = (one: ApplicationRecord) => wantedOf(one, nameOf(this.#names)) as Told
+    const names = nameOf(nameable(this.#tokens))
+    for (const one of wanted) {
+      const there = this.#applications.get(one.hostname)
+      const value = successorOf(there, newApplication(one, teamDomain, this.#tokens, this.#now))
+      if (there !== undefined && isSame(there, value)) continue
+      this.#applications.set(one.hostname, value)
+      this.#first.push({ put: 'application', value })
+      const after = wantedOf(value, names) as Told
+      const told = { kind: 'application', name: one.hostname, after } as const
+      this.#told.push(there ? { ...told, action: 'update', before: before(there) } : { ...told, action: 'create' })
+    }
+    this.#others('application', this.#applications.keys(), listed, hostname => {
+      const there = this.#applications.get(hostname) as ApplicationRecord
+      this.#applications.delete(hostname)
+      this.#first.push({ delete: 'application', id: there.id })
+      return before(there)
+    })
+  }
+
+  /** @throws PosternError CONFLICT, BAD_USAGE: an application whose tunnel will not be there */
+  done(): { changes: Change[]; told: AccessChange[]; unlisted: Applied['unlisted']; secrets: Applied['secrets'] } {
+    for (const { action, kind, name } of this.#told) {
+      const users = [...this.#applications.values()].filter(({ tunnelId }) => tunnelId === name)
+      if (kind === 'tunnel' && action === 'delete' && users.length > 0) throw inUse(name, users)
+    }
+    for (const { hostname, tunnelId } of this.#applications.values()) {
+      if (!this.#tunnels.has(tunnelId))
+        throw new PosternError('BAD_USAGE', `${hostname}: no tunnel ${tunnelId}`, { speaker: 'edge' })
+    }
+    const changes = [...this.#first, ...this.#last]
+    return { changes, told: this.#told, unlisted: this.#unlisted, secrets: this.#secrets }
+  }
+
+  /** What is there and not listed: said, and taken away where that is wanted. */
+  #others(
+    kind: AccessChange['kind'],
+    there: Iterable<string>,
+    listed: ReadonlySet<string>,
+    remove: (name: string) => Told,
+  ): void {
+    for (const name of [...there].filter(one => !listed.has(one))) {
+      this.#unlisted.push({ kind, name })
+      if (this.#prune) this.#told.push({ action: 'delete', kind, name, before: remove(name) })
+    }
+  }
+}
+
+/** @throws PosternError BAD_USAGE when something is listed twice */
+function listOf<T>(kind: string, wanted: readonly T[], nameIn: (one: T) => string): ReadonlySet<string> {
+  const names = new Set<string>()
+  for (const [index, one] of wanted.entries()) {
+    const name = nameIn(one)
+    if (names.has(name))
+      throw new PosternError('BAD_USAGE', `${kind}[${index}]: ${JSON.stringify(name)} is listed twice`, {
+        speaker: 'edge',
+      })
+    names.add(name)
+  }
+  return names
+}
+
+function nameOf(names: ReadonlyMap<string, string>): (id: string) => string {
+  const byId = new Map([...names].map(([name, id]) => [id, name]))
+  return id => byId.get(id) ?? id
+}
+
+function wantedOf(
+  { hostname, tunnelId, protocols, rules }: ApplicationRecord,
+  name: (id: string) => string,
+): WantedApplication {
+  return { hostname, tunnel: tunnelId, protocols: [...protocols], rules: sentRules(rules, name) }
+}

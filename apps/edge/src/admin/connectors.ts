@@ -1,0 +1,25 @@
+import type { Connector } from '@postern/admin'
+import type { Connection, Routes } from '../routes/routes.ts'
+import { instantOf } from './records.ts'
+
+/** A tunnel's daemons, in the order they came, each with its connections counted. */
+export function connectorsOf(routes: Pick<Routes, 'all'>, tunnel: string): Connector[] {
+  const byConnector = Map.groupBy(connectionsOf(routes, tunnel), ({ connectorId }) => connectorId)
+  return [...byConnector].flatMap(([id, connections]) => {
+    const [first] = connections
+    if (first === undefined) return []
+    const { version, remoteAddress, tokenId } = first
+    return {
+      id,
+      ...(version !== undefined && { version }),
+      remoteAddress,
+      since: instantOf(Math.min(...connections.map(({ since }) => since))),
+      connections: connections.length,
+      ...(tokenId !== undefined && { tokenId }),
+    }
+  })
+}
+
+export function connectionsOf(routes: Pick<Routes, 'all'>, tunnel: string): readonly Connection[] {
+  return routes.all().filter(({ tunnelId }) => tunnelId === tunnel)
+}

@@ -1,0 +1,42 @@
+import type { Answer, Checked, RouteName } from '@postern/admin'
+import type { Change, ChangeNote, Snapshot, Store } from '@postern/store'
+import type { Routes } from '../routes/routes.ts'
+import type { Caller, Standing } from './caller.ts'
+
+/** What of the edge the administration works with. */
+export interface Workings {
+  readonly store: Store
+  readonly teamDomain: string
+  readonly routes: Pick<Routes, 'all' | 'isOnline' | 'evict'>
+  /** Clients' sessions now. */
+  readonly sessions: { readonly size: number }
+  /** Version of this software. */
+  readonly software: string
+  /** After the setup token was used. */
+  forgetSetupFile(): Promise<void>
+}
+
+/** What is to be changed, made from a snapshot that nobody else changes meanwhile. */
+export interface Planned<T> {
+  /** None: nothing is changed, and no audit row written, unless it is `noted` all the same. */
+  readonly changes: readonly Change[]
+  readonly noted?: boolean
+  readonly action: string
+  readonly detail?: ChangeNote['detail']
+  /** Of the application, where it is about one. */
+  readonly hostname?: string
+  readonly answer: (after: Snapshot) => T
+}
+
+/** One call of a route while it is handled. */
+export interface Handling extends Workings {
+  readonly caller: Caller
+  readonly standing: Standing
+  /** Milliseconds since the epoch. */
+  readonly now: number
+  /** The one way to change something: plans take turns, and each sees what the one before it did. */
+  change<T>(plan: (snapshot: Snapshot, now: number) => Planned<T>): Promise<T>
+}
+
+export type Handler<N extends RouteName> = (handling: Handling, input: Checked<N>) => Answer<N> | Promise<Answer<N>>
+export type Handlers<N extends RouteName> = { readonly [K in N]: Handler<K> }

@@ -1,0 +1,215 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { BASE, type Input, ROUTES, type Route, type RouteName } from '@postern/admin'
+import {
+  type Code,
+  type Json,
+  type Logger,
+  PosternError,
+  type Problem,
+  problem,
+  type SentHeaders,
+} from '@postern/interface'
+import type { Store } from '@postern/store'
+import type { FailureCounter } from '../authorize/attempts.ts'
+import { countedAddress } from '../front/address.ts'
+import type { Administration } from './administration.ts'
+import { type Caller, identify, LOCAL, standingOf } from './caller.ts'
+import { parseStrictly } from './json.ts'
+import { type Found, findRoute, readQuery } from './target.ts'
+
+/** Bytes of a body. The whole document is the one large thing there is. */
+const LARGEST_BODY = 65_536
+const LARGEST_DOCUMENT = 1_048_576
+/** Milliseconds without progress until somebody who does not read the answer is left. */
+const ANSWER_TIME = 30_000
+
+/** One request for the API, and the ways to answer it. */
+export interface AdminRequest {
+  readonly request: IncomingMessage
+  /** Absent for an upgrade: there is nothing to upgrade to. */
+  readonly response: ServerResponse | undefined
+  /** Whether whoever shows no token is the local administrator. */
+  readonly local: boolean
+  /** Answers on the bare connection, reads nothing more, and ends it. */
+  refuse(problem: Problem, headers: SentHeaders): void
+}
+
+export interface AdminHttpOptions {
+  readonly administration: Administration
+  readonly store: Store
+  readonly failures: FailureCounter
+  /** Whether one more refusal under this key leaves an audit row. */
+  readonly isNoted: (key: string) => boolean
+  readonly log: Logger
+}
+
+/** The API over HTTP, one request at a time. Nothing of a body is read before it is known who asks, and that they may. */
+export class AdminHttp {
+  readonly #options: AdminHttpOptions
+
+  constructor(options: AdminHttpOptions) {
+    this.#options = options
+  }
+
+  /** Never rejects. */
+  async serve(asked: AdminRequest): Promise<void> {
+    const requestId = randomUUID()
+    let caller: Caller | undefined
+    try {
+      caller = this.#identify(asked)
+      const answer = await this.#answer(asked, caller, requestId)
+      if (asked.response !== undefined) send(asked.response, answer, requestId)
+    } catch (error) {
+      this.#refuse(asked, error, requestId, caller)
+    }
+  }
+
+  #identify({ request, local }: AdminRequest): Caller {
+    const [sent, ...more] = request.headersDistinct.authorization ?? []
+    if (more.length > 0) throw badUsage('exactly one Authorization header is wanted')
+    if (sent === undefined && local) return LOCAL
+    if (sent === undefined) throw new PosternError('LOGIN_REQUIRED', 'no admin token was presented', { next: GIVE_ONE })
+    const [, bearer] = /^bearer ([!-~]+)$/i.exec(sent) ?? []
+    return identify(bearer ?? '', this.#options.store.snapshot, Date.now())
+  }
+
+  async #answer(asked: AdminRequest, caller: Caller, requestId: string): Promise<unknown> {
+    const { request, response } = asked
+    const { administration } = this.#options
+    const { method = '', url = '' } = request
+    const { name, params } = found(method, url, caller)
+    administration.authorize(name, caller)
+    const route: Route = ROUTES[name]
+    if (response === undefined) throw badUsage('the API upgrades to nothing')
+    if (route.query === undefined && url.includes('?')) throw badUsage('this route takes no query')
+    const body = await readBody(request, response, name)
+    const input = { params, query: readQuery(url), body } as unknown as Input<RouteName>
+    const { remoteAddress } = request.socket
+    return administration.call(name, input, caller, {
+      requestId,
+      ...(remoteAddress !== undefined && { remoteAddress }),
+    })
+  }
+
+  #refuse(asked: AdminRequest, thrown: unknown, requestId: string, caller: Caller | undefined): void {
+    const error = PosternError.from(thrown)
+    const { failures, log } = this.#options
+    const remoteAddress = asked.request.socket.remoteAddress ?? ''
+    let { code } = error
+    if (error.code === 'INTERNAL') log.error('an administration request failed', { requestId, error: String(thrown) })
+    if (code === 'AUTH_REJECTED') {
+      // Whoever has a good token never comes here, so nobody is locked out by others' guesses.
+      const key = `admin-guess\0${countedAddress(remoteAddress)}`
+      if (failures.isOver(key)) code = 'RATE_LIMITED'
+      failures.count(key)
+    }
+    const refusal = problemOf(error, code, requestId)
+    if (refusal.status === 401 || refusal.status === 403 || refusal.status === 429)
+      this.#note(refusal, asked.request, caller)
+    asked.refuse(refusal, { ...SAFE, ...(refusal.status === 401 && { 'www-authenticate': 'Bearer' }) })
+  }
+
+  #note({ code, requestId }: Problem, { method = '', socket }: IncomingMessage, caller: Caller | undefined): void {
+    const { store, isNoted } = this.#options
+    const remoteAddress = socket.remoteAddress ?? ''
+    if (!isNoted(`admin\0${countedAddress(remoteAddress)}`)) return
+    const actor = caller === undefined ? undefined : actorOf(caller, store)
+    const [action, allowed, detail] = ['admin.refused', false, { method }]
+    store.audit({ at: Date.now(), action, actor, requestId, remoteAddress, allowed, code, detail })
+  }
+}
+
+const GIVE_ONE = 'Give an admin token, as “Authorization: Bearer …”.'
+const SAFE: SentHeaders = { 'x-content-type-options': 'nosniff' }
+
+/** For a stranger, and a setup token is one nearly everywhere, no path is different from another. */
+function found(method: string, url: string, caller: Caller): Found {
+  try {
+    return findRoute(method, url)
+  } catch (error) {
+    if (caller.kind === 'setup-token') throw new PosternError('AUTH_REJECTED', 'the token was not accepted')
+    throw error
+  }
+}
+
+async function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  name: RouteName,
+): Promise<Json | undefined> {
+  const route: Route = ROUTES[name]
+  const { 'content-length': length, 'transfer-encoding': encoding, 'content-type': type = '' } = request.headers
+  if (route.body === undefined) {
+    if (encoding !== undefined || Number(length ?? 0) !== 0) throw badUsage('this route takes no body')
+    return undefined
+  }
+  if (!/^application\/json *(;|$)/i.test(type)) throw badUsage('the body must be application/json')
+  const most = name === 'access.apply' ? LARGEST_DOCUMENT : LARGEST_BODY
+  if (Number(length ?? 0) > most) throw tooLarge(most)
+  if (request.headers.expect !== undefined) response.writeContinue()
+  return parseStrictly(await readAll(request, most))
+}
+
+async function readAll(request: IncomingMessage, most: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  try {
+    // Left open when it is left early: the answer still has to go out on its connection.
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      size += (chunk as Buffer).length
+      if (size > most) throw tooLarge(most)
+      chunks.push(chunk as Buffer)
+    }
+  } catch (error) {
+    throw PosternError.from(error, 'BAD_USAGE')
+  }
+  return Buffer.concat(chunks)
+}
+
+function send(response: ServerResponse, answer: unknown, requestId: string): void {
+  const body = answer === undefined ? undefined : Buffer.from(JSON.stringify(answer))
+  response.on('error', () => {})
+  response.socket?.setTimeout(ANSWER_TIME, () => response.destroy())
+  response.writeHead(body === undefined ? 204 : 200, {
+    ...SAFE,
+    'cache-control': 'no-store',
+    'postern-request-id': requestId,
+    connection: 'close',
+    ...(body && { 'content-type': 'application/json', 'content-length': body.length }),
+  })
+  response.end(body)
+}
+
+function problemOf(error: PosternError, code: Code, requestId: string): Problem {
+  const said = problem(code, requestId, {
+    speaker: 'edge',
+    ...(code === error.code && !SILENT.includes(code) && { detail: error.message, next: error.next }),
+  })
+  if (code === 'BAD_USAGE') return { ...said, next: `Correct the request; GET ${BASE}/openapi.json describes it.` }
+  if (code === 'NOT_FOUND') return { ...said, title: 'There is no such thing' }
+  if (code === 'REQUEST_TOO_LARGE') return { ...said, status: 413 }
+  return said
+}
+
+/** What went wrong inside is for the log: it may name files, or worse. */
+const SILENT: readonly Code[] = ['INTERNAL', 'STORE_UNUSABLE']
+
+function actorOf(caller: Caller, store: Store): string {
+  try {
+    return standingOf(caller, store.snapshot, Date.now()).actor
+  } catch {
+    return caller.kind === 'local' ? 'local' : caller.id
+  }
+}
+
+function tooLarge(most: number): PosternError {
+  return new PosternError('REQUEST_TOO_LARGE', `the body is larger than ${most} bytes`, {
+    speaker: 'edge',
+    next: 'Send less in one request.',
+  })
+}
+
+function badUsage(message: string): PosternError {
+  return new PosternError('BAD_USAGE', message, { speaker: 'edge' })
+}
