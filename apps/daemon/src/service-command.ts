@@ -6,6 +6,7 @@ import {
   type ConfigSection,
   createSecretReader,
   dashed,
+  formatDuration,
   type HostOptionSpecs,
   kebab,
   parseCommandLine,
@@ -29,7 +30,6 @@ const PASSED_ON = {
   edge: optional(RUN_FLAGS.edge),
   gracePeriod,
   logLevel,
-  json,
 } as const
 
 export const SERVICE_FLAGS = {
@@ -42,6 +42,7 @@ export const SERVICE_FLAGS = {
     summary: 'file with the tunnel’s token; root’s, mode 0600',
   },
   user: { type: 'string', summary: 'an existing user to run as, instead of one that systemd makes' },
+  json,
   help,
 } as const satisfies HostOptionSpecs
 
@@ -66,7 +67,6 @@ export async function servicePrint(
   }
   refuseOthers(line)
   const { values, provided } = await read(line, program, call)
-  checkRule(values)
   const log = program.log(readLevel('info'))
   const script = await realpath(process.argv[1] ?? '')
   const unit = renderUnit({
@@ -95,6 +95,7 @@ async function read(line: CommandLine, program: Program, { signal }: Call): Prom
   const { env, cwd, redactor } = program
   const sources = { given: line.given, env, cwd, redactor, secrets: createSecretReader(undefined) }
   const reading = await readOptions(SERVICE_FLAGS, sources, signal)
+  checkRule(reading.values)
   if (reading.values.config === undefined) return reading
   // Once more, with the file: what it says of the grace period is how long systemd has to wait.
   return readOptions(SERVICE_FLAGS, { ...sources, file: await sectionOf(reading.values.config) }, signal)
@@ -111,8 +112,9 @@ async function sectionOf(path: string): Promise<ConfigSection> {
 function checkRule({ config, hostname, url, edge }: Values): void {
   if (config !== undefined && (hostname !== undefined || url !== undefined))
     throw new PosternError('OPTION_CONFLICT', '--config has the rules, so --hostname and --url are too many')
-  if (edge && (edge.username !== '' || edge.password !== ''))
-    throw new PosternError('OPTION_INVALID', '--edge has a user or password in it, and a unit holds no secret')
+  for (const [name, address] of Object.entries({ edge, url: URL.parse(url ?? '') }))
+    if (address && (address.username !== '' || address.password !== ''))
+      throw new PosternError('OPTION_INVALID', `--${name} has a user or password in it, and a unit holds no secret`)
   const given = { hostname, url, edge }
   const missing = Object.entries(given).filter(([, value]) => value === undefined)
   if (config === undefined && missing.length > 0)
@@ -129,8 +131,7 @@ function wordsOf(values: Values, provided: Reading<typeof SERVICE_FLAGS>['provid
     const from = provided[name]
     if (from === undefined || from === 'file') continue
     const flag = dashed(kebab(name))
-    if (name === 'json') words.push(...(values.json ? [flag] : []))
-    else if (name === 'gracePeriod') words.push(flag, `${values.gracePeriod}ms`)
+    if (name === 'gracePeriod') words.push(flag, formatDuration(values.gracePeriod))
     else if (name === 'plugin')
       for (const one of values.plugin) words.push(flag, one.startsWith('.') ? resolve(cwd, one) : one)
     else if (name === 'auth') for (const one of values.auth) words.push(flag, one)

@@ -46,7 +46,6 @@ export function renderUnit(facts: UnitFacts): string {
   return `${[
     '[Unit]',
     'Description=posternd: private services through a Postern edge',
-    'Documentation=man:systemd.exec(5)',
     'Wants=network-online.target',
     'After=network-online.target',
     'StartLimitIntervalSec=0',

@@ -1,0 +1,174 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createRedactor } from '@postern/options'
+import type { Program } from '@postern/program'
+import { type RecordingLog, recordingLog } from '@postern/testkit'
+import { afterAll, describe, expect, it } from 'vitest'
+import { COMMANDS } from '../src/commands.ts'
+import { serveHealth } from '../src/health.ts'
+import { posternd } from '../src/posternd.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'postern-ops-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+/** What a command prints. */
+async function run(argv: readonly string[], env: NodeJS.ProcessEnv = {}, log: RecordingLog = recordingLog()) {
+  const never = new AbortController().signal
+  let printed = ''
+  const program: Program = {
+    argv,
+    env,
+    cwd: folder,
+    stop: { gently: never, now: never, [Symbol.dispose]: () => {} },
+    redactor: createRedactor(),
+    print: text => {
+      printed += text
+    },
+    log: () => log,
+    json: argv.includes('--json'),
+  }
+  await posternd(program, { signal: AbortSignal.timeout(30_000), log })
+  return printed
+}
+
+const RULE = ['--hostname', 'ssh.example.com', '--url', 'ssh://localhost:22', '--edge', 'https://edge.example.com']
+const lineOf = (unit: string, name: string) => unit.split('\n').filter(line => line.startsWith(`${name}=`))
+
+function config(text: string, mode = 0o644): string {
+  const file = join(folder, `posternd-${mode}.yaml`)
+  writeFileSync(file, text, { mode })
+  return file
+}
+
+describe('posternd service print', () => {
+  it('a rule: its command line, the token as a credential', async () => {
+    const unit = await run(['service', 'print', ...RULE, '--grace-period', '90s', '--auth', 'tunnel-token'])
+    expect(lineOf(unit, 'ExecStart')).toEqual([
+      expect.stringMatching(
+        / --hostname ssh\.example\.com --url ssh:\/\/localhost:22 --edge https:\/\/edge\.example\.com\/ --auth tunnel-token --grace-period 90s$/,
+      ),
+    ])
+    expect(lineOf(unit, 'LoadCredential')).toEqual(['LoadCredential=tunnel-token:/etc/postern/tunnel-token'])
+    expect(lineOf(unit, 'TimeoutStopSec')).toEqual(['TimeoutStopSec=100'])
+    expect(lineOf(unit, 'ExecReload')).toEqual([])
+  })
+
+  it('a file: run with it, reloaded, and its own grace period waited for', async () => {
+    const file = config('edge: https://edge.example.com\ngracePeriod: 5m\ningress: []\n')
+    const unit = await run(['service', 'print', '--config', file, '--metrics', '127.0.0.1:9090'])
+    expect(lineOf(unit, 'ExecStart')).toEqual([
+      expect.stringContaining(` run --config ${file} --metrics 127.0.0.1:9090`),
+    ])
+    expect(lineOf(unit, 'ExecReload')).toHaveLength(1)
+    expect(lineOf(unit, 'TimeoutStopSec')).toEqual(['TimeoutStopSec=310'])
+  })
+
+  it('files that only root can read are credentials, with absolute paths', async () => {
+    const unit = await run(['service', 'print', ...RULE, '--token-file', 'token', '--ca', 'ca.pem'])
+    expect(lineOf(unit, 'LoadCredential')).toEqual([
+      `LoadCredential=tunnel-token:${join(folder, 'token')}`,
+      `LoadCredential=ca.pem:${join(folder, 'ca.pem')}`,
+    ])
+    expect(lineOf(unit, 'Environment')).toEqual([
+      'Environment=POSTERN_TUNNEL_TOKEN_FILE=%d/tunnel-token',
+      'Environment=POSTERN_CA=%d/ca.pem',
+    ])
+  })
+
+  it('holds no secret, wherever one is', async () => {
+    const env = { TUNNEL_TOKEN: 'ptt_hunter2', POSTERN_TUNNEL_TOKEN: 'ptt_hunter2', POSTERN_HOSTNAME: 'a.example.com' }
+    expect(await run(['service', 'print', ...RULE.slice(2)], env)).not.toContain('hunter2')
+    for (const words of [['--token', 'ptt_hunter2'], ['--tunnel-token=ptt_hunter2'], ['--url', 'ssh://u:hunter2@h']]) {
+      const rule = words[0] === '--url' ? [...RULE.slice(0, 2), ...RULE.slice(4)] : RULE
+      const error = await run(['service', 'print', ...rule, ...words]).catch(thrown => thrown)
+      expect(error).toMatchObject({ message: expect.stringMatching(/holds no/) })
+      expect(error.message).not.toContain('hunter2')
+    }
+  })
+
+  it('warns where the user that systemd makes cannot read the config file', async () => {
+    const log = recordingLog()
+    await run(['service', 'print', '--config', config('edge: https://edge.example.com\n', 0o600)], {}, log)
+    expect(log.text()).toContain('chmod 644')
+    const quiet = recordingLog()
+    await run(['service', 'print', '--config', config('edge: https://edge.example.com\n')], {}, quiet)
+    expect(quiet.text()).not.toContain('chmod')
+  })
+
+  it.each([
+    ['nothing to run', [], 'OPTION_MISSING'],
+    ['no edge', RULE.slice(0, 4), 'OPTION_MISSING'],
+    ['a rule and a file', [...RULE, '--config', '/etc/postern/posternd.yaml'], 'OPTION_CONFLICT'],
+    ['a file that is not there', ['--config', '/nonexistent/posternd.yaml'], 'FILE_UNREADABLE'],
+    ['an unknown option', [...RULE, '--dynamic-user'], 'OPTION_UNKNOWN'],
+    ['a word too many', [...RULE, 'posternd.service'], 'BAD_USAGE'],
+  ])('refuses %s', async (_, words, code) => {
+    await expect(run(['service', 'print', ...words])).rejects.toMatchObject({ code })
+  })
+})
+
+describe('posternd ready', () => {
+  async function asked(connections: number, words: readonly string[], env = (_where: string) => ({})) {
+    const options = { where: '127.0.0.1:0', connectorId: 'c-1', connections: () => connections }
+    const render = async () => ({ type: 'text/plain', text: '' })
+    const call = { signal: AbortSignal.timeout(30_000), log: recordingLog() }
+    await using health = await serveHealth({ ...options, render }, call)
+    return await run(['ready', ...words.map(word => word.replace('WHERE', health.address))], env(health.address))
+  }
+
+  it('a connection takes streams: it says so, and ends well', async () => {
+    expect(await asked(1, ['--metrics', 'WHERE'])).toBe('ready: 1 connection to the edge\n')
+    expect(await asked(4, ['--metrics=WHERE'])).toBe('ready: 4 connections to the edge\n')
+    expect(JSON.parse(await asked(4, ['--metrics=WHERE', '--json']))).toEqual({
+      readyConnections: 4,
+      connectorId: 'c-1',
+    })
+  })
+
+  it('asks where the environment says, as the daemon beside it listens', async () => {
+    expect(await asked(2, [], where => ({ TUNNEL_METRICS: where }))).toContain('ready: 2')
+    expect(await asked(2, [], where => ({ POSTERN_METRICS: where.replace('127.0.0.1', '0.0.0.0') }))).toContain(
+      'ready: 2',
+    )
+  })
+
+  it('none does: TUNNEL_OFFLINE', async () => {
+    await expect(asked(0, ['--metrics', 'WHERE'])).rejects.toMatchObject({ code: 'TUNNEL_OFFLINE' })
+  })
+
+  it('nobody is there: TUNNEL_OFFLINE too', async () => {
+    await expect(run(['ready', '--metrics', '127.0.0.1:1'])).rejects.toMatchObject({
+      code: 'TUNNEL_OFFLINE',
+      message: expect.stringContaining('no posternd answers'),
+    })
+  })
+
+  it.each([
+    ['hangs', () => {}],
+    ['says something else', (_: unknown, response: import('node:http').ServerResponse) => void response.end('<html>')],
+    ['says too much', (_: unknown, response: import('node:http').ServerResponse) => void response.end(' '.repeat(1e6))],
+  ])('somebody else is there, who %s', async (_, serve) => {
+    const server = createServer(serve).listen(0, '127.0.0.1')
+    await new Promise(resolve => server.once('listening', resolve))
+    const { port } = server.address() as AddressInfo
+    await expect(run(['ready', '--metrics', `127.0.0.1:${port}`])).rejects.toMatchObject({ code: 'TUNNEL_OFFLINE' })
+    server.closeAllConnections()
+    await new Promise(resolve => server.close(resolve))
+  })
+
+  it('asks nobody without an address', async () => {
+    await expect(run(['ready'])).rejects.toMatchObject({ code: 'OPTION_MISSING' })
+  })
+})
+
+it('every command that runs says in its help what it is for', async () => {
+  for (const path of [['ready'], ['service', 'print']]) {
+    const help = await run([...path, '--help'])
+    const command = path.reduce((node, name) => node.commands?.[name] ?? node, COMMANDS)
+    expect(help).toContain(command.summary)
+    expect(help).toContain(command.examples?.[0])
+  }
+})
