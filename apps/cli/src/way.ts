@@ -1,5 +1,5 @@
 import { type ApplicationClient, createClient, type SessionNews } from '@postern/client'
-import { type AuthProvider, type Call, PosternError, type Protocol } from '@postern/interface'
+import type { AuthProvider, Call, Protocol } from '@postern/interface'
 import { clientHost, composePlugins, readTrust } from '@postern/program'
 import { ACCESS_FLAGS } from './flags.ts'
 import { chooseFor, type Run } from './run.ts'
@@ -12,7 +12,7 @@ export interface Way extends AsyncDisposable {
   readonly warnings: readonly string[]
 }
 
-/** @throws PosternError PLUGIN_*, OPTION_*, FILE_*, CONFIG_INVALID, HOSTNAME_INVALID; BAD_USAGE for a word that is nobody's */
+/** @throws PosternError PLUGIN_*, OPTION_*, FILE_*, CONFIG_INVALID, HOSTNAME_INVALID, BAD_USAGE */
 export async function makeWay(
   hostname: string,
   protocol: string,
@@ -36,8 +36,6 @@ export async function makeWay(
       call,
     ),
   )
-  const [word] = composed.words
-  if (word !== undefined) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(word)}`)
   const auth: AuthProvider[] = []
   for (const one of plugins.auth) auth.push(await composed.create(one))
   const transport = await composed.create(plugins.transport)

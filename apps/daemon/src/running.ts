@@ -39,8 +39,6 @@ export class Plugins implements AsyncDisposable {
       { kind: 'transport', side: 'client', name: settings.values.transport } as const,
     ] as const
     const composed = await this.#compose([...wanted, ...this.#serversFor(settings.rules)], settings, line, call)
-    if (composed.words.length > 0)
-      throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(composed.words[0])}`)
     const auth: AuthProvider[] = []
     for (const name of settings.auth) auth.push(await composed.create({ kind: 'auth', side: 'client', name }))
     const transport = await composed.create({ kind: 'transport', side: 'client', name: settings.values.transport })

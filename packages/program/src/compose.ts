@@ -49,8 +49,6 @@ export interface Composition {
 
 /** Ends the plugins it created when it is disposed, the last one first. */
 export interface Composed extends AsyncDisposable {
-  /** Words of the command line that are no flag's value. */
-  readonly words: readonly string[]
   /** What the user should know, a sentence each. */
   readonly warnings: readonly string[]
   /** The plugin at work. Each wanted one may be created as often as needed. */
@@ -60,7 +58,7 @@ export interface Composed extends AsyncDisposable {
 /**
  * Loads the plugins this run uses, and no others, and gives each the flags, variables and keys that are its own.
  *
- * @throws PosternError PLUGIN_*, OPTION_*, FILE_*
+ * @throws PosternError PLUGIN_*, OPTION_*, FILE_*; BAD_USAGE for a word of the command line that is no flag's value
  */
 export async function composePlugins(composition: Composition, call: Call): Promise<Composed> {
   const { registry, line, own, wanted, sources, hosts } = composition
@@ -69,6 +67,8 @@ export async function composePlugins(composition: Composition, call: Call): Prom
   const claimants = wanted.map(({ kind, name }, at) => ({ kind, name, specs: specs[at] ?? {} }))
   const sides = [...new Set(wanted.map(one => one.side))]
   const resolved = resolvePending(line, claimants, { own, ownersOf: option => registry.ownersOf(option), sides })
+  const [word] = resolved.words
+  if (word !== undefined) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(word)}`)
   const values = new Map<string, Readonly<Record<string, unknown>>>()
   const warnings: string[] = []
   for (const [at, one] of wanted.entries()) {
@@ -84,7 +84,6 @@ export async function composePlugins(composition: Composition, call: Call): Prom
   }
   const created: { readonly name: string; readonly plugin: Partial<AsyncDisposable> }[] = []
   return {
-    words: resolved.words,
     warnings,
     create: async ({ kind, name, side }) => {
       const host = hosts[side as keyof Host]

@@ -66,11 +66,17 @@ async function compose(argv: readonly string[], names: readonly string[], env: R
 
 describe('composing plugins', () => {
   it('gives each flag to the plugin it belongs to, and loads no other', async () => {
-    const { seen, composed } = await compose(['--id', '7', 'word', '--hostname', 'h'], ['token'])
+    const { seen, composed } = await compose(['--id', '7', '--hostname', 'h'], ['token'])
     await composed.create(client('token'))
     expect(seen.loaded).not.toContain('badge')
     expect(seen.created).toEqual({ token: { id: '7', secret: undefined } })
-    expect(composed.words).toEqual(['word'])
+  })
+
+  it('refuses a word that is no flag’s value', async () => {
+    await expect(compose(['--id', '7', 'word'], ['token'])).rejects.toMatchObject({
+      code: 'BAD_USAGE',
+      message: 'nothing is done with "word"',
+    })
   })
 
   it('a flag of two of them is nobody’s, until it says whose', async () => {
