@@ -1,13 +1,12 @@
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { type Call, type Logger, PosternError, type Presented } from '@postern/interface'
+import { type Call, type Logger, PosternError } from '@postern/interface'
 import { createRegistry } from '@postern/registry'
 import { openStore, type Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
 import { Administration } from './admin/administration.ts'
 import { AdminHttp, type AdminRequest } from './admin/http.ts'
 import { ensureSetupToken, forgetSetupFile } from './admin/setup.ts'
-import { mustFit, startAdminSocket } from './admin/socket.ts'
+import { adminSocketOf, startAdminSocket } from './admin/socket.ts'
 import { isForApi } from './admin/target.ts'
 import { FailureCounter } from './authorize/attempts.ts'
 import { Authorizer } from './authorize/authorize.ts'
@@ -16,7 +15,6 @@ import type { EdgeConfig } from './config.ts'
 import { certificatesFor, databaseOf, teamDomainOf } from './data.ts'
 import type { Certificates } from './front/certificates.ts'
 import { Front, type PlainHandler } from './front/front.ts'
-import { requestedHostname } from './front/hostname.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
 import { Live } from './live.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
@@ -69,7 +67,6 @@ const LAST_WORD = 500
 export async function startEdge(config: EdgeConfig, call: Call): Promise<RunningEdge> {
   await using stack = new AsyncDisposableStack()
   const adminSocket = adminSocketOf(config)
-  if (adminSocket !== undefined) mustFit(adminSocket)
   const store = stack.use(await openStore({ path: await databaseOf(config.data) }, call))
   const teamDomain = teamDomainOf(store, config.data)
   const { certificates, caFile } = await certificatesFor(config, teamDomain, store, call)
@@ -87,10 +84,6 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
     throw error
   }
   return edge
-}
-
-function adminSocketOf({ data, adminSocket = join(data, 'admin.sock') }: EdgeConfig): string | undefined {
-  return adminSocket === false || process.platform === 'win32' ? undefined : adminSocket
 }
 
 async function version(): Promise<string> {
@@ -181,7 +174,7 @@ class Edge implements RunningEdge {
   /** What is no upgrade: the team domain's API, else somebody for an application. */
   #plain(...[request, refuse, response]: Parameters<PlainHandler>): void {
     const presented = this.#front.present(request)
-    if (isForApi(presented.url) && isFor(this.teamDomain, presented)) {
+    if (isForApi(presented, this.teamDomain)) {
       void this.#admin.serve({ request, response, refuse, local: false })
     } else void answerPlain(presented, refuse, this.#context)
   }
@@ -281,14 +274,6 @@ class Edge implements RunningEdge {
 
   #abort(): void {
     this.#now.abort(new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' }))
-  }
-}
-
-function isFor(teamDomain: string, { headers, url }: Presented): boolean {
-  try {
-    return requestedHostname(headers.host, url) === teamDomain
-  } catch {
-    return false
   }
 }
 

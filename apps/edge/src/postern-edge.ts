@@ -1,6 +1,6 @@
 import { mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
 import {
   type Command,
@@ -16,7 +16,7 @@ import {
 import { PROGRAM_FLAGS, type Program, readLevel } from '@postern/program'
 import type { EdgeConfig } from './config.ts'
 import { checkEdge, initialiseEdge, type Seeded } from './data.ts'
-import { startEdge } from './edge.ts'
+import { type RunningEdge, startEdge } from './edge.ts'
 
 const DATA = {
   data: { type: 'path', required: true, summary: 'the folder of the edge’s state', env: ['POSTERN_EDGE_DATA'] },
@@ -35,6 +35,11 @@ const RUN = {
   ...DATA,
   listen: { type: 'string', default: '127.0.0.1:8443', summary: 'address and port', env: ['POSTERN_EDGE_LISTEN'] },
   ...TLS,
+  adminSocket: {
+    type: 'string',
+    summary: 'Unix socket of the administration, or off (default: admin.sock in the data folder)',
+    env: ['POSTERN_EDGE_ADMIN_SOCKET'],
+  },
   gracePeriod: {
     type: 'duration',
     default: '10s',
@@ -47,8 +52,8 @@ const RUN = {
 const INIT = {
   ...DATA,
   teamDomain: { type: 'string', required: true, summary: 'the edge’s own hostname' },
-  hostname: { type: 'string', required: true, summary: 'the first application’s hostname' },
-  tunnel: { type: 'string', default: 'home', summary: 'its tunnel’s name' },
+  hostname: { type: 'string', summary: 'a first application’s hostname (default: none, to be administered)' },
+  tunnel: { type: 'string', default: 'home', summary: 'that application’s tunnel’s name' },
   tokens: { type: 'path', summary: 'folder to write the secrets to, a file 0600 each, instead of printing them' },
   ...PROGRAM_FLAGS,
 } as const satisfies HostOptionSpecs
@@ -65,7 +70,7 @@ const COMMANDS: EdgeCommand = {
   summary: 'The edge: decides who reaches which private service, and carries them there.',
   commands: {
     init: {
-      summary: 'make the state of a new edge, and print its first tokens, once',
+      summary: 'make the state of a new edge; with a first application, print its tokens, once',
       specs: INIT,
       example: 'postern-edge init --data ./edge --team-domain edge.localhost --hostname db.localhost',
       run: init,
@@ -127,6 +132,7 @@ async function read<O extends HostOptionSpecs>(
 
 async function init(argv: readonly string[], program: Program, call: Call): Promise<void> {
   const { data, teamDomain, hostname, tunnel, tokens } = await read(INIT, argv, program, call)
+  if (hostname === undefined) return initEmpty({ data, teamDomain, tokens }, program, call)
   const files = tokens === undefined ? undefined : await reserve(tokens)
   const seeded = await initialiseEdge({ data, teamDomain, hostname, tunnel }, call).catch(async error => {
     for (const file of Object.values(files ?? {})) await rm(file)
@@ -144,6 +150,23 @@ async function init(argv: readonly string[], program: Program, call: Call): Prom
     ? { tunnelTokenFile: files.tunnel, serviceToken: { id: serviceToken.id, secretFile: files.service } }
     : { tunnelToken, serviceToken }
   program.print(`${JSON.stringify({ data, teamDomain, hostname, tunnel, ...told, caFile })}\n`)
+}
+
+/** No application, and so no token: whoever runs it administers it. */
+async function initEmpty(
+  { data, teamDomain, tokens }: { data: string; teamDomain: string; tokens: string | undefined },
+  program: Program,
+  call: Call,
+): Promise<void> {
+  if (tokens !== undefined) throw new PosternError('OPTION_MISSING', '--tokens is for those of a first --hostname')
+  const { caFile } = await initialiseEdge({ data, teamDomain }, call)
+  if (program.json) return program.print(`${JSON.stringify({ data, teamDomain, caFile })}\n`)
+  program.print(`The edge’s state is in ${data}. Next, run it, and administer it from this machine:
+
+  postern-edge run --data ${data} --listen 127.0.0.1:8443
+  postern tunnel create home --data ${data}
+  postern admin app create db.example.com --tunnel home --data ${data}
+`)
 }
 
 interface Shown {
@@ -206,15 +229,38 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
     data: values.data,
     listen: listenOf(values.listen),
     grace: values.gracePeriod,
+    setupToken: true,
     ...tlsOf(values),
+    ...adminSocketOf(values, program),
   }
   await using edge = await startEdge(config, call)
-  const { address, teamDomain, caFile } = edge
-  if (program.json) program.print(`${JSON.stringify({ listening: address, teamDomain, ...(caFile && { caFile }) })}\n`)
-  else program.print(`postern-edge listens on ${address} for ${teamDomain}${caFile ? `; its CA is ${caFile}` : ''}\n`)
+  const { address, teamDomain, caFile, adminSocket, setupTokenFile } = edge
+  if (program.json) {
+    const told = { listening: address, teamDomain, caFile, adminSocket, setupTokenFile }
+    program.print(`${JSON.stringify(told)}\n`)
+  } else program.print(whereItIs(edge))
   await new Promise<void>(resolve => program.stop.gently.addEventListener('abort', () => resolve(), { once: true }))
   call.log.info('stopping: nobody new is let in, what is open may finish', { graceSeconds: values.gracePeriod / 1000 })
   await edge.close()
+}
+
+function whereItIs({ address, port, teamDomain, caFile, adminSocket, setupTokenFile }: RunningEdge): string {
+  const lines = [`postern-edge listens on ${address} for ${teamDomain}${caFile ? `; its CA is ${caFile}` : ''}`]
+  if (adminSocket !== undefined)
+    lines.push(`administer it from this machine: postern admin status --socket ${adminSocket}`)
+  if (setupTokenFile !== undefined) {
+    const login = `postern admin login --edge https://${teamDomain}:${port}${caFile ? ` --ca ${caFile}` : ''}`
+    lines.push(`or from elsewhere, once, in 15 minutes: ${login} --setup-token-file ${setupTokenFile}`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function adminSocketOf(
+  { adminSocket }: { adminSocket: string | undefined },
+  { cwd }: Program,
+): Pick<EdgeConfig, 'adminSocket'> {
+  if (adminSocket === undefined) return {}
+  return { adminSocket: adminSocket === 'off' ? false : resolve(cwd, adminSocket) }
 }
 
 async function check(argv: readonly string[], program: Program, call: Call): Promise<void> {

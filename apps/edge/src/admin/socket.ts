@@ -1,10 +1,11 @@
 import { chmod, lstat, unlink } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { type Call, type Logger, PosternError } from '@postern/interface'
 import { ensurePrivateFolder } from '@postern/store'
+import type { EdgeConfig } from '../config.ts'
 import { answerProblem } from '../front/answer.ts'
 import type { AdminRequest } from './http.ts'
 
@@ -26,12 +27,11 @@ export interface AdminSocketOptions {
 /**
  * Serves the API on a Unix socket (0600) in a folder that only this user can look into: whoever connects is this user, or root.
  *
- * @throws PosternError LISTEN_FAILED: the path is too long, or another edge listens there; FILE_UNSAFE: something else is
+ * @throws PosternError LISTEN_FAILED: another edge listens there; FILE_UNSAFE: something else is
  *   there, or others may look into the folder; FILE_UNREADABLE
  */
 export async function startAdminSocket(options: AdminSocketOptions, call: Call): Promise<AsyncDisposable> {
   const { path, log } = options
-  mustFit(path)
   await ensurePrivateFolder(dirname(path))
   await removeStale(path)
   call.signal.throwIfAborted()
@@ -62,8 +62,14 @@ export async function startAdminSocket(options: AdminSocketOptions, call: Call):
   }
 }
 
-/** @throws PosternError LISTEN_FAILED */
-export function mustFit(path: string): void {
+/** Where an edge's socket is, if it has one. @throws PosternError LISTEN_FAILED: the path is too long */
+export function adminSocketOf({ data, adminSocket = join(data, 'admin.sock') }: EdgeConfig): string | undefined {
+  if (adminSocket === false || process.platform === 'win32') return undefined
+  mustFit(adminSocket)
+  return adminSocket
+}
+
+function mustFit(path: string): void {
   const length = Buffer.byteLength(path)
   if (length <= LONGEST_PATH) return
   throw new PosternError('LISTEN_FAILED', `the administration’s socket ${path} has a path of ${length} bytes`, {

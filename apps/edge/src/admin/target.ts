@@ -1,13 +1,19 @@
 import { BASE, ROUTES, type Route, type RouteName } from '@postern/admin'
-import { PosternError } from '@postern/interface'
+import { PosternError, type Presented } from '@postern/interface'
+import { requestedHostname } from '../front/hostname.ts'
 
 /** Everything below this is the API's, existing or not. */
 const ROOT = `/${BASE.split('/')[1]}`
 
-/** Whether a request's target, as it was sent, is for the API. Whatever a lenient reader would make of it does not count. */
-export function isForApi(target: string): boolean {
-  const [path = ''] = target.split('?', 1)
-  return path === ROOT || path.startsWith(`${ROOT}/`)
+/** Whether a request is for the API: of the team domain, and by its target as it was sent. What a lenient reader would make of that does not count. */
+export function isForApi({ url, headers }: Presented, teamDomain: string): boolean {
+  const [path = ''] = url.split('?', 1)
+  if (path !== ROOT && !path.startsWith(`${ROOT}/`)) return false
+  try {
+    return requestedHostname(headers.host, url) === teamDomain
+  } catch {
+    return false
+  }
 }
 
 export interface Found {
