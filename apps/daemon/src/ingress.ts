@@ -33,6 +33,8 @@ export function readService(service: string, defaultPort: DefaultPort): URL {
   if (scheme === 'unix') {
     if (url.host) throw bad('names a host; a socket is on this machine')
     if (!url.pathname.startsWith('/')) throw bad('needs an absolute path, for example unix:/run/app.sock')
+    if (url.search || url.hash || !isDecodable(url.pathname))
+      throw bad('has a ? # or % that is not part of a path; write %3F, %23 and %25')
   } else {
     if (!url.hostname) throw bad('names no host')
     if (!url.port && port !== 'none') url.port = String(port)
@@ -41,6 +43,14 @@ export function readService(service: string, defaultPort: DefaultPort): URL {
       throw bad('has a path; a service is a host and a port')
   }
   return url
+}
+
+function isDecodable(path: string): boolean {
+  try {
+    return !decodeURIComponent(path).includes('\0')
+  } catch {
+    return false
+  }
 }
 
 /** A URL hides the port of these when it is their own. */

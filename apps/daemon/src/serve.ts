@@ -96,6 +96,7 @@ class Answer implements Disposable {
   readonly #taken: AbortSignal
   readonly #onService: (socket: Socket, milliseconds: number) => void
   readonly #dialled: Socket[] = []
+  #refused = false
   #over = false
   readonly #onTaken = (): void => this.fail(this.#taken.reason)
   #stream: Duplex | undefined
@@ -123,7 +124,7 @@ class Answer implements Disposable {
     const began = performance.now()
     const socket = await reach(service, to, call)
     this.#dialled.push(socket)
-    if (this.#over) cut(socket)
+    if (this.#over || this.#taken.aborted) cut(socket) // meanwhile
     this.#onService(socket, performance.now() - began)
     return socket
   }
@@ -139,9 +140,11 @@ class Answer implements Disposable {
   }
 
   fail(error: PosternError): void {
+    const { requestId } = this.#offered.header
     if (this.#stream) this.#stream.destroy(error)
-    else
-      this.#offered.reject(problem(error.code, this.#offered.header.requestId, { speaker: error.speaker ?? 'daemon' }))
+    else if (!this.#refused)
+      this.#offered.reject(problem(error.code, requestId, { speaker: error.speaker ?? 'daemon' }))
+    this.#refused = true
     for (const socket of this.#dialled) cut(socket)
   }
 

@@ -21,6 +21,7 @@ describe('an ingress rule', () => {
     ['http://localhost:8080', 'http://localhost:8080', 8080],
     ['unix:/run/app.sock', 'unix:/run/app.sock', 0],
     ['unix:///run/app.sock', 'unix:/run/app.sock', 0],
+    ['unix:/run/app/../../etc/x.sock', 'unix:/etc/x.sock', 0], // shown as what it is
   ])('%s is %s', (text, shown, port) => {
     const { service } = read(text)
     expect([showService(service), portOf(service)]).toEqual([shown, port])
@@ -45,6 +46,10 @@ describe('an ingress rule', () => {
     ['tcp://localhost:1#part', 'has a path'],
     ['unix:run/app.sock', 'needs an absolute path'],
     ['unix://host/run/app.sock', 'names a host'],
+    ['unix:/run/app.sock?x', 'has a ? # or %'],
+    ['unix:/run/app.sock#x', 'has a ? # or %'],
+    ['unix:/run/%zz', 'has a ? # or %'],
+    ['unix:/run/app%00.sock', 'has a ? # or %'],
   ])('the service %j is refused: it %s', (service, why) => {
     expect(() => read(service)).toThrow(
       expect.objectContaining({ code: 'OPTION_INVALID', message: expect.stringContaining(why) }),
