@@ -2,7 +2,7 @@ import { ROUTES, type WantedApplication } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import { type AdminCommand, type Context, command, group } from './command.ts'
 import { readDocument } from './document.ts'
-import { yamlOf } from './show.ts'
+import { safe, yamlOf } from './show.ts'
 
 const RULE = {
   serviceToken: { type: 'string', multiple: true, summary: 'whom: a service token, by name or id' },
@@ -46,7 +46,7 @@ export const POLICY = group('See and change who may use an application', {
       const kept = rules.filter(({ name }) => name !== words.RULE)
       if (kept.length === rules.length)
         throw new PosternError('NOT_FOUND', `${words.HOSTNAME} has no rule ${JSON.stringify(words.RULE)}`, {
-          next: rules.length > 0 ? `It has: ${rules.map(one => one.name).join(', ')}.` : 'It has no rules.',
+          next: rules.length > 0 ? `It has: ${safe(rules.map(one => one.name).join(', '))}.` : 'It has no rules.',
         })
       return (await ask('policy.put', { params, body: { rules: kept } })).rules
     },
