@@ -6,7 +6,7 @@ import { type Plugins, tellUnserved } from './running.ts'
 import type { Settings, SettingsReader } from './settings.ts'
 
 /** Settings that hold from the moment a file with them is read. Every other one is for the next start. */
-const LIVE: readonly string[] = ['gracePeriod', 'logLevel', 'plugin', 'config']
+const LIVE: readonly string[] = ['gracePeriod', 'logLevel', 'plugin']
 
 export interface ReloadParts {
   readonly path: string

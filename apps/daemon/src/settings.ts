@@ -68,7 +68,7 @@ export class SettingsReader {
   async readConfig(path: string, call: Call): Promise<Settings> {
     const { found, rules } = await this.examine(path, call)
     found.mistakes.throwIfAny()
-    const { values, warnings } = await this.#options({ ...CONFIG_FLAGS, ...RUN_FLAGS }, found.options, call)
+    const { values, warnings } = await this.#options(RUN_FLAGS, found.options, call)
     return { values, auth: authOf(values), rules, warnings, forPlugins: found.forPlugins }
   }
 
