@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 
 const script = join(import.meta.dirname, '../bin/postern.js')
+/** What the bundle is made of, where each module still says its name. It is split where these import each other late. */
+const modules = join(import.meta.dirname, '../dist/main.js')
 /** Tells every module as it is loaded, on a line of its own. */
 const TRACE = `import { registerHooks } from 'node:module'; import { writeSync } from 'node:fs'
 registerHooks({ load: (url, context, next) => (writeSync(2, 'loads ' + url + '\\n'), next(url, context)) })`
@@ -22,7 +24,7 @@ export async function postern(
 ): Promise<Ended> {
   const { env = {}, cwd = import.meta.dirname, trace } = how
   const node = trace ? ['--import', `data:text/javascript,${encodeURIComponent(TRACE)}`] : []
-  const child = spawn(process.execPath, [...node, script, ...args], {
+  const child = spawn(process.execPath, [...node, trace ? modules : script, ...args], {
     env: { PATH: process.env.PATH, POSTERN_HOME: '/nonexistent', ...env },
     cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
