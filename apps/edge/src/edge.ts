@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import type { TlsOptions } from 'node:tls'
 import { type Call, type Logger, PosternError } from '@postern/interface'
 import { createRegistry } from '@postern/registry'
 import { openStore, type Store } from '@postern/store'
@@ -16,6 +17,7 @@ import { certificatesFor, databaseOf, teamDomainOf } from './data.ts'
 import type { Certificates } from './front/certificates.ts'
 import { Front, type PlainHandler } from './front/front.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
+import { CertificateReload } from './front/reload.ts'
 import { Live } from './live.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
 import { Routes } from './routes/routes.ts'
@@ -48,6 +50,8 @@ export interface RunningEdge extends AsyncDisposable {
     readonly sockets: number
     readonly admitted: number
   }
+  /** Reads own certificate files again, as is done every minute; a bad pair is logged and the old one serves on. */
+  reloadCertificates(): Promise<void>
   /** Drains, then ends everything. A second call, or the call's abort, does not wait. */
   close(): Promise<void>
 }
@@ -122,6 +126,7 @@ class Edge implements RunningEdge {
   readonly #now = new AbortController()
   readonly #mounted = new AbortController()
   #stack = new AsyncDisposableStack()
+  #reload: CertificateReload | undefined
   #draining = false
   #closed: Promise<void> | undefined
 
@@ -203,6 +208,11 @@ class Edge implements RunningEdge {
     const bound = await this.#front.listen(host, port, call)
     this.host = bound.address
     this.port = bound.port
+    const { read } = this.#parts.certificates
+    if (read !== undefined) {
+      const use = (server: TlsOptions) => this.#front.setCertificates(server)
+      this.#reload = this.#stack.use(new CertificateReload({ read, use, log: call.log }))
+    }
     const stop = () =>
       this.stopNow().catch(error => call.log.error('the edge did not stop cleanly', { error: String(error) }))
     call.signal.addEventListener('abort', stop, { signal: this.#mounted.signal })
@@ -223,6 +233,10 @@ class Edge implements RunningEdge {
       sockets: this.#front.connections,
       admitted: live.count,
     }
+  }
+
+  async reloadCertificates(): Promise<void> {
+    await this.#reload?.look()
   }
 
   async close(): Promise<void> {

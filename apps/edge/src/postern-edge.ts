@@ -234,6 +234,8 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
     ...adminSocketOf(values, program),
   }
   await using edge = await startEdge(config, call)
+  // With files of its own there is something to read again; else a hangup stops it, as any program.
+  if (config.tls) program.stop.onHangup(() => void edge.reloadCertificates())
   const { address, teamDomain, caFile, adminSocket, setupTokenFile } = edge
   if (program.json) {
     const told = { listening: address, teamDomain, caFile, adminSocket, setupTokenFile }

@@ -9,6 +9,11 @@ import { isHostname } from './hostname.ts'
 /** How the front proves its hostnames. */
 export interface Certificates {
   readonly server: TlsOptions
+  /**
+   * Own files: reads them again. What to serve from now on, or undefined when it is what was read last.
+   * @throws PosternError as {@link certificatesOfFiles}
+   */
+  readonly read?: () => Promise<TlsOptions | undefined>
 }
 
 /** AES-128 first: end to end the bytes are encrypted twice, and it costs a third less. */
@@ -37,7 +42,23 @@ const WARN_DAYS = 30
  *
  * @throws PosternError FILE_UNREADABLE, FILE_UNSAFE, CONFIG_INVALID: not PEM, or not a pair
  */
-export async function certificatesOfFiles(files: { cert: string; key: string }, call: Call): Promise<Certificates> {
+export async function certificatesOfFiles(files: Files, call: Call): Promise<Certificates> {
+  let last = await readFiles(files, call)
+  const read = async () => {
+    const next = await readFiles(files, call)
+    if (next.cert === last.cert && next.key === last.key) return undefined
+    last = next
+    return next
+  }
+  return { server: last, read }
+}
+
+interface Files {
+  readonly cert: string
+  readonly key: string
+}
+
+async function readFiles(files: Files, call: Call): Promise<TlsOptions & Files> {
   const key = await readSecretFile(files.key, '--key', call.signal)
   const cert = await readFile(files.cert, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     throw new PosternError('FILE_UNREADABLE', `cannot read --cert ${files.cert} (${cause.code})`, { cause })
@@ -45,10 +66,10 @@ export async function certificatesOfFiles(files: { cert: string; key: string }, 
   const leaf = readPair(cert, key, files)
   const days = Math.floor((leaf.validToDate.getTime() - Date.now()) / DAY)
   if (days < WARN_DAYS) call.log.warn('the certificate ends soon', { file: files.cert, days })
-  return { server: { ...COMMON, cert, key } }
+  return { ...COMMON, cert, key }
 }
 
-function readPair(cert: string, key: string, files: { cert: string; key: string }): X509Certificate {
+function readPair(cert: string, key: string, files: Files): X509Certificate {
   try {
     const leaf = new X509Certificate(cert)
     if (leaf.checkPrivateKey(createPrivateKey(key))) return leaf

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TlsOptions } from 'node:tls'
 import {
   type Call,
   type HttpDoor,
@@ -90,6 +91,11 @@ export class Front implements HttpDoor {
     this.#server.off('error', failed)
     this.#server.on('error', error => this.#options.log.error('the public port failed', { error: error.message }))
     return this.#server.address() as AddressInfo
+  }
+
+  /** Another certificate for whoever comes from now on. */
+  setCertificates(server: TlsOptions): void {
+    this.#server.setSecureContext(server)
   }
 
   onUpgrade(claim: Claim): () => void {
