@@ -58,7 +58,7 @@ export const CODES = {
   },
   FILE_UNSAFE: {
     exit: 5,
-    title: 'A file with a secret can be read by others',
+    title: 'A file or folder that must be yours alone is open to others',
     next: 'chmod 600 the file, and chmod 700 its folder.',
   },
   FILE_UNREADABLE: { exit: 5, title: 'A file cannot be read', next: 'Check the path and its permissions.' },
@@ -68,7 +68,7 @@ export const CODES = {
     exit: 10,
     status: 401,
     title: 'No credential was presented',
-    next: 'Give a credential, for example --id and --secret of a service token.',
+    next: 'Give a credential, for example --id and --secret-file of a service token.',
   },
   AUTH_REJECTED: {
     exit: 11,
@@ -100,7 +100,7 @@ export const CODES = {
     exit: 20,
     status: 404,
     title: 'No such application',
-    next: 'Check the hostname, and that you may know of it.',
+    next: 'Check the hostname. If it is right, ask the application’s administrator whether you may use it.',
   },
   EDGE_UNREACHABLE: {
     exit: 21,

@@ -55,7 +55,8 @@ describe('how a program ends', () => {
     expect(await run(`throw new PosternError('NOT_FOUND', 'there is nobody')`)).toEqual({
       code: 20,
       stdout: '',
-      stderr: 'greet: there is nobody (NOT_FOUND)\n  next     Check the hostname, and that you may know of it.\n',
+      stderr:
+        'greet: there is nobody (NOT_FOUND)\n  next     Check the hostname. If it is right, ask the application’s administrator whether you may use it.\n',
     })
   })
 
