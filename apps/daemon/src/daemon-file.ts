@@ -11,7 +11,7 @@ import { Mistakes } from './mistakes.ts'
 type Members = Readonly<Record<string, Json>>
 
 /** Options that a file may have, by the key it has there. */
-const KEYS = {
+export const KEYS = {
   edge: 'edge',
   ca: 'ca',
   auth: 'auth',

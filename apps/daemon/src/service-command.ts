@@ -106,6 +106,10 @@ async function sectionOf(path: string): Promise<ConfigSection> {
   const { value } = file
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new PosternError('CONFIG_INVALID', `${file.where([])}: the file is not a map of options`)
+  if (Object.hasOwn(value, 'token'))
+    throw new PosternError('OPTION_CONFLICT', `${file.where(['token'])}: the config file holds the token itself`, {
+      next: 'Move it to a file of root’s, mode 0600, and write tokenFile: systemd then lends it to the service.',
+    })
   return { path, values: value as ConfigSection['values'], otherKeys: Object.keys(value) }
 }
 

@@ -3,36 +3,17 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createRedactor } from '@postern/options'
-import type { Program } from '@postern/program'
-import { type RecordingLog, recordingLog } from '@postern/testkit'
+import { recordingLog } from '@postern/testkit'
 import { afterAll, describe, expect, it } from 'vitest'
 import { COMMANDS } from '../src/commands.ts'
 import { serveHealth } from '../src/health.ts'
-import { posternd } from '../src/posternd.ts'
+import { runPosternd } from './run-posternd.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'postern-ops-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-/** What a command prints. */
-async function run(argv: readonly string[], env: NodeJS.ProcessEnv = {}, log: RecordingLog = recordingLog()) {
-  const never = new AbortController().signal
-  let printed = ''
-  const program: Program = {
-    argv,
-    env,
-    cwd: folder,
-    stop: { gently: never, now: never, [Symbol.dispose]: () => {} },
-    redactor: createRedactor(),
-    print: text => {
-      printed += text
-    },
-    log: () => log,
-    json: argv.includes('--json'),
-  }
-  await posternd(program, { signal: AbortSignal.timeout(30_000), log })
-  return printed
-}
+const run = (argv: readonly string[], env: NodeJS.ProcessEnv = {}, log = recordingLog()) =>
+  runPosternd(argv, { env, log, cwd: folder })
 
 const RULE = ['--hostname', 'ssh.example.com', '--url', 'ssh://localhost:22', '--edge', 'https://edge.example.com']
 const lineOf = (unit: string, name: string) => unit.split('\n').filter(line => line.startsWith(`${name}=`))
@@ -64,6 +45,19 @@ describe('posternd service print', () => {
     ])
     expect(lineOf(unit, 'ExecReload')).toHaveLength(1)
     expect(lineOf(unit, 'TimeoutStopSec')).toEqual(['TimeoutStopSec=310'])
+  })
+
+  it('takes the token’s file and the CA from the config file, and no token', async () => {
+    const file = config('edge: https://edge.example.com\ntokenFile: token\nca: /etc/ca.pem\n')
+    const unit = await run(['service', 'print', '--config', file])
+    expect(lineOf(unit, 'LoadCredential')).toEqual([
+      `LoadCredential=tunnel-token:${join(folder, 'token')}`,
+      'LoadCredential=ca.pem:/etc/ca.pem',
+    ])
+    const inline = config('edge: https://edge.example.com\ntoken: ptt_hunter2\n')
+    const error = await run(['service', 'print', '--config', inline]).catch(thrown => thrown)
+    expect(error).toMatchObject({ code: 'OPTION_CONFLICT', message: expect.stringContaining('.yaml:2:') })
+    expect(error.message).not.toContain('hunter2')
   })
 
   it('files that only root can read are credentials, with absolute paths', async () => {
