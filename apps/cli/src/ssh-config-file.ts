@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
-import { lstat, open, realpath } from 'node:fs/promises'
+import { lstat, open, realpath, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
 import { fileSecrets, jsonLineOf, type Program, userFolder, writePrivate } from '@postern/program'
 import { earlierMention, lineDiff, withBlock } from './ssh-config-text.ts'
@@ -33,6 +33,7 @@ export async function writeStanza(one: Stanza, program: Program, call: Call): Pr
 
 async function change(file: string, { hostname, stanza, dryRun }: Stanza, program: Program, call: Call): Promise<void> {
   const target = await follow(file)
+  await refuseForeignFolder(target)
   const before = await readOwn(target)
   const after = withBlock(before ?? '', hostname, stanza, file)
   const line = earlierMention(after, hostname)
@@ -61,6 +62,15 @@ async function follow(file: string): Promise<string> {
       next: 'Remove it, or make the file that it leads to.',
     })
   })
+}
+
+/** As root for somebody else (sudo), a new file would be root's, and their ssh could not read it. */
+async function refuseForeignFolder(file: string): Promise<void> {
+  const folder = await stat(dirname(file)).catch(() => undefined)
+  if (folder && process.getuid && folder.uid !== process.getuid())
+    throw new PosternError('FILE_UNSAFE', `${dirname(file)} belongs to another user`, {
+      next: 'Run it as the user whose ssh_config it is.',
+    })
 }
 
 /** @returns undefined where there is none yet */

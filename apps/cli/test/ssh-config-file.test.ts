@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -125,6 +126,16 @@ describe('ssh-config --write', () => {
     if (before) expect(readFileSync(file).equals(before)).toBe(true)
     expect(existsSync(`${file}.before-postern`)).toBe(false)
   })
+
+  it.skipIf(process.getuid?.() !== 0).each(['.ssh', '.ssh/config'])(
+    'refuses a %s of another user (needs: to be root)',
+    async name => {
+      writeFileSync(file, OWN, { mode: 0o600 })
+      chownSync(join(home, name), 12_345, 12_345)
+      expect((await write('ssh.example.com')).stderr).toContain('FILE_UNSAFE')
+      expect(text()).toBe(OWN)
+    },
+  )
 
   it('warns about an earlier stanza for the same host, which ssh would take first', async () => {
     writeFileSync(file, 'Host a.b ssh.example.com\n  ProxyCommand other\n', { mode: 0o600 })
