@@ -115,7 +115,7 @@ describe('applications and their policies', () => {
     expect(made.stderr).toContain('postern admin policy allow git.localhost --service-token NAME')
     const token = json<{ id: string; secret: string }>(await local('admin', 'service-token', 'create', 'ci', '--json'))
     const allowed = await local('admin', 'policy', 'allow', 'git.localhost', '--service-token', 'ci')
-    expect(allowed.stdout).toBe(`- name: allow ci\n  action: allow\n  include:\n    - serviceToken: ${token.id}\n`)
+    expect(allowed.stdout).toBe(`- name: allow ci\n  action: allow\n  include:\n    - serviceToken: ${token.id} # ci\n`)
     expect(
       failure(await local('admin', 'policy', 'allow', 'git.localhost', '--service-token', 'ci', '--json')),
     ).toMatchObject({

@@ -5,7 +5,7 @@ import { PosternError } from '@postern/interface'
 import { terminal } from '@postern/program'
 import { type Context, command } from './command.ts'
 import { summaryOf, textOf } from './diff.ts'
-import { readDocument } from './document.ts'
+import { placed, type Read, readDocument } from './document.ts'
 import { reserve } from './secret-files.ts'
 import { facts, safe, yamlOf } from './show.ts'
 
@@ -27,16 +27,16 @@ export const APPLY = command({
   example: 'postern admin apply -f access.yaml --dry-run',
   async run(context) {
     const { values, program, call, ask, say } = context
-    const access: Access = (await readDocument(values.file, ACCESS, program, call)).value
-    const { prune } = values
-    const plan = await ask('access.apply', { body: { access, prune, dryRun: true } })
+    const document: Read<Access> = await readDocument(values.file, ACCESS, program, call)
+    const wanted = { access: document.value, prune: values.prune }
+    const plan = await ask('access.apply', { body: { ...wanted, dryRun: true } }).catch(error => {
+      throw placed(error, document)
+    })
     if (values.dryRun || plan.changes.length === 0) return plan
     if (!program.json) for (const line of textOf(plan).split('\n')) say(line)
     await confirm(plan, context)
     await using files = await secretFilesFor(plan, values.secretsDir)
-    const applied = await ask('access.apply', { body: { access, prune, ifVersion: plan.version } }).catch(
-      explainConflict,
-    )
+    const applied = await ask('access.apply', { body: { ...wanted, ifVersion: plan.version } }).catch(explainConflict)
     const secrets = await files.keep(applied.secrets)
     return { ...applied, secrets }
   },
@@ -53,7 +53,7 @@ export const EXPORT = command({
   summary: 'print everything as the file that `apply` takes',
   example: 'postern admin export > access.yaml',
   run: ({ ask }) => ask('access.get', {}),
-  show: yamlOf,
+  show: document => yamlOf(document),
 })
 
 export const OPENAPI = command({

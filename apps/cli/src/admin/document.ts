@@ -1,11 +1,13 @@
+import { isUtf8 } from 'node:buffer'
 import { addAbortSignal } from 'node:stream'
-import { mistakesIn } from '@postern/admin'
+import { type Access, mistakesIn } from '@postern/admin'
 import { type Call, PosternError } from '@postern/interface'
 import { type ConfigFile, type Program, parseConfigText, readConfigFile, terminal } from '@postern/program'
 import type { z } from 'zod'
 import { safe } from './show.ts'
 
 const LARGEST = 1024 * 1024
+const NEXT = 'Correct what was named; nothing was changed.'
 
 /** A document that the schema takes, and where its members stand. */
 export interface Read<V> {
@@ -33,17 +35,37 @@ export async function readDocument<S extends z.ZodType>(
   throw invalid(document, told, program)
 }
 
+/**
+ * What the edge refused, with its place where it names one: `applications[1]: …`, or
+ * `db.example.com: rules[0].include[1]: …` of an application.
+ */
+export function placed(error: unknown, { value, where }: Read<Access>): unknown {
+  if (!PosternError.is(error) || error.speaker !== 'edge') return error
+  const [, kind, index, hostname, inside = ''] = REFUSAL.exec(error.message) ?? []
+  const at = kind === undefined ? value.applications?.findIndex(one => one.hostname === hostname) : Number(index)
+  if (at === undefined || at < 0) return error
+  const rule = /^rule (\d+)$/.exec(inside)?.[1]
+  const steps = rule === undefined ? inside.match(/\w+/g)?.map(stepOf) : ['rules', Number(rule) - 1]
+  const { requestId, code, speaker } = error
+  return new PosternError(code, safe(`${where([kind ?? 'applications', at, ...(steps ?? [])])}: ${error.message}`), {
+    cause: error,
+    speaker,
+    next: NEXT,
+    ...(requestId !== undefined && { requestId }),
+  })
+}
+
+const REFUSAL = /^(?:(tunnels|serviceTokens|applications)\[(\d+)\]|([\w.-]+))(?:: (rule \d+|rules[\w.[\]]*))?: /
+const stepOf = (word: string) => (/^\d+$/.test(word) ? Number(word) : word)
+
 /** For people a line each, as compilers and editors have it; for programs all in the one error. */
 function invalid({ path }: ConfigFile, told: readonly string[], program: Program): PosternError {
-  const next = 'Correct what was named; nothing was changed.'
-  if (program.json) return new PosternError('CONFIG_INVALID', told.join('; '), { next })
+  if (program.json) return new PosternError('CONFIG_INVALID', told.join('; '), { next: NEXT })
   for (const line of told) terminal.show(line)
   return new PosternError(
     'CONFIG_INVALID',
     `${path} has ${told.length === 1 ? 'a mistake' : `${told.length} mistakes`}`,
-    {
-      next,
-    },
+    { next: NEXT },
   )
 }
 
@@ -55,5 +77,7 @@ async function readStdin({ signal }: Call): Promise<string> {
     length += chunk.length
     if (length > LARGEST) throw new PosternError('CONFIG_INVALID', 'stdin has more than 1 MiB')
   }
-  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
+  const bytes = Buffer.concat(chunks)
+  if (!isUtf8(bytes)) throw new PosternError('CONFIG_INVALID', 'stdin is not UTF-8 text')
+  return bytes.toString()
 }

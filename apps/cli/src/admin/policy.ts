@@ -19,7 +19,7 @@ export const POLICY = group('See and change who may use an application', {
     words: ['HOSTNAME'],
     example: 'postern admin policy show db.example.com > rules.yaml',
     run: async ({ words, ask }) => (await ask('application.get', { params: { hostname: words.HOSTNAME } })).rules,
-    show: yamlOf,
+    show: rulesText,
   }),
   set: command({
     summary: 'replace an application’s rules; who is not let in any more is cut off',
@@ -91,13 +91,19 @@ function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
   })
 }
 
+type Asking = Pick<Context<'HOSTNAME', Record<never, never>>, 'words' | 'say' | 'ask'>
+
 /** The rules as they are now. */
-async function shown(
-  rules: readonly unknown[],
-  { words, say }: Pick<Context<'HOSTNAME', Record<never, never>>, 'words' | 'say'>,
-): Promise<string> {
-  say(`The rules of ${words.HOSTNAME} are now:`)
-  return yamlOf(rules)
+function shown(rules: readonly unknown[], context: Asking): Promise<string> {
+  context.say(`The rules of ${context.words.HOSTNAME} are now:`)
+  return rulesText(rules, context)
+}
+
+/** For a file, with the names of the service tokens beside their ids. */
+async function rulesText(rules: readonly unknown[], { ask }: Asking): Promise<string> {
+  const tokens = await ask('service-token.list', {})
+  const names = new Map(tokens.map(({ id, name }) => [id, name]))
+  return yamlOf(rules, value => names.get(value))
 }
 
 type Permit = NonNullable<WantedApplication['rules'][number]['permit']>

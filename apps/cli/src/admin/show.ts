@@ -72,14 +72,21 @@ export function validity({ expiresAt, revokedAt }: Lives, now: number = Date.now
   return `${Date.parse(expiresAt) <= now ? 'expired' : 'good, expires'} ${relative(expiresAt, now)}`
 }
 
-/** As a config file has it, to be fed back. */
-export async function yamlOf(value: unknown): Promise<string> {
+/**
+ * As a config file has it, to be fed back.
+ *
+ * @param comment what to say behind a text, for whom it means nothing
+ */
+export async function yamlOf(value: unknown, comment?: (text: string) => string | undefined): Promise<string> {
   const { Document, visit } = await import('yaml')
   const document = new Document(value, { aliasDuplicateObjects: false })
   visit(document, {
     Scalar(_key, node) {
+      if (typeof node.value !== 'string') return
       // In double quotes, and only there, an escape means the character.
-      if (typeof node.value === 'string' && node.value.search(UNSEEN) >= 0) node.type = 'QUOTE_DOUBLE'
+      if (node.value.search(UNSEEN) >= 0) node.type = 'QUOTE_DOUBLE'
+      const said = comment?.(node.value)
+      if (said !== undefined) node.comment = ` ${safe(said)}`
     },
   })
   const text = document.toString({ lineWidth: 0, doubleQuotedMinMultiLineLength: Number.MAX_SAFE_INTEGER })
