@@ -122,6 +122,42 @@ describe('posternd as a container runs it', () => {
   })
 })
 
+describe('posternd with a config file', () => {
+  it('counts how often it was read again, and how often in vain', async () => {
+    const file = join(world.folder, 'posternd.yaml')
+    const rules = (name: string) =>
+      writeFileSync(
+        file,
+        `metrics: ${metrics}\ningress:\n  - hostname: ${name}\n    service: tcp://127.0.0.1:${origin.port}\n`,
+      )
+    const env = {
+      TUNNEL_EDGE: `https://edge.localhost:${world.port}`,
+      TUNNEL_CACERT: world.trust[1],
+      TUNNEL_TOKEN_FILE: tokenFile(),
+    }
+    rules('db.localhost')
+    const daemon = start('posternd', ['run', '--config', file], { env })
+    try {
+      await daemon.says(/connected to the edge/)
+      const reloads = async (result: string) =>
+        new RegExp(`posternd_config_reloads_total\\{result="${result}"\\} (\\d+)`).exec(
+          (await ask('/metrics')).text,
+        )?.[1]
+      expect([await reloads('ok'), await reloads('failed')]).toEqual(['0', '0'])
+      rules('not a hostname')
+      await daemon.says(/was not taken/)
+      expect(Number(await reloads('failed'))).toBeGreaterThan(0)
+      expect(await reloads('ok')).toBe('0')
+      expect((await ask('/ready')).status).toBe(200)
+      rules('other.localhost')
+      await daemon.says(/was read again/)
+      expect(Number(await reloads('ok'))).toBeGreaterThan(0)
+    } finally {
+      expect(await daemon.stop()).toBe(0)
+    }
+  })
+})
+
 describe('row 138: a stop', () => {
   it('with a stream open: not ready any more, and it ends when the stream does', async () => {
     const daemon = containerised()
