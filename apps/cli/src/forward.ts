@@ -27,19 +27,19 @@ export async function forward(forwards: readonly Forward[], protocol: string, ru
   const running: Running[] = []
   const parts: AsyncDisposable[] = []
   await using _ended = { [Symbol.asyncDispose]: async () => void (await Promise.all(parts.map(end))) }
-  const warned = new Set<string>()
+  const warnings = new Set<string>()
   for (const one of forwards) {
     const log = forwards.length > 1 ? named(call.log, one.hostname) : call.log
     const told = new Reporter(one, program, log)
     const owned = new AsyncDisposableStack()
     parts.push(owned)
     const way = owned.use(await makeWay(one.hostname, protocol, run, news => told.session(news), call))
-    for (const warning of way.warnings) if (!warned.has(warning)) call.log.warn(warning)
-    for (const warning of way.warnings) warned.add(warning)
+    for (const warning of way.warnings) warnings.add(warning)
     const listener = owned.use(await listenLocally(one.local, { log }))
     told.address = listener.address
     running.push({ hostname: one.hostname, way, listener, told, log })
   }
+  for (const warning of warnings) call.log.warn(warning)
   await connectAll(running, call)
   announce(running, program, call.log)
   await serveAll(running, program, call)
@@ -74,7 +74,11 @@ async function serveAll(running: readonly Running[], { stop }: Program, { signal
   const serve = async ({ way, listener, log }: Running): Promise<void> => {
     const call: Call = { log, signal: AbortSignal.any([signal, ended.signal]) }
     const local = { app: way.client.app, open: (inner: Call) => way.client.open(inner), stdio, listener }
-    await way.protocol.connect(local, call).catch(error => ended.abort(error))
+    try {
+      await way.protocol.connect(local, call)
+    } catch (error) {
+      ended.abort(error)
+    }
   }
   await Promise.all(running.map(serve))
   stdio.destroy()

@@ -39,9 +39,9 @@ export async function startRun(
   const registry = createRegistry(builtins)
   const places = pluginPlaces(program)
   for (const plugin of values.plugin) await registry.add(plugin, places)
-  // What the command line names comes first. Named twice is no conflict: it is the same one, or the one that was asked for.
-  for (const plugin of values.plugin.length > 0 ? [] : (config?.plugins ?? []))
-    await registry.add(plugin, { ...places, from: config?.folder ?? places.from })
+  // As with every option, the file is not asked where a flag or a variable says it.
+  if (config && values.plugin.length === 0)
+    for (const plugin of config.plugins) await registry.add(plugin, { ...places, from: config.folder })
   return { program, line, registry, log, sources, config }
 }
 
