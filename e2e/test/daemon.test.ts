@@ -210,6 +210,11 @@ describe('row 103: a token in sight', () => {
     await daemon.says(/connected to the edge/)
     expect(daemon.stderr).toMatch(/--token on the command line can be read by every user .* use --token-file/)
     expect(daemon.stderr).not.toContain(token())
+    if (process.platform === 'linux') {
+      const shown = readFileSync(`/proc/${daemon.child.pid}/cmdline`, 'utf8')
+      expect(shown).toContain('posternd')
+      expect(shown).not.toContain(token()) // once it was read
+    }
     expect(await daemon.stop()).toBe(0)
   })
 
@@ -218,6 +223,9 @@ describe('row 103: a token in sight', () => {
       const daemon = containerised(env)
       await daemon.says(/connected to the edge/)
       expect(daemon.stderr).not.toContain('can be read by every user')
+      if (process.platform === 'linux')
+        // nothing had to be hidden
+        expect(readFileSync(`/proc/${daemon.child.pid}/cmdline`, 'utf8')).toContain('bin/posternd.js')
       expect(await daemon.stop()).toBe(0)
     }
   })

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import {
   type Call,
   type Host,
@@ -74,6 +75,7 @@ export async function composePlugins(composition: Composition, call: Call): Prom
   for (const [at, one] of wanted.entries()) {
     const given = resolved.given[at] ?? []
     const owner = one.kind === 'protocol' ? `the protocol ${one.name}` : `--${one.kind} ${one.name}`
+    if (given.some(({ option, form }) => form === 'value' && specs[at]?.[option]?.type === 'secret')) hideArguments()
     const read = await readOptions(
       specs[at] ?? {},
       { ...sources, given, owner, envPrefix: `POSTERN_${screaming(one.name)}` },
@@ -98,6 +100,14 @@ export async function composePlugins(composition: Composition, call: Call): Prom
       for (const { name, plugin } of created.splice(0)) await end(name, plugin, call)
     },
   }
+}
+
+/**
+ * Takes a secret out of what `ps` and /proc show of this process from now on, by writing over the arguments. It was there until
+ * now, hence the warning that is given as well. (Where a system has no such thing, nothing happens.)
+ */
+function hideArguments(): void {
+  process.title = basename(process.argv[1] ?? 'postern', '.js')
 }
 
 /** What a plugin does wrong while it ends is logged: it must not hide why the run ended, nor keep the next one from ending. */
