@@ -48,7 +48,8 @@ export class Offers {
   #refuse(stream: YamuxStream, error: PosternError): void {
     this.#waiting -= 1
     if (stream.destroyed) return
-    this.#options.log.warn('a stream was refused', { code: error.code, reason: error.message })
+    // The other end is told, and sends such headers as fast as it likes: that is nobody's log to fill.
+    this.#options.log.debug('a stream was refused', { code: error.code, reason: error.message })
     const { speaker } = this.#options
     // Our own words about the header, never an internal matter.
     refuse(stream, problem(error.code, '', { ...(speaker && { speaker }), detail: error.message }), this.#terms)
