@@ -20,6 +20,7 @@ import { FRONT_LIMITS } from './front/limits.ts'
 import { CertificateReload } from './front/reload.ts'
 import { Live } from './live.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
+import { Memory } from './routes/memory.ts'
 import { Routes } from './routes/routes.ts'
 import { Shares } from './routes/shares.ts'
 import { arrive } from './ways/arrive.ts'
@@ -147,6 +148,7 @@ class Edge implements RunningEdge {
       authorizer: new Authorizer({ store, teamDomain, access, connectors, failures }),
       routes: this.routes,
       shares: new Shares(),
+      memory: new Memory(),
       live: new Live(store),
       sessions: new Set<Tunnel>(),
       carried: new Set<Promise<unknown>>(),

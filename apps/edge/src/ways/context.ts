@@ -3,6 +3,7 @@ import type { AuditEntry, Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
 import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
 import type { Live } from '../live.ts'
+import type { Memory } from '../routes/memory.ts'
 import type { Routes } from '../routes/routes.ts'
 import type { Shares } from '../routes/shares.ts'
 
@@ -12,6 +13,7 @@ export interface WayContext {
   readonly authorizer: Authorizer
   readonly routes: Routes
   readonly shares: Shares
+  readonly memory: Memory
   readonly live: Live
   /** Clients' sessions now. */
   readonly sessions: Set<Tunnel>

@@ -12,13 +12,15 @@ import { note, noteRefused, saidBy, type WayContext } from './context.ts'
  *   `call.signal.reason`
  */
 export async function openToDaemon(admission: AccessAdmission, context: WayContext, call: Call): Promise<Duplex> {
-  const { store, routes, shares } = context
+  const { store, routes, shares, memory } = context
   const { hostname, requestId, identities, permit, application } = admission
   const { tunnelId } = application
   let place: Place | undefined
   try {
     if (!store.auditable)
       throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
+    if (memory.isFull)
+      throw new PosternError('LIMIT_EXCEEDED', 'the edge holds as much as it may for slow readers', { speaker: 'edge' })
     place = await shares.take(`${tunnelId} ${actorOf(identities)}`, routes.count(tunnelId), call.signal)
     const daemon = await routes.open(tunnelId, { hostname, requestId, purpose: 'tcp', identities, permit }, call)
     place.answered()
