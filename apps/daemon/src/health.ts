@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { type AddressInfo, isIP } from 'node:net'
+import { type AddressInfo, BlockList, isIP } from 'node:net'
 import { isLoopbackName } from '@postern/client'
 import { type Call, type Logger, PosternError } from '@postern/interface'
 
@@ -71,8 +71,12 @@ export function readHealthAddress(where: string): { readonly host: string; reado
   return { host, port }
 }
 
+const LOOPBACK = new BlockList()
+LOOPBACK.addSubnet('127.0.0.0', 8)
+LOOPBACK.addAddress('::1', 'ipv6')
+
 function isLoopbackAddress(host: string): boolean {
-  return isIP(host) === 4 ? host.startsWith('127.') : /^(?:0*:)*:?0*1$/.test(host) && !host.includes('.')
+  return LOOPBACK.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4')
 }
 
 /** @throws PosternError LISTEN_FAILED */

@@ -1,7 +1,9 @@
-import { fakeClock, recordingLog } from '@postern/testkit'
+import tcp from '@postern/protocol-tcp/origin'
+import { fakeClock, memoryEdge, openOrigin, recordingLog } from '@postern/testkit'
 import type { Clock } from '@postern/tunnel'
 import { expect, it } from 'vitest'
 import { FailureLog } from '../src/failure-log.ts'
+import { readRule, startDaemon } from '../src/index.ts'
 
 const MINUTE = 60_000
 const REFUSED = { hostname: 'db.example.com', code: 'ORIGIN_REFUSED' } as const
@@ -71,4 +73,24 @@ it('says at the end what it had not said yet, and leaves no timer', () => {
   failures.warn(REFUSED, 'stream failed', { requestId: 'late' })
   expect(log.lines.at(-1)).toMatchObject({ fields: { requestId: 'late' } })
   expect(time.pending).toBe(0)
+})
+
+it('is what a daemon writes through: two hundred refused streams are ten lines and one', async () => {
+  const log = recordingLog()
+  const call = { signal: AbortSignal.timeout(60_000), log }
+  await using edge = await memoryEdge(log)
+  await using origin = await openOrigin()
+  await origin.refuse()
+  const rule = readRule('db.example.com', `tcp://127.0.0.1:${origin.port}`, () => 'none')
+  const rules = [{ ...rule, server: await tcp.create({}, {} as never) }]
+  const url = new URL('https://edge.example.com')
+  const daemon = await startDaemon({ edge: url, rules, auth: [], transport: edge.transport, connections: 1 }, call)
+  for (let at = 0; at < 200; at++) {
+    const header = { hostname: 'db.example.com', requestId: `r-${at}`, purpose: 'tcp' } as const
+    await expect(edge.tunnels[0]?.open(header, call)).rejects.toMatchObject({ code: 'ORIGIN_REFUSED' }) // the user is told
+  }
+  expect(log.lines.filter(line => line.message === 'stream failed')).toHaveLength(10)
+  await daemon[Symbol.asyncDispose]()
+  const sums = log.lines.filter(line => line.message === 'more streams failed in the same way')
+  expect(sums.map(line => line.fields)).toEqual([{ ...REFUSED, leftOut: 190 }])
 })

@@ -139,6 +139,14 @@ describe('on loopback, a page of somebody else’s in a browser here', () => {
     expect((await ask('/metrics', { host })).status).toBe(200)
   })
 
+  it.each(['127.7.7.7:0', '[::1]:0', '[0:0:0:0:0:0:0:1]:0', '[::ffff:127.0.0.1]:0'])(
+    '%s is loopback as well',
+    async where => {
+      await serve(where)
+      expect((await ask('/metrics', { host: 'evil.example' })).status).toBe(421)
+    },
+  )
+
   it('elsewhere, names are the network’s: any Host is answered, and a warning is given', async () => {
     const lines = log.lines.length
     await serve('0.0.0.0:0')
