@@ -27,6 +27,7 @@ const TASKS = {
   check: args => build() && node(join('scripts', 'check.ts'), ...args),
   generate: args => build() && node(join('scripts', 'generate.ts'), ...args),
   soak: args => build() && node(join('scripts', 'soak.ts'), ...args),
+  bench: args => build() && node(join('bench', 'run.ts'), ...args),
 }
 
 const [task, ...rest] = process.argv.slice(2)

@@ -35,7 +35,7 @@ const run = spawnSync(
 )
 const totals = { passed: 0, failed: 0, skipped: [] as string[] }
 for (const file of globSync('{packages,plugins,apps}/*/.reports/tests.json', { cwd: root }).concat(
-  globSync('e2e/.reports/tests.json', { cwd: root }),
+  globSync('{e2e,bench}/.reports/tests.json', { cwd: root }),
 )) {
   const report = JSON.parse(readFileSync(join(root, file), 'utf8')) as Report
   totals.passed += report.numPassedTests

@@ -19,7 +19,11 @@ export function findSshd(): string | undefined {
 }
 
 /** Starts OpenSSH's server on a free loopback port: this user only, this key only, no PAM, no password. */
-export async function startSshd(program: string, folder: string, keys: SshKeys): Promise<SampleServer> {
+export async function startSshd(
+  program: string,
+  folder: string,
+  keys: SshKeys,
+): Promise<SampleServer & { readonly pid: number }> {
   const port = await freePort()
   const made = process.getuid?.() === 0 && !existsSync(PRIVILEGE_SEPARATION)
   if (made) mkdirSync(PRIVILEGE_SEPARATION, { mode: 0o755 })
@@ -39,6 +43,7 @@ export async function startSshd(program: string, folder: string, keys: SshKeys):
   }
   return {
     port,
+    pid: child.pid ?? -1,
     what: 'sshd (OpenSSH)',
     async [Symbol.asyncDispose]() {
       child.kill('SIGTERM')

@@ -1,0 +1,75 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { describe, expect, it } from 'vitest'
+import { presentPeers } from '../../scripts/peers.mjs'
+import { median, NAMES } from '../quick/measure.ts'
+import { pidsOf } from '../quick/processes.ts'
+import { quick, runQuick } from '../quick/quick.ts'
+import { compare, render } from '../quick/report.ts'
+
+const ready = ['ssh', 'sshd'].every(name => presentPeers().includes(name)) && process.platform === 'linux'
+const folders = () => readdirSync(tmpdir()).filter(name => name.startsWith('postern-bench-'))
+
+describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-server openssh-client, Linux)', () => {
+  it('finds a number for every metric of both peers, and leaves nothing behind', async () => {
+    const before = folders()
+    let started: readonly number[] = []
+    const options = { rounds: 2, seconds: 0.2, metrics: new Set(NAMES), say: () => {} }
+    const result = await runQuick(options, pids => {
+      started = pidsOf(pids)
+    })
+
+    for (const metric of NAMES) {
+      const one = result.table[metric]
+      for (const figure of [one?.postern, one?.ssh, one?.ratio]) {
+        expect(figure?.min, metric).toBeGreaterThan(0)
+        expect(figure?.max, metric).toBeGreaterThanOrEqual(figure?.median ?? Number.NaN)
+      }
+    }
+    expect(result.peers.ssh?.cipher).toMatch(/^[a-z0-9].*@openssh\.com$|^aes/)
+    expect(result.peers.postern?.cipher).toMatch(/^TLS_/)
+    expect(started.length).toBeGreaterThan(6)
+    await expect.poll(() => started.filter(pid => existsSync(`/proc/${pid}`)), { timeout: 10_000 }).toEqual([])
+    expect(folders()).toEqual(before)
+  })
+
+  it('measures only what is wanted', async () => {
+    const options = { rounds: 1, seconds: 0.2, metrics: new Set(['down'] as const), say: () => {} }
+    expect(Object.keys((await runQuick(options)).table)).toEqual(['down'])
+  })
+})
+
+describe('the report', () => {
+  it('divides round by round, and says a loss as plainly as a win', () => {
+    const rounds = [
+      { postern: { down: 100, start: 100 }, ssh: { down: 200, start: 200 }, direct: { down: 4000 } },
+      { postern: { down: 300, start: 130 }, ssh: { down: 400, start: 200 }, direct: { down: 5000 } },
+    ]
+    const { down, start } = compare(rounds)
+    expect(down?.ratio).toEqual({ median: 0.625, min: 0.5, max: 0.75 })
+    expect([down?.verdict, start?.verdict]).toEqual(['worse', 'better'])
+    expect(down?.direct?.median).toBe(4500)
+    expect(start?.direct).toBeUndefined()
+    const lines = render({ down }).split('\n')
+    expect(lines).toHaveLength(3)
+    expect(lines[2]).toMatch(/bulk down.* worse /)
+  })
+
+  it('calls what is within the noise even', () => {
+    const one = { postern: { cpu: 1.05 }, ssh: { cpu: 1 }, direct: {} }
+    expect(compare([one]).cpu?.verdict).toBe('even')
+  })
+
+  it('takes the middle', () => {
+    expect([median([3, 1, 2]), median([4, 1, 2, 3])]).toEqual([2, 2.5])
+    expect(() => median([])).toThrow(RangeError)
+  })
+})
+
+describe('the command', () => {
+  it('refuses what it does not know', async () => {
+    await expect(quick(['--only', 'sideways'])).rejects.toThrow(/--only is some of down, up/)
+    await expect(quick(['--rounds', '0'])).rejects.toThrow(/--rounds is a number from 1 on/)
+    await expect(quick(['--fast'])).rejects.toThrow(/--fast/)
+  })
+})
