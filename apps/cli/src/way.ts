@@ -22,6 +22,8 @@ export async function makeWay(
 ): Promise<Way> {
   const { registry, line, program, sources } = run
   const { values, plugins, file } = await chooseFor(run, hostname, protocol, call)
+  const names = { auth: plugins.auth.map(({ name }) => name).join(' '), transport: values.transport, protocol }
+  call.log.debug('composing', { hostname, ...names, config: file?.path })
   await using owned = new AsyncDisposableStack()
   const composed = owned.use(
     await composePlugins(

@@ -138,6 +138,14 @@ describe('postern access with a config file', () => {
     expect([none.code, none.stderr]).toEqual([5, expect.stringContaining('FILE_UNREADABLE')])
   })
 
+  it('is named, with what was chosen, to who asks for more than the result; its secrets are not', async () => {
+    write('config.yaml', applications)
+    const { stderr } = await access(['--hostname', 'db.localhost:1', '--log-level', 'debug'])
+    expect(stderr).toContain(`auth=service-token transport=websocket protocol=tcp config=${file}`)
+    expect(stderr).toContain('dialling the edge hostname=db.localhost edge=db.localhost:1')
+    expect(stderr).not.toContain(SECRET)
+  })
+
   it('a flag beats it, and so does a variable', async () => {
     write('config.yaml', `edge: http://example.com\n${applications}`)
     const wrong = await access(['--hostname', 'db.localhost:1'])

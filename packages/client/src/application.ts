@@ -123,6 +123,7 @@ class Client implements ApplicationClient {
   async #make(drained: () => void, call: Call): Promise<Tunnel> {
     const { auth, transport, trust = { ca: [] } } = this.#options
     const wanted = { purpose: 'access', app: this.#app } as const
+    call.log.debug('dialling the edge', { hostname: this.#app.hostname, edge: this.#edge.host })
     const dialled = await dialEdge(
       { edge: this.#edge, host: this.#app.hostname, purpose: 'session', wanted, auth, transport, trust },
       call,
