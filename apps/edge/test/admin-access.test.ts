@@ -221,6 +221,15 @@ describe('a document', () => {
     expect((answer.json as unknown as Applied).changes).toHaveLength(10_000)
   })
 
+  test('may be about thousands of applications and tokens', async () => {
+    const serviceTokens = Array.from({ length: 5000 }, (_, n) => ({ name: `t${n}` }))
+    const rules = [{ name: 'x', action: 'allow' as const, include: [{ serviceToken: 't4999' }] }]
+    const applications = serviceTokens.map(({ name }) => ({ hostname: `${name}.localhost`, tunnel: 'home', rules }))
+    const body = { access: { version: 1, serviceTokens, applications }, dryRun: true }
+    const answer = await api.socket({ method: 'POST', path: '/access', body })
+    expect((answer.json as unknown as Applied).changes).toHaveLength(10_000)
+  })
+
   test('leaves one audit row that names what was changed', async () => {
     await apply({ version: 1, tunnels: [{ name: 'noted' }] })
     const [row] = await world.edge.store.readAudit({ most: 1, action: 'access.apply' })

@@ -4,7 +4,7 @@ import type { ApplicationRecord, Change, Snapshot, TunnelRecord } from '@postern
 import { isSame, newApplication, sentRules, successorOf } from './applications.ts'
 import type { Handlers, Planned } from './handling.ts'
 import { type ServiceTokenRecord, serviceTokensOf } from './records.ts'
-import { nameable, newServiceToken, revocationOf, tokenChange } from './service-tokens.ts'
+import { nameable, newServiceToken, revocationOf, tokenChange, tokenFinder } from './service-tokens.ts'
 import { inUse, newTunnel, removalOf } from './tunnels.ts'
 
 export const ACCESS: Handlers<'access.get' | 'access.apply'> = {
@@ -23,13 +23,14 @@ type Wanted = Checked<'access.apply'>['body']
 /** Everything as the document: what is applied to where it came from changes nothing. */
 export function documentOf(snapshot: Snapshot): Answer<'access.get'> {
   const names = nameable(serviceTokensOf(snapshot))
+  const nameOfToken = nameOf(names)
   return {
     version: 1,
     tunnels: [...snapshot.tunnels.keys()].sort().map(name => ({ name })),
     serviceTokens: [...names.keys()].sort().map(name => ({ name })),
     applications: [...snapshot.applications.values()]
       .sort((one, other) => (one.hostname < other.hostname ? -1 : 1))
-      .map(one => wantedOf(one, nameOf(names))),
+      .map(one => wantedOf(one, nameOfToken)),
   }
 }
 
@@ -124,11 +125,13 @@ class Draft {
 
   applications(wanted: readonly WantedApplication[], teamDomain: string): void {
     const listed = listOf('applications', wanted, ({ hostname }) => hostname)
-    const before = (one: ApplicationRecord) => wantedOf(one, nameOf(this.#names)) as Told
+    const namesBefore = nameOf(this.#names)
+    const before = (one: ApplicationRecord) => wantedOf(one, namesBefore) as Told
     const names = nameOf(nameable(this.#tokens))
+    const findToken = tokenFinder(this.#tokens)
     for (const one of wanted) {
       const there = this.#applications.get(one.hostname)
-      const value = successorOf(there, newApplication(one, teamDomain, this.#tokens, this.#now))
+      const value = successorOf(there, newApplication(one, teamDomain, findToken, this.#now))
       if (there !== undefined && isSame(there, value)) continue
       this.#applications.set(one.hostname, value)
       this.#first.push({ put: 'application', value })
@@ -146,13 +149,16 @@ class Draft {
 
   /** @throws PosternError CONFLICT, BAD_USAGE: an application whose tunnel will not be there */
   done(): { changes: Change[]; told: AccessChange[]; unlisted: Applied['unlisted']; secrets: Applied['secrets'] } {
-    for (const { action, kind, name } of this.#told) {
-      const users = [...this.#applications.values()].filter(({ tunnelId }) => tunnelId === name)
-      if (kind === 'tunnel' && action === 'delete' && users.length > 0) throw inUse(name, users)
-    }
-    for (const { hostname, tunnelId } of this.#applications.values()) {
-      if (!this.#tunnels.has(tunnelId))
-        throw new PosternError('BAD_USAGE', `${hostname}: no tunnel ${tunnelId}`, { speaker: 'edge' })
+    const all = [...this.#applications.values()]
+    const lost = all.find(({ tunnelId }) => !this.#tunnels.has(tunnelId))
+    if (lost !== undefined) {
+      const { hostname, tunnelId } = lost
+      const wasThere = this.#told.some(({ kind, name }) => kind === 'tunnel' && name === tunnelId)
+      if (!wasThere) throw new PosternError('BAD_USAGE', `${hostname}: no tunnel ${tunnelId}`, { speaker: 'edge' })
+      throw inUse(
+        tunnelId,
+        all.filter(one => one.tunnelId === tunnelId),
+      )
     }
     const changes = [...this.#first, ...this.#last]
     return { changes, told: this.#told, unlisted: this.#unlisted, secrets: this.#secrets }

@@ -4,13 +4,10 @@ import type { Application, WantedApplication } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import { checkRules, type Rule, type Selector } from '@postern/policy'
 import type { ApplicationRecord, Snapshot } from '@postern/store'
-import { isServiceTokenId } from '@postern/tokens'
 import { isHostname } from '../front/hostname.ts'
 import type { Handlers, Planned, Workings } from './handling.ts'
-import { livesOf, type ServiceTokenRecord, serviceTokensOf } from './records.ts'
-import { nameable } from './service-tokens.ts'
-
-type Tokens = ReadonlyMap<string, ServiceTokenRecord>
+import { livesOf, serviceTokensOf } from './records.ts'
+import { type FindToken, tokenFinder } from './service-tokens.ts'
 
 export const APPLICATIONS: Handlers<
   | 'application.list'
@@ -28,13 +25,13 @@ export const APPLICATIONS: Handlers<
     handling.change((snapshot, now) => {
       if (snapshot.applications.has(body.hostname))
         throw new PosternError('ALREADY_EXISTS', `${body.hostname} exists already`, { speaker: 'edge' })
-      const value = newApplication(body, handling.teamDomain, serviceTokensOf(snapshot), now)
+      const value = newApplication(body, handling.teamDomain, tokensIn(snapshot), now)
       return saving(value, undefined, 'application.create', snapshot, handling)
     }),
   'application.put': (handling, { params: { hostname }, body }) =>
     handling.change((snapshot, now) => {
       const before = snapshot.applications.get(hostname)
-      const made = newApplication({ ...body, hostname }, handling.teamDomain, serviceTokensOf(snapshot), now)
+      const made = newApplication({ ...body, hostname }, handling.teamDomain, tokensIn(snapshot), now)
       return saving(successorOf(before, made), before, 'application.put', snapshot, handling)
     }),
   'application.delete': (handling, { params: { hostname } }) =>
@@ -47,16 +44,20 @@ export const APPLICATIONS: Handlers<
   'policy.put': (handling, { params: { hostname }, body: { rules } }) =>
     handling.change(snapshot => {
       const before = mustBeApplication(snapshot, hostname)
-      const value = { ...before, rules: readRules(rules, serviceTokensOf(snapshot)) }
+      const value = { ...before, rules: readRules(rules, tokensIn(snapshot)) }
       return saving(value, before, 'policy.put', snapshot, handling)
     }),
+}
+
+function tokensIn(snapshot: Snapshot): FindToken {
+  return tokenFinder(serviceTokensOf(snapshot))
 }
 
 /** @throws PosternError HOSTNAME_INVALID; BAD_USAGE: the team domain, or rules that cannot be */
 export function newApplication(
   { hostname, tunnel, protocols, rules }: WantedApplication,
   teamDomain: string,
-  tokens: Tokens,
+  findToken: FindToken,
   now: number,
 ): ApplicationRecord {
   if (!isHostname(hostname))
@@ -67,7 +68,7 @@ export function newApplication(
     hostname,
     tunnelId: tunnel,
     protocols,
-    rules: readRules(rules, tokens, hostname),
+    rules: readRules(rules, findToken, hostname),
     createdAt: now,
   }
 }
@@ -93,11 +94,9 @@ export function isSame(one: ApplicationRecord, other: ApplicationRecord): boolea
 /**
  * Rules as they are kept: service tokens by id.
  *
- * @param tokens those there are
  * @throws PosternError BAD_USAGE: no such token, or rules that cannot be
  */
-function readRules(sent: WantedApplication['rules'], tokens: Tokens, hostname?: string): readonly Rule[] {
-  const names = nameable(tokens)
+function readRules(sent: WantedApplication['rules'], findToken: FindToken, hostname?: string): readonly Rule[] {
   const where = (...path: (string | number)[]) =>
     (hostname === undefined ? '' : `${hostname}: `) +
     path.map(part => (typeof part === 'number' ? `[${part}]` : part)).join('')
@@ -105,8 +104,8 @@ function readRules(sent: WantedApplication['rules'], tokens: Tokens, hostname?: 
     const read = (list: 'include' | 'require' | 'exclude') =>
       rule[list]?.map((selector, place): Selector => {
         if (!('serviceToken' in selector)) return selector
-        const id = isServiceTokenId(selector.serviceToken) ? selector.serviceToken : names.get(selector.serviceToken)
-        if (id !== undefined && tokens.has(id)) return { serviceToken: id }
+        const id = findToken(selector.serviceToken)
+        if (id !== undefined) return { serviceToken: id }
         const named = JSON.stringify(selector.serviceToken)
         throw badUsage(`${where('rules', index, '.', list, place)}: no service token ${named}`)
       })

@@ -38,7 +38,7 @@ export async function seed(store: Store, wanted: Seed): Promise<{ tunnelToken: s
   const application = newApplication(
     { hostname, tunnel, protocols: [...protocols], rules },
     teamDomain,
-    new Map([[id, record]]),
+    named => named,
     now,
   )
   const { token, hash } = createTunnelToken(tunnel)

@@ -91,6 +91,15 @@ export function nameable(tokens: ReadonlyMap<string, ServiceTokenRecord>): Reado
   return new Map([...byName].flatMap(([name, [first, ...more]]) => (first && !more.length ? [[name, first[0]]] : [])))
 }
 
+/** The id of the token that an id, or a name, means; undefined for none. */
+export type FindToken = (idOrName: string) => string | undefined
+
+/** Made once for many questions. */
+export function tokenFinder(tokens: ReadonlyMap<string, ServiceTokenRecord>): FindToken {
+  const names = nameable(tokens)
+  return idOrName => (tokens.has(idOrName) ? idOrName : names.get(idOrName))
+}
+
 /** A new secret; the one before it is good for a while, the one before that no more. */
 function rotation(
   [id, record]: readonly [string, ServiceTokenRecord],
@@ -124,7 +133,7 @@ function rotation(
 /** By id, or by the name of one that is not revoked. @throws PosternError NOT_FOUND */
 function mustBeToken(snapshot: Snapshot, idOrName: string): readonly [string, ServiceTokenRecord] {
   const tokens = serviceTokensOf(snapshot)
-  const id = tokens.has(idOrName) ? idOrName : nameable(tokens).get(idOrName)
+  const id = tokenFinder(tokens)(idOrName)
   const record = tokens.get(id ?? '')
   if (id === undefined || record === undefined)
     throw new PosternError('NOT_FOUND', 'no such service token', { speaker: 'edge' })
