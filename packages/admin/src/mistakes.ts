@@ -13,11 +13,17 @@ type Issue = z.core.$ZodIssue
 /**
  * Every mistake of a value in the words of people, in the order of the schema. Values are not repeated: one may be a secret.
  *
+ * @param most told; each costs a search for the word that was meant
  * @returns empty where the schema takes the value
  */
-export function mistakesIn(schema: z.ZodType, value: unknown): readonly Mistake[] {
+export function mistakesIn(schema: z.ZodType, value: unknown, most = 100): readonly Mistake[] {
   const { error } = schema.safeParse(value, { reportInput: true })
-  return error ? error.issues.flatMap(issue => tell(issue, [], schema)) : []
+  const issues = error?.issues.slice(0, most).map(issue => firstKeys(issue, most)) ?? []
+  return issues.flatMap(issue => tell(issue, [], schema)).slice(0, most)
+}
+
+function firstKeys(issue: Issue, most: number): Issue {
+  return issue.code === 'unrecognized_keys' ? { ...issue, keys: issue.keys.slice(0, most) } : issue
 }
 
 function tell(issue: Issue, above: readonly (string | number)[], schema: z.ZodType): Mistake[] {
