@@ -41,29 +41,29 @@ describe('row 106: what is sent is checked strictly', () => {
   })
 
   test.each([
-    ['a surplus member', '{"name":"x","role":"viewer","id":"pat_000000000000000000000000"}', /"id"/],
-    ['a hash', '{"name":"x","role":"viewer","hash":"x"}', /"hash"/],
-    ['tenant', '{"name":"x","role":"viewer","tenant":"x"}', /"tenant"/],
+    ['a surplus member', '{"name":"x","role":"viewer","id":"pat_000000000000000000000000"}', /^id is not known/],
+    ['a hash', '{"name":"x","role":"viewer","hash":"x"}', /^hash is not known/],
+    ['tenant', '{"name":"x","role":"viewer","tenant":"x"}', /^tenant is not known/],
     ['__proto__', '{"name":"x","role":"viewer","__proto__":{"role":"admin"}}', /__proto__/],
     ['__proto__, escaped', '{"name":"x","role":"viewer","\\u005f_proto__":{"role":"admin"}}', /__proto__/],
-    ['constructor', '{"name":"x","role":"viewer","constructor":{"prototype":{"x":1}}}', /"constructor"/],
+    ['constructor', '{"name":"x","role":"viewer","constructor":{"prototype":{"x":1}}}', /^constructor is not known/],
     ['a duplicate', '{"name":"x","role":"viewer","role":"admin"}', /"role" twice/],
     ['a duplicate, escaped', '{"name":"x","role":"viewer","r\\u006fle":"admin"}', /"role" twice/],
     ['a Cyrillic е', '{"name":"x","role":"viewer","rolе":"admin"}', /not known/],
     ['a zero-width space', '{"name":"x","role":"viewer","role\u200b":"admin"}', /not known/],
-    ['a role that is none', '{"name":"x","role":"root"}', /^role: /],
-    ['a role as a list', '{"name":"x","role":["admin"]}', /^role: /],
-    ['a name as an object', '{"name":{"$ne":""},"role":"admin"}', /^name: /],
-    ['a name as a number', '{"name":1,"role":"admin"}', /^name: /],
-    ['a lifetime as text', '{"name":"x","role":"admin","expiresInSeconds":"60"}', /^expiresInSeconds: /],
-    ['no lifetime', '{"name":"x","role":"admin","expiresInSeconds":0}', /^expiresInSeconds: /],
-    ['a negative one', '{"name":"x","role":"admin","expiresInSeconds":-1}', /^expiresInSeconds: /],
-    ['a fraction', '{"name":"x","role":"admin","expiresInSeconds":1.5}', /^expiresInSeconds: /],
-    ['infinity', '{"name":"x","role":"admin","expiresInSeconds":1e999}', /^expiresInSeconds: /],
+    ['a role that is none', '{"name":"x","role":"root"}', /^role (is|does|has) /],
+    ['a role as a list', '{"name":"x","role":["admin"]}', /^role (is|does|has) /],
+    ['a name as an object', '{"name":{"$ne":""},"role":"admin"}', /^name (is|does|has) /],
+    ['a name as a number', '{"name":1,"role":"admin"}', /^name (is|does|has) /],
+    ['a lifetime as text', '{"name":"x","role":"admin","expiresInSeconds":"60"}', /^expiresInSeconds (is|does|has) /],
+    ['no lifetime', '{"name":"x","role":"admin","expiresInSeconds":0}', /^expiresInSeconds (is|does|has) /],
+    ['a negative one', '{"name":"x","role":"admin","expiresInSeconds":-1}', /^expiresInSeconds (is|does|has) /],
+    ['a fraction', '{"name":"x","role":"admin","expiresInSeconds":1.5}', /^expiresInSeconds (is|does|has) /],
+    ['infinity', '{"name":"x","role":"admin","expiresInSeconds":1e999}', /^expiresInSeconds (is|does|has) /],
     ['NaN', '{"name":"x","role":"admin","expiresInSeconds":NaN}', /not JSON/],
-    ['null', 'null', /^the body: /],
-    ['a list', '[]', /^the body: /],
-    ['a text', '"x"', /^the body: /],
+    ['null', 'null', /^the body (is|does|has) /],
+    ['a list', '[]', /^the body (is|does|has) /],
+    ['a text', '"x"', /^the body (is|does|has) /],
     ['nothing', '', /not JSON/],
     ['a byte order mark', '\ufeff{"name":"x","role":"viewer"}', /not JSON/],
     ['a comment', '{"name":"x","role":"viewer"}//', /not JSON/],
@@ -76,7 +76,7 @@ describe('row 106: what is sent is checked strictly', () => {
   test('what is wrong in a rule is said with its place, and never repeated', async () => {
     const rule = { name: 'ci', action: 'allow', include: [{ anyServiceToken: true }, { email: 'hunter2' }] }
     const path = '/applications/db.localhost/rules'
-    await refused({ method: 'PUT', path, body: { rules: [rule] } }, 400, /^rules\[0\]\.include\[1\]: /)
+    await refused({ method: 'PUT', path, body: { rules: [rule] } }, 400, /^rules\[0\]\.include\[1\]\.\w+ is /)
     const answer = await api.team({ method: 'PUT', path, token, body: { rules: [rule] } })
     expect(answer.body).not.toContain('hunter2')
     const unknown = { ...rule, include: [{ serviceToken: 'nobody' }] }
@@ -131,7 +131,7 @@ describe('row 106: what is sent is checked strictly', () => {
     await refused({ method: 'DELETE', path: '/tunnels/home', raw: '{}' }, 400, /no body/)
     await refused({ path: '/status?x=1' }, 400, /no query/)
     await refused({ path: '/audit?most=1&most=2' }, 400, /twice/)
-    await refused({ path: '/audit?x=1' }, 400, /"x"/)
+    await refused({ path: '/audit?x=1' }, 400, /^x is not known/)
     for (const most of ['0', '-1', '1e3', '1001', '0x10', '', '1.0'])
       await refused({ path: `/audit?most=${most}` }, 400, /most/)
     await refused({ path: '/audit?since=yesterday' }, 400, /since/)

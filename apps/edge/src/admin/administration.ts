@@ -1,4 +1,13 @@
-import { type Answer, type Checked, type Input, ROUTES, type Route, type RouteName } from '@postern/admin'
+import {
+  type Answer,
+  type Checked,
+  type Input,
+  type Mistake,
+  mistakesIn,
+  ROUTES,
+  type Route,
+  type RouteName,
+} from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import type { Rule } from '@postern/policy'
 import type { ChangeNote } from '@postern/store'
@@ -7,7 +16,6 @@ import { ADMIN_TOKEN_ROUTES } from './admin-tokens.ts'
 import { APPLICATIONS } from './applications.ts'
 import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller.ts'
 import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
-import { mistakeOf } from './mistake.ts'
 import type { ShownToken } from './seed.ts'
 import { planServiceToken, SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
 import { STATUS } from './status.ts'
@@ -162,9 +170,19 @@ function checked<N extends RouteName>(name: N, input: Input<N>): Checked<N> {
   const parts = (['params', 'query', 'body'] as const).flatMap(part => {
     const schema = route[part]
     if (schema === undefined) return []
-    const { success, data, error } = schema.safeParse(given[part] ?? (part === 'query' ? {} : undefined))
-    if (!success) throw mistakeOf(part, error)
+    const value = given[part] ?? (part === 'query' ? {} : undefined)
+    const { success, data } = schema.safeParse(value)
+    if (!success) throw mistakeOf(part, mistakesIn(schema, value, 1))
     return [[part, data]]
   })
   return Object.fromEntries(parts) as Checked<N>
+}
+
+const LONGEST_NAME = 64
+
+/** `rules[0].include[1].email is not known`. The value itself, which may be long or secret, is not repeated. */
+function mistakeOf(part: string, [mistake]: readonly Mistake[]): PosternError {
+  const path = mistake?.path.map(step => (typeof step === 'number' ? `[${step}]` : `.${step.slice(0, LONGEST_NAME)}`))
+  const where = path?.join('').slice(1) || `the ${part}`
+  return new PosternError('BAD_USAGE', `${where} ${mistake?.message ?? 'is not valid'}`, { speaker: 'edge' })
 }
