@@ -60,6 +60,7 @@ it('docs/admin.md does what it says, command by command', async () => {
   expect(stdout).toContain('hello\n')
   expect(stdout).toContain('actor="admin:') // who did it
   expect(stdout).toContain(blocks('text')[0])
+  expect(stdout).toContain('is cut off\n')
   for (const file of ['secrets/ci', 'laptop-secret', 'laptop-secret-2', 'home-token', 'home-token-2'])
     expect(statSync(join(folder.path, file)).mode & 0o777).toBe(0o600)
 }, 90_000)

@@ -31,6 +31,7 @@ describe('the audit log', () => {
     expect(await rowsOf('--since', '1h', '--actor', 'local', '--class', 'change')).not.toEqual([])
     expect(await rowsOf('--actor', 'nobody')).toEqual([])
     expect((await local('admin', 'audit', '--class', 'rumour')).code).toBe(2)
+    expect((await local('admin', 'audit', '--limit', '0')).code).toBe(2)
   })
 
   it('goes on with --follow, a JSON value a line, until it is stopped, which is no failure', async () => {

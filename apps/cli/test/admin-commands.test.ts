@@ -138,6 +138,27 @@ describe('applications and their policies', () => {
     expect((await local('admin', 'app', 'info', 'git.localhost')).code).toBe(20)
   })
 
+  it('permit what a rule says, which is JSON', async () => {
+    const allow = [
+      'admin',
+      'policy',
+      'allow',
+      'db.localhost',
+      '--any-service-token',
+      '--name',
+      'some',
+      '--json',
+      '--permit',
+    ]
+    const wrong = await local(...allow, '{users: [git]}')
+    expect([wrong.code, failure(wrong).message]).toEqual([2, '--permit is not JSON'])
+    const rules = json<object[]>(await local(...allow, '{"users":["git"]}'))
+    expect(rules.at(-1)).toMatchObject({ name: 'some', permit: { users: ['git'] } })
+    await local('admin', 'policy', 'remove', 'db.localhost', 'some')
+    const nobody = await local('admin', 'policy', 'allow', 'db.localhost', '--json')
+    expect(failure(nobody)).toMatchObject({ code: 'OPTION_MISSING' })
+  })
+
   it('come as a file that goes back', async () => {
     const rules = file('rules.yaml')
     const shown = (await local('admin', 'policy', 'show', 'db.localhost')).stdout

@@ -45,10 +45,15 @@ function say(issue: Issue): string {
   if (issue.code === 'invalid_type')
     return issue.input === undefined ? 'is missing' : `is not ${TYPES[issue.expected] ?? `of type ${issue.expected}`}`
   if (issue.code === 'invalid_value') return `is not ${issue.values.map(one => JSON.stringify(one)).join(' or ')}`
-  if (issue.code === 'too_big') return `has more than ${issue.maximum}`
-  if (issue.code === 'too_small') return `has less than ${issue.minimum}`
+  if (issue.code === 'too_big') return bound(issue.origin, 'more', issue.maximum)
+  if (issue.code === 'too_small') return bound(issue.origin, 'less', issue.minimum)
   if (issue.code === 'invalid_format' && issue.format === 'regex') return `does not have the form ${issue.pattern}`
   return `is wrong: ${issue.message}`
+}
+
+function bound(origin: string, way: 'more' | 'less', limit: number | bigint): string {
+  if (origin === 'string') return `has ${way} than ${limit} characters`
+  return origin === 'array' ? `has ${way} than ${limit} entries` : `is ${way} than ${limit}`
 }
 
 const TYPES: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type AuditRow, type Input, MOST_ROWS } from '@postern/admin'
-import type { Json } from '@postern/interface'
+import { type Json, PosternError } from '@postern/interface'
 import type { Stopping } from '@postern/program'
 import { type Context, command } from './command.ts'
 import { safe } from './show.ts'
@@ -28,6 +28,8 @@ export const AUDIT = command({
   example: 'postern admin audit --since 1h --hostname db.example.com --follow',
   async run(context) {
     const { values, print } = context
+    if (!Number.isInteger(values.limit) || values.limit < 1)
+      throw new PosternError('OPTION_INVALID', '--limit is a whole number, 1 or more')
     const filter = filterOf(values)
     const rows = await newest(context, filter, row => row <= values.limit)
     if (!values.follow) return rows
@@ -61,7 +63,7 @@ async function newest(
   wanted: (count: number, row: AuditRow) => boolean,
 ): Promise<AuditRow[]> {
   const found: AuditRow[] = []
-  const most = String(Math.min(MOST_ROWS, Math.max(1, values.limit)))
+  const most = String(Math.min(MOST_ROWS, values.limit))
   for (let before: number | undefined; ; ) {
     const query = { ...filter, most, ...(before !== undefined && { before: String(before) }) }
     const { rows, next } = await ask('audit.list', { query })

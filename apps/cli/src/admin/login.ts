@@ -51,7 +51,7 @@ export const LOGOUT = command({
   summary: 'forget an edge and its admin token',
   options: { revoke: { type: 'boolean', default: false, summary: 'and revoke the token at the edge' } },
   example: 'postern admin logout --revoke',
-  async run({ flags, values, program, call, ask }) {
+  async run({ flags, values, program, call }) {
     const { current, edges } = await readLogins(program)
     const edge = flags.edge?.origin ?? current
     const login = edge === undefined ? undefined : edges[edge]
@@ -60,7 +60,8 @@ export const LOGOUT = command({
         next: 'Nothing needs to be done.',
       })
     const id = values.revoke ? readAdminToken(login.token)?.id : undefined
-    if (id !== undefined) await ask('admin-token.revoke', { params: { id } })
+    if (id !== undefined)
+      await revoke(id, { edge: new URL(edge), token: login.token, ca: (await readTrust(login.ca)).ca }, call)
     await changeLogins(
       program,
       async logins => {
@@ -135,6 +136,12 @@ async function exchange(
 async function actorOf(place: EdgePlace, call: Call): Promise<string> {
   const { createAdminClient } = await import('@postern/admin/client')
   return (await createAdminClient(place).call('whoami.get', {}, call)).actor
+}
+
+/** At the edge it is for, whichever one the variables mean. */
+async function revoke(id: string, place: EdgePlace, call: Call): Promise<void> {
+  const { createAdminClient } = await import('@postern/admin/client')
+  await createAdminClient(place).call('admin-token.revoke', { params: { id } }, call)
 }
 
 /** `me@laptop`, in the letters a name may have. */
