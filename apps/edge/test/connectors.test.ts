@@ -112,7 +112,15 @@ describe('row 101: the connectors of a tunnel', () => {
 
   test('row 102: claims beside what is asked for change nothing: the token alone says which tunnel', async () => {
     await world.edge.administration.addTunnel('other')
-    const claims = { ...about(0), tunnel: 'other', tunnelId: 'other', id: 'x', remoteAddress: '10.0.0.1', tokenId: 'x' }
+    const connector = randomUUID()
+    const claims = {
+      ...about(0, connector),
+      tunnel: 'other',
+      tunnelId: 'other',
+      id: 'x',
+      remoteAddress: '10.0.0.1',
+      tokenId: 'x',
+    }
     await world.daemon(echo, undefined, claims)
     await expect.poll(() => world.edge.routes.all().length).toBe(1)
     const [connection] = world.edge.routes.all()
@@ -120,7 +128,7 @@ describe('row 101: the connectors of a tunnel', () => {
     expect(connection?.tokenId).not.toBe('x')
     expect(world.edge.routes.isOnline('other')).toBe(false)
     // And its id is its own of that tunnel only.
-    expect(world.edge.routes.evict('other', String(claims.connector))).toBe(0)
+    expect(world.edge.routes.evict('other', connector)).toBe(0)
     expect(world.edge.counts().connectors).toBe(1)
   })
 
@@ -202,6 +210,26 @@ describe('row 157: a daemon that comes again before its old connection is known 
     expect(new Set(asked)).toEqual(new Set(['next', 'beside']))
     await expect.poll(() => routes.all().map(one => one.id), { timeout: 15_000 }).toEqual(['beside', 'next'])
     expect((await old.made.tunnel.closed)?.code).toBe('PEER_SILENT')
+  })
+
+  test('the same through an edge: visitors notice nothing', { timeout: 30_000 }, async () => {
+    await using world = await startWorld({}, [], 0)
+    const said = about(0)
+    const pipe = await world.dial('edge.localhost', 'connector', { 'postern-tunnel-token': world.tunnelToken })
+    tunnels.push(await startTunnel(pipe, { role: 'client', log: quiet, onStream: echo, about: said }, call))
+    await expect.poll(() => world.edge.counts().connectors).toBe(1)
+    pipe.pause()
+    await world.daemon(echo, undefined, said)
+    await expect.poll(() => world.edge.counts().connectors).toBe(2)
+    const session = await world.session()
+    for (let n = 0; n < 8; n += 1) {
+      const stream = await session.open(header(), patience())
+      stream.end('x')
+      expect(await textOf(stream)).toBe('x')
+    }
+    await expect.poll(() => world.edge.counts().connectors, { timeout: 15_000 }).toBe(1)
+    const ends = () => world.edge.store.readAudit({ most: 5, action: 'connector.end' })
+    await expect.poll(ends, { timeout: 10_000 }).toMatchObject([{ code: 'PEER_SILENT' }])
   })
 
   test('one that answers stays: a copied machine flaps nothing', async () => {
