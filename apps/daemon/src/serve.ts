@@ -79,7 +79,7 @@ async function serveWith(
     call.log.debug('stream ended', { hostname, requestId })
     return undefined
   } catch (thrown) {
-    const error = PosternError.from(thrown, 'INTERNAL', { speaker: 'daemon' })
+    const error = PosternError.from(thrown, outer.signal.aborted ? 'DRAINING' : 'INTERNAL', { speaker: 'daemon' })
     const service = showService(rule.service)
     const { code, message: cause } = error
     failures.warn({ hostname: rule.hostname, code }, 'stream failed', { hostname, service, requestId, code, cause })
