@@ -1,5 +1,4 @@
-import { lookup as resolveName } from 'node:dns/promises'
-import { type AuthProvider, type Call, type OriginHost, PosternError, type ProtocolServer } from '@postern/interface'
+import { type AuthProvider, type Call, PosternError, type ProtocolServer } from '@postern/interface'
 import type { CommandLine, HostOptionSpecs } from '@postern/options'
 import { type Composed, clientHost, composePlugins, type Program, readTrust, type Wanted } from '@postern/program'
 import { ownAbout } from './about.ts'
@@ -7,6 +6,7 @@ import { type RunningDaemon, startDaemon } from './daemon.ts'
 import { type FileRule, isServed, showTarget } from './ingress-file.ts'
 import { startMonitor } from './monitor.ts'
 import type { DaemonObserver } from './observer.ts'
+import { originHost } from './origin-host.ts'
 import { showPattern } from './pattern.ts'
 import type { ServedRule } from './serve.ts'
 import type { Settings, SettingsReader } from './settings.ts'
@@ -94,10 +94,6 @@ export class Plugins implements AsyncDisposable {
 
 function isServer(wanted: Wanted): wanted is Wanted<'protocol', 'origin'> {
   return wanted.kind === 'protocol' && wanted.side === 'origin'
-}
-
-const originHost: OriginHost = {
-  resolve: async host => (await resolveName(host, { all: true })).map(({ address }) => address),
 }
 
 /** Once for each start and each file: which of its rules do nothing yet. */

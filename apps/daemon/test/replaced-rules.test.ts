@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type AuthProvider, type Call, PosternError, type ProtocolServer } from '@postern/interface'
 import tcp from '@postern/protocol-tcp/origin'
@@ -281,18 +280,4 @@ describe('an observer', () => {
         'down 0',
       ])
   })
-})
-
-it('a service of localhost is loopback, and DNS is not asked', async () => {
-  // RFC 6761, section 6.3. A resolver that answers anything for it would be asked through node:dns.
-  await start([
-    { ...rule(A, one), service: new URL(`tcp://db.localhost:${one.port}`) },
-    { ...rule(B, one), service: new URL(`tcp://LOCALHOST:${one.port}`) },
-  ])
-  expect(await echoed(await open(A), 'home')).toBe('home')
-  expect(await echoed(await open(B), 'home')).toBe('home')
-  const socket = connect(one.port, '127.0.0.1')
-  await once(socket, 'connect')
-  socket.destroy()
-  expect(one.connections).toBe(3)
 })
