@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { type FileHandle, lstat, open, realpath, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { type Json, PosternError } from '@postern/interface'
 
@@ -19,8 +19,9 @@ export interface ConfigFile {
 /**
  * Reads a config file: YAML 1.2, of which JSON is a part. Strict, because it says what may be reached: at most 1 MiB, 32 levels
  * and 100 aliases; no key twice, no tags, no text that is not UTF-8. It decides as much as a program does, so it is taken only
- * from who could change the program as well: a regular file of this user or root (no symbolic link), that nobody else can
- * write, in a folder that not everybody can write. Nothing is searched: the caller names the file.
+ * from who could change the program as well: a regular file of this user or root, that nobody else can write, in a folder that
+ * not everybody can write. It may be a symbolic link of theirs, as Kubernetes mounts files; nobody else's link is followed.
+ * Nothing is searched: the caller names the file.
  *
  * @throws PosternError FILE_UNREADABLE; FILE_UNSAFE; CONFIG_INVALID with the place, `file.yaml:12:5: …`
  */
@@ -42,13 +43,14 @@ export async function parseConfigText(name: string, text: string): Promise<Confi
   return parseYaml(name, text)
 }
 
-async function readSafely(path: string): Promise<string> {
+async function readSafely(named: string): Promise<string> {
+  const path = await followOwn(named)
   await using file = await openFile(path)
   const { uid, mode, size, isRegular } = await file.stat().then(facts => ({ ...facts, isRegular: facts.isFile() }))
   if (!isRegular) throw unsafe(`${path} is not a regular file`, 'Name a regular file.')
   if (size > LARGEST) throw new PosternError('CONFIG_INVALID', `${path} is larger than 1 MiB`)
   if (process.getuid) {
-    if (uid !== process.getuid() && uid !== 0)
+    if (!isOurs(uid))
       throw unsafe(
         `${path} belongs to another user (${uid}), who could change it at any time`,
         `chown it to this user or root.`,
@@ -58,6 +60,20 @@ async function readSafely(path: string): Promise<string> {
     await refuseOpenFolder(dirname(path))
   }
   return decode(await file.readFile(), path)
+}
+
+/** What a link of this user or root leads to: a real path, whose last part is opened as a link no more. */
+async function followOwn(path: string): Promise<string> {
+  const facts = await lstat(path).catch(() => undefined)
+  if (!facts?.isSymbolicLink()) return path // what is wrong with it is told where it is opened
+  if (!isOurs(facts.uid))
+    throw unsafe(`${path} is a symbolic link of another user (${facts.uid})`, 'Name the file itself.')
+  if (process.getuid) await refuseOpenFolder(dirname(path))
+  return realpath(path).catch(() => path)
+}
+
+function isOurs(uid: number): boolean {
+  return !process.getuid || uid === process.getuid() || uid === 0
 }
 
 /** Where everybody can write, anybody can put another file in its place. In a sticky folder (`/tmp`) only its owner can. */

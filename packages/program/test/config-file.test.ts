@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, lchownSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -168,15 +168,42 @@ describe.skipIf(process.platform === 'win32')('a file that somebody else could c
     expect((await readConfigFile(join(open, 'a.yaml'))).value).toEqual({ a: 1 })
   })
 
-  it('is refused as a symbolic link, a FIFO, a device, a folder; read as the file itself, however many names it has', async () => {
-    symlinkSync(file, join(folder, 'link'))
+  it('is refused as a FIFO, a device, a folder; read as the file itself, however many names it has', async () => {
     execFileSync('mkfifo', [join(folder, 'fifo')])
-    await unsafe(join(folder, 'link'))
     await unsafe(join(folder, 'fifo'))
     await unsafe('/dev/null')
     await unsafe(folder)
     linkSync(file, join(folder, 'second'))
     expect((await readConfigFile(join(folder, 'second'))).value).toEqual({ a: 1 })
+  })
+
+  it('is read through links of our own, as Kubernetes mounts it, and not through those of others or where others can write', async () => {
+    mkdirSync(join(folder, 'v1'))
+    writeFileSync(join(folder, 'v1', 'a.yaml'), 'a: 1\n', { mode: 0o644 })
+    symlinkSync('v1', join(folder, '..data'))
+    symlinkSync('..data/a.yaml', join(folder, 'link.yaml'))
+    const { path, value } = await readConfigFile(join(folder, 'link.yaml'))
+    expect([path, value]).toEqual([join(folder, 'link.yaml'), { a: 1 }]) // messages say what was named
+    chmodSync(join(folder, 'v1', 'a.yaml'), 0o666)
+    await unsafe(join(folder, 'link.yaml'))
+    chmodSync(join(folder, 'v1', 'a.yaml'), 0o644)
+    symlinkSync('/dev/null', join(folder, 'null.yaml'))
+    await unsafe(join(folder, 'null.yaml'))
+    symlinkSync('loop.yaml', join(folder, 'loop.yaml'))
+    await unsafe(join(folder, 'loop.yaml'))
+    symlinkSync('nowhere', join(folder, 'dangling.yaml'))
+    await expect(readConfigFile(join(folder, 'dangling.yaml'))).rejects.toThrow()
+    chmodSync(folder, 0o777)
+    await unsafe(join(folder, 'link.yaml'))
+    chmodSync(folder, 0o700)
+  })
+
+  it.skipIf(process.getuid?.() !== 0)('is not read through a link of another user', async () => {
+    symlinkSync(file, join(folder, 'theirs.yaml'))
+    lchownSync(join(folder, 'theirs.yaml'), 12345, 12345)
+    await unsafe(join(folder, 'theirs.yaml'))
+    lchownSync(join(folder, 'theirs.yaml'), 0, 0)
+    expect((await readConfigFile(join(folder, 'theirs.yaml'))).value).toEqual({ a: 1 })
   })
 
   it('that is not there is FILE_UNREADABLE', async () => {

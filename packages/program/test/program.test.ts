@@ -101,6 +101,26 @@ describe('stopping', () => {
     expect((stop.gently.reason as Stopped).exit).toBe(143)
   })
 
+  it('is not what SIGHUP means where a program reads its files again', () => {
+    const source = new EventEmitter()
+    using stop = onStop(source)
+    let heard = 0
+    stop.onHangup(() => heard++)
+    source.emit('SIGHUP')
+    source.emit('SIGHUP')
+    expect([heard, stop.gently.aborted]).toEqual([2, false])
+    source.emit('SIGTERM')
+    source.emit('SIGHUP')
+    expect([heard, stop.gently.aborted, stop.now.aborted]).toEqual([3, true, false])
+  })
+
+  it('is what SIGHUP means everywhere else', () => {
+    const source = new EventEmitter()
+    using stop = onStop(source)
+    source.emit('SIGHUP')
+    expect(stop.gently.aborted).toBe(true)
+  })
+
   it('leaves no listener', () => {
     const source = new EventEmitter()
     onStop(source)[Symbol.dispose]()
