@@ -5,6 +5,9 @@ import type { Logger } from '@postern/interface'
 /** Milliseconds without another change until a file counts as written. Editors write, rename and touch in a few. */
 const QUIET = 200
 
+/** Kubernetes changes a mounted file by changing the folder that this link leads to. */
+const SWAPPED = '..data'
+
 /**
  * Calls `changed` when the file may have changed: its folder is watched, since editors put another file in its place. Also
  * when `poke` is called. Never while the last call is still at work.
@@ -46,7 +49,7 @@ function watchFolder(path: string, changed: () => void, log: Logger) {
   try {
     const name = basename(path)
     const watcher = watch(dirname(path), (_event, file) => {
-      if (file === null || file === name) changed()
+      if (file === null || file === name || file === SWAPPED) changed()
     })
     return watcher.on('error', failed)
   } catch (error) {
