@@ -167,7 +167,7 @@ class Edge implements RunningEdge {
       administration: this.administration,
       store,
       failures,
-      isNoted: key => this.#context.authorizer.isNoted(key),
+      isKnockNoted: (...knock) => this.#context.authorizer.isKnockNoted(...knock),
       log,
     })
     this.#front = new Front({
@@ -201,6 +201,8 @@ class Edge implements RunningEdge {
       }
       await transport.mount(this.#front, incoming => arrive(incoming, this.#context), mounted)
     }
+    // Before the socket, so that it goes after it: who was heard is answered, and the store goes last.
+    this.#stack.use(this.administration)
     const path = this.adminSocket
     if (path !== undefined) {
       const serve = (asked: AdminRequest) => this.#admin.serve(asked)
@@ -266,7 +268,6 @@ class Edge implements RunningEdge {
     this.#abort()
     this.#mounted.abort()
     await this.#front.close()
-    await this.administration[Symbol.asyncDispose]()
     this.#context.live[Symbol.dispose]()
     await this.#stack.disposeAsync()
   }

@@ -204,6 +204,41 @@ describe('row 107: names and filters', () => {
   })
 })
 
+test('whatever is asked, the edge answers, and nothing is its own fault', { timeout: 60_000 }, async () => {
+  const words = [
+    'api',
+    'v1',
+    'tunnels',
+    'home',
+    'applications',
+    'rules',
+    'service-tokens',
+    'access',
+    'audit',
+    'setup',
+    '..',
+    '%2e',
+    '',
+  ]
+  const segment = fc.oneof(
+    fc.constantFrom(...words),
+    fc.string({ maxLength: 8 }).map(encodeURIComponent),
+    fc.constant('%'),
+  )
+  const target = fc.array(segment, { maxLength: 6 }).map(all => `/api/v1/${all.join('/')}`)
+  const method = fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', 'HEAD', 'PATCH')
+  const raw = fc.option(fc.oneof(fc.json(), fc.string(), fc.constant('{"name":"fuzz"}')), { nil: undefined })
+  await fc.assert(
+    fc.asyncProperty(target, method, raw, async (to, how, sent) => {
+      const ask = { target: to, method: how, ...(sent !== undefined && { raw: sent }) }
+      const { status } = await api.socket(ask)
+      expect([200, 204, 400, 404, 409]).toContain(status)
+      expect((await api.team(ask)).status).toBe(401)
+    }),
+    { numRuns: 300 },
+  )
+})
+
 describe('JSON', () => {
   const read = (text: string) => parseStrictly(Buffer.from(text))
 

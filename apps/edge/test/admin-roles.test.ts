@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type Input, ROUTES, type Route, type RouteName } from '@postern/admin'
+import { type Input, openApi, ROUTES, type Route, type RouteName } from '@postern/admin'
 import type { Change } from '@postern/store'
 import { createAdminToken, createSetupToken } from '@postern/tokens'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -137,6 +137,13 @@ const EVERYBODY: Readonly<Record<string, Somebody>> = {
   },
 }
 const STATUS: Readonly<Record<string, number>> = { ACCESS_DENIED: 403 }
+
+test('the document that is served is the table’s', async () => {
+  await using world = await startWorld({}, [], 0)
+  const { json } = await apiOf(world.edge, world.folder).socket({ path: '/openapi.json' })
+  const { software } = await world.edge.administration.call('status.get', {})
+  expect(json).toEqual(JSON.parse(JSON.stringify(openApi(software))))
+})
 
 test('every route has a sample', () => {
   expect(Object.keys(SAMPLES).sort()).toEqual(Object.keys(ROUTES).sort())

@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { initialiseEdge, startEdge } from '../src/index.ts'
+import { initialiseEdge, type RunningEdge, startEdge } from '../src/index.ts'
 import { apiOf } from './admin-visitor.ts'
 import { call } from './world.ts'
 
@@ -136,4 +136,38 @@ test('postern-edge run: paths are said, the token is not; --admin-socket off', {
   expect(off.out).not.toContain('--socket')
   expect(off.out).toContain(`--setup-token-file ${join(data, 'setup-token')}`)
   expect(off.out).not.toContain(off.token)
+})
+
+test('row 111: killed at any moment, what was answered is there with its row, and nothing is without one', {
+  timeout: 60_000,
+}, async () => {
+  const run = async () => {
+    const child = spawn(process.execPath, [BIN, 'run', '--data', data, '--listen', '127.0.0.1:0'])
+    await once(child.stdout, 'data')
+    return child
+  }
+  const made: string[] = []
+  for (let round = 0; round < 3; round += 1) {
+    const child = await run()
+    const gone = once(child, 'exit')
+    const edge = { adminSocket: join(data, 'admin.sock'), teamDomain: '', port: 0 } as RunningEdge
+    const api = apiOf(edge, data)
+    const create = async (name: string) => {
+      const answer = await api.socket({ method: 'POST', path: '/tunnels', body: { name } }).catch(() => undefined)
+      if (answer?.status === 200) made.push(name)
+    }
+    const asked = Array.from({ length: 60 }, (_, n) => create(`t-${round}-${n}`))
+    await Promise.race(asked.slice(10 * (round + 1)))
+    child.kill('SIGKILL')
+    await gone
+    await Promise.all(asked)
+  }
+  expect(made.length).toBeGreaterThan(0)
+  await using edge = await start()
+  const tunnels = (await edge.administration.call('tunnel.list', {})).map(({ name }) => name)
+  const rows = await edge.store.readAudit({ most: 1000, action: 'tunnel.create' })
+  const noted = rows.map(({ detail }) => (detail as { tunnel: string }).tunnel)
+  expect(tunnels).toEqual(expect.arrayContaining(made))
+  expect(noted.sort()).toEqual(tunnels.sort())
+  expect((await edge.store.check()).broken).toBeUndefined()
 })

@@ -39,8 +39,8 @@ export interface AdminHttpOptions {
   readonly administration: Administration
   readonly store: Store
   readonly failures: FailureCounter
-  /** Whether one more refusal under this key leaves an audit row. */
-  readonly isNoted: (key: string) => boolean
+  /** Whether one more refusal leaves an audit row. */
+  readonly isKnockNoted: (remoteAddress: string, actor: string | undefined) => boolean
   readonly log: Logger
 }
 
@@ -111,10 +111,10 @@ export class AdminHttp {
   }
 
   #note({ code, requestId }: Problem, { method = '', socket }: IncomingMessage, caller: Caller | undefined): void {
-    const { store, isNoted } = this.#options
+    const { store, isKnockNoted } = this.#options
     const remoteAddress = socket.remoteAddress ?? ''
-    if (!isNoted(`admin\0${countedAddress(remoteAddress)}`)) return
     const actor = caller === undefined ? undefined : actorOf(caller, store)
+    if (!isKnockNoted(remoteAddress, actor)) return
     const [action, allowed, detail] = ['admin.refused', false, { method }]
     store.audit({ at: Date.now(), action, actor, requestId, remoteAddress, allowed, code, detail })
   }

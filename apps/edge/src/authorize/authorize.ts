@@ -153,7 +153,7 @@ export class Authorizer {
     more: { identities?: readonly Identity[]; detail?: Json; headers?: SentHeaders } = {},
   ): { readonly refused: Refused } {
     const { identities = [], detail, headers = {} } = more
-    if (this.#isKnockNoted(asking.presented, actorOf(identities))) {
+    if (this.isKnockNoted(asking.presented.remoteAddress, actorOf(identities))) {
       this.#options.store.audit(entryOf(asking, identities, false, code, detail))
     }
     return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers } }
@@ -169,7 +169,8 @@ export class Authorizer {
     return !failures.isOver(key, most) || count % 100 === 0
   }
 
-  #isKnockNoted({ remoteAddress }: Presented, actor: string | undefined): boolean {
+  /** Whether a refusal at the door leaves a row: of somebody who is known, or of an address. */
+  isKnockNoted(remoteAddress: string, actor: string | undefined): boolean {
     if (actor !== undefined) return this.isNoted(`denied\0${actor}`)
     const own = this.isNoted(`knock\0${countedAddress(remoteAddress)}`)
     return this.isNoted('knock', MOST_KNOCKS_IN_ALL) && own
