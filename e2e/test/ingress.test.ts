@@ -87,6 +87,12 @@ describe('posternd run --config', () => {
     await daemon.says(/the config file was read again.*the config file was read again/s)
   })
 
+  it('a rule whose scheme no rule had before gets its plugin', async () => {
+    write(`  - hostname: ${HOST}\n    service: ssh://127.0.0.1:${two.port}\n`)
+    await daemon.says(/changed db\.localhost → ssh:/)
+    expect(await answered()).toBe('twox')
+  })
+
   it('a rule that is removed takes its streams along, and nobody reaches the service any more', async () => {
     const socket = await held()
     const before = one.connections
