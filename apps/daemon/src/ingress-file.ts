@@ -3,7 +3,7 @@ import { nearest } from '@postern/options'
 import type { ConfigFile } from '@postern/program'
 import { type DefaultPort, readService, showService } from './ingress.ts'
 import type { Mistakes } from './mistakes.ts'
-import { covers, matches, type Pattern, readHostnamePattern, readPath, showPattern } from './pattern.ts'
+import { covers, matches, type Pattern, readHostnamePattern, readPath, shareHostnames, showPattern } from './pattern.ts'
 
 /** Thousands of rules would be a program's work; and each is compared with each before it for rules that nobody reaches. */
 const MOST_RULES = 1000
@@ -21,6 +21,8 @@ export interface FileRule extends Pattern {
   readonly where: string
   /** What answers: a service, or an HTTP status that the daemon would say itself. */
   readonly service: URL | number
+  /** It is of an HTTP application, which is not served yet. */
+  readonly isWeb: boolean
 }
 
 /** `service:` as the file has it. */
@@ -30,13 +32,18 @@ export function showTarget({ service }: Pick<FileRule, 'service'>): string {
 
 /** Whether a daemon serves this rule: a service for bytes, and no HTTP. */
 export function isServed(rule: FileRule): rule is FileRule & { readonly hostname: string; readonly service: URL } {
-  const { hostname, segments, service } = rule
-  return (
-    hostname !== undefined &&
-    segments.length === 0 &&
-    typeof service !== 'number' &&
-    WEB_PORTS[service.protocol.slice(0, -1)] === undefined
-  )
+  return rule.hostname !== undefined && !rule.isWeb && typeof rule.service !== 'number'
+}
+
+/**
+ * A Unix socket may speak HTTP or not. Where the hostname has a rule with a path before, it does: whoever got bytes through to it
+ * would pass by that rule.
+ */
+function isWeb(rule: Omit<FileRule, 'isWeb'>, earlier: readonly FileRule[]): boolean {
+  const { segments, service } = rule
+  if (segments.length > 0 || typeof service === 'number' || WEB_PORTS[service.protocol.slice(0, -1)] !== undefined)
+    return true
+  return service.protocol === 'unix:' && earlier.some(one => one.segments.length > 0 && shareHostnames(one, rule))
 }
 
 /** The first rule for this hostname and path. */
@@ -66,8 +73,9 @@ export function readIngress(
   if (value.length > MOST_RULES) mistakes.add(['ingress', MOST_RULES], `more than ${MOST_RULES} rules`)
   const rules: FileRule[] = []
   for (const [index, item] of value.slice(0, MOST_RULES).entries()) {
-    const rule = readFileRule(file, item, index, index === value.length - 1, port, mistakes)
-    if (!rule) continue
+    const read = readFileRule(file, item, index, index === value.length - 1, port, mistakes)
+    if (!read) continue
+    const rule = { ...read, isWeb: isWeb(read, rules) }
     const shadow = rules.find(earlier => covers(earlier, rule))
     if (shadow) mistakes.add(['ingress', index], shadowed(rule, shadow))
     rules.push(rule)
@@ -90,7 +98,7 @@ function readFileRule(
   isLast: boolean,
   port: DefaultPort,
   mistakes: Mistakes,
-): FileRule | undefined {
+): Omit<FileRule, 'isWeb'> | undefined {
   const at = (key?: string) => ['ingress', index, ...(key === undefined ? [] : [key])]
   if (item === null || typeof item !== 'object' || Array.isArray(item)) {
     mistakes.add(at(), 'a rule has hostname and service, and may have a path')

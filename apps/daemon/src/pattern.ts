@@ -79,6 +79,11 @@ export function covers(pattern: Pattern, other: Pattern): boolean {
   return coversHostname(pattern.hostname, other.hostname) && coversPath(pattern.segments, other.segments)
 }
 
+/** Whether there is a hostname that both are for. */
+export function shareHostnames(one: Pattern, other: Pattern): boolean {
+  return coversHostname(one.hostname, other.hostname) || coversHostname(other.hostname, one.hostname)
+}
+
 function coversHostname(pattern: string | undefined, hostname: string | undefined): boolean {
   if (pattern === undefined || pattern === hostname) return true
   return hostname !== undefined && pattern.startsWith('*.') && /^[^.]+(\..*)$/.exec(hostname)?.[1] === pattern.slice(1)

@@ -55,7 +55,7 @@ export class SettingsReader {
     const { values, warnings, provided } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, undefined, call)
     await this.#addPlugins(values.plugin, provided.plugin === 'file', undefined)
     const rule = readRule(values.hostname, values.url, defaultPorts(this.registry))
-    const fileRule: FileRule = { ...rule, number: 1, where: '--hostname', segments: [] }
+    const fileRule: FileRule = { ...rule, number: 1, where: '--hostname', segments: [], isWeb: false }
     return { values, auth: authOf(values), rules: [fileRule], warnings }
   }
 

@@ -36,7 +36,7 @@ describe('rules', () => {
       [3, 'cache.example.com', 'redis://10.0.0.7:6379', true],
       [4, 'app.example.com', 'http_status:404', false],
       [5, 'app.example.com', 'http://localhost:8080', false],
-      [6, '*.example.com', 'unix:/run/app.sock', true],
+      [6, '*.example.com', 'unix:/run/app.sock', false],
       [7, undefined, 'http_status:404', false],
     ])
     const numberOf = (host: string, ...path: string[]) => ruleFor(rules, host, path)?.number
@@ -45,6 +45,21 @@ describe('rules', () => {
     ])
     expect([numberOf('db.example.com'), numberOf('else.example.org')]).toEqual([1, 7])
   })
+})
+
+it('a socket behind a rule with a path is HTTP, or bytes would pass by that rule', () => {
+  const socket = { hostname: 'app.example.com', service: 'unix:/run/app.sock' }
+  const forbidden = (name: string) => ({ hostname: name, path: '/admin', service: 'http_status:403' })
+  const served = (...list: Json[]) => read(list).rules.map(isServed)
+  expect(served(socket)).toEqual([true])
+  expect(served(forbidden('app.example.com'), socket)).toEqual([false, false])
+  expect(served(forbidden('*.example.com'), socket)).toEqual([false, false])
+  expect(served(forbidden('app.example.com'), { ...socket, hostname: '*.example.com' })).toEqual([false, false])
+  expect(served(forbidden('other.example.com'), socket)).toEqual([false, true])
+  expect(served(forbidden('*.example.com'), { hostname: 'ssh.example.com', service: 'ssh://localhost' })).toEqual([
+    false,
+    true,
+  ])
 })
 
 describe('what cannot be', () => {
