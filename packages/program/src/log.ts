@@ -56,9 +56,15 @@ function show(value: string | number | boolean): string {
   return typeof value === 'string' && !/^[\w.:/@+-]+$/.test(value) ? printable(JSON.stringify(value)) : String(value)
 }
 
-/** Terminals obey control characters; a log line has none. */
+/** Controls, line ends, and the marks that turn the direction of text or take no room: terminals obey them. */
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
+
+/** A line as it may go to a terminal: what is read is what was said. */
 export function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, character => `\\x${hex(character)}`)
+  return text.replace(UNSEEN, character => {
+    const code = character.charCodeAt(0)
+    return code > 0xff ? `\\u${code.toString(16).padStart(4, '0')}` : `\\x${hex(character)}`
+  })
 }
 
 function hex(character: string): string {

@@ -55,6 +55,12 @@ describe('the log', () => {
     expect(line.trimEnd()).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/)
   })
 
+  it('lets no value turn the direction of a line', () => {
+    expect(logged({}, log => log.info('ab\u202egnp.exe', { name: 'x\u2066y\ufeff' }))).toContain(
+      'ab\\u202egnp.exe name="x\\u2066y\\ufeff"',
+    )
+  })
+
   it('redacts in both forms', () => {
     const redact = (text: string) => text.replaceAll('hunter2', '[redacted]')
     for (const json of [false, true])
