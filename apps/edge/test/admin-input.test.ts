@@ -204,6 +204,38 @@ describe('row 107: names and filters', () => {
   })
 })
 
+describe('one connection', () => {
+  const create = (name: string) => {
+    const body = JSON.stringify({ name })
+    return `POST /api/v1/tunnels HTTP/1.1\r\nHost: edge.localhost\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  }
+  const has = (name: string) => world.edge.store.snapshot.tunnels.has(name)
+
+  test.each(['team', 'socket'] as const)('is for one request, at the door %s', async door => {
+    await api[door]({ token, headers: ['', create(`${door}-second`)] })
+    expect(has(`${door}-second`)).toBe(false)
+    const { status } = await api[door]({ method: 'POST', path: '/tunnels', token, body: { name: `${door}-first` } })
+    expect({ status, there: has(`${door}-first`) }).toEqual({ status: 200, there: true })
+  })
+
+  test('whose body does not come is given up, and nothing is done', { timeout: 30_000 }, async () => {
+    await using slow = await startWorld({ limits: { requestTime: 1000, headTime: 1000 } }, [], 0)
+    const ann = { name: 'ann', role: 'admin' } as const
+    const admin = await slow.edge.administration.call('admin-token.create', { body: ann })
+    const { version } = slow.edge.store.snapshot
+    const headers = ['Content-Type: application/json', 'Content-Length: 1000', '', '{"name":"half']
+    const answer = await apiOf(slow.edge, slow.folder).team({
+      method: 'POST',
+      path: '/tunnels',
+      token: admin.token,
+      headers,
+    })
+    expect(answer.status).not.toBe(200)
+    expect(slow.edge.store.snapshot.version).toBe(version)
+    await expect.poll(() => slow.edge.counts().sockets, { timeout: 10_000 }).toBe(0)
+  })
+})
+
 test('whatever is asked, the edge answers, and nothing is its own fault', { timeout: 60_000 }, async () => {
   const words = [
     'api',

@@ -146,7 +146,7 @@ describe('row 109: the first administrator', () => {
     expect(tokenIn(edge)).toMatch(/^psets_/)
   })
 
-  test('it is in no log, and in no audit row', async () => {
+  test('it is in no log, no audit row and not in the database', async () => {
     await initialiseEdge({ ...empty, data }, call)
     const said: string[] = []
     const say = (message: string, fields: unknown) => void said.push(message + JSON.stringify(fields))
@@ -158,6 +158,9 @@ describe('row 109: the first administrator', () => {
     expect(said.join('\n')).not.toContain((made.json as { token: string }).token.slice(-43))
     const [row] = await edge.store.readAudit({ most: 1, action: 'setup-token.create' })
     expect(JSON.stringify(row)).not.toContain(token.slice(-43))
+    const database = ['edge.db', 'edge.db-wal'].map(name => readFileSync(join(data, name), 'latin1')).join('')
+    expect(database).toContain(token.slice('psets_'.length, 30))
+    expect(database).not.toContain(token.slice(-43))
   })
 
   test('who asks from the first moment on is a stranger', async () => {

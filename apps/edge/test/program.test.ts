@@ -72,3 +72,16 @@ test('what is wrong is said in a line, with its exit code', { timeout: 60_000 },
   expect(unsafe.err).not.toContain('    at ')
   expect(await run('--help')).toMatchObject({ code: 0 })
 })
+
+test('init without a hostname: no application and no secret, ready to be administered', {
+  timeout: 60_000,
+}, async () => {
+  const data = join(folder, 'edge')
+  const bare = ['init', '--data', data, '--team-domain', 'edge.localhost']
+  expect(await run(...bare, '--tokens', join(folder, 'tokens'))).toMatchObject({ code: 2, out: '' })
+  const made = await run(...bare)
+  expect(made).toMatchObject({ code: 0, err: '', out: expect.stringContaining('postern tunnel create') })
+  expect(made.out).not.toMatch(/pt[ts]_|psts_/)
+  expect(await run('check', '--data', data)).toMatchObject({ code: 0 })
+  expect(await run(...bare)).toMatchObject({ code: 72 })
+})
