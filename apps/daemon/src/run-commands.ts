@@ -1,4 +1,4 @@
-import type { Call, Logger } from '@postern/interface'
+import { type Call, type Logger, PosternError } from '@postern/interface'
 import { type HostOptionSpecs, parseCommandLine } from '@postern/options'
 import { type Level, type Program, readLevel } from '@postern/program'
 import { createRegistry } from '@postern/registry'
@@ -21,6 +21,10 @@ export async function runRule(
   const begun = await begin(argv, RULE_PAGE, self, program, outer)
   if (!begun) return
   const { line, reader } = begun
+  if (line.pending.some(flag => flag.name === 'config'))
+    throw new PosternError('OPTION_UNKNOWN', '--config is not an option of posternd alone', {
+      next: 'Write posternd run --config FILE.',
+    })
   const settings = await reader.readRule(outer)
   const { call } = logging(program, settings.values.logLevel)
   for (const warning of settings.warnings) call.log.warn(warning)

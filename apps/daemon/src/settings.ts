@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import type { Call } from '@postern/interface'
+import { type Call, PosternError } from '@postern/interface'
 import {
   type CommandLine,
   type ConfigSection,
@@ -52,8 +52,8 @@ export class SettingsReader {
 
   /** `posternd --hostname H --url U`. @throws PosternError OPTION_*, HOSTNAME_INVALID, PLUGIN_* */
   async readRule(call: Call): Promise<Settings> {
-    const { values, warnings, provided } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, undefined, call)
-    await this.#addPlugins(values.plugin, provided.plugin === 'file', undefined)
+    const { values, warnings } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, undefined, call)
+    await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
     const rule = readRule(values.hostname, values.url, defaultPorts(this.registry))
     const fileRule: FileRule = { ...rule, number: 1, where: '--hostname', segments: [], isWeb: false }
     return { values, auth: authOf(values), rules: [fileRule], warnings }
@@ -77,7 +77,8 @@ export class SettingsReader {
     const found = await readDaemonFile(path, this.sources, call)
     const otherKeys = Object.keys(found.options.values)
     const { values, provided } = await this.#options(CHOICES, { ...found.options, otherKeys }, call)
-    await this.#addPlugins(values.plugin, provided.plugin === 'file', found.file.path)
+    if (provided.plugin === 'file') await this.#addPluginsOf(found, values.plugin)
+    else await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
     const rules = checkDaemonFile(found, this.registry, { auth: authOf(values), transport: values.transport })
     return { found, rules }
   }
@@ -87,11 +88,20 @@ export class SettingsReader {
     return readOptions(specs, { ...this.sources, given, pending, ...(file && { file }) }, call.signal)
   }
 
-  /** Those of the file are looked for from its folder. Adding one again changes nothing. */
-  async #addPlugins(plugins: readonly string[], ofFile: boolean, path: string | undefined): Promise<void> {
-    const places = pluginPlaces(this.#program)
-    const from = ofFile && path !== undefined ? dirname(path) : places.from
-    for (const plugin of plugins) await this.registry.add(plugin, { ...places, from })
+  /** Adding one again changes nothing. */
+  async #addPlugins(plugins: readonly string[], from: string): Promise<void> {
+    for (const plugin of plugins) await this.registry.add(plugin, { ...pluginPlaces(this.#program), from })
+  }
+
+  /** They are looked for from the file's folder. One that cannot be used is a mistake of the file. */
+  async #addPluginsOf({ file, mistakes }: DaemonFile, plugins: readonly string[]): Promise<void> {
+    for (const [index, plugin] of plugins.entries()) {
+      try {
+        await this.#addPlugins([plugin], dirname(file.path))
+      } catch (error) {
+        mistakes.add(['plugins', index], PosternError.from(error).message)
+      }
+    }
   }
 }
 

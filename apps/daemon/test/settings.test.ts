@@ -188,7 +188,8 @@ ingress:
   )
 
   it('that are not there are said to be missing', async () => {
-    await expect(read(text('@acme/other'))).rejects.toMatchObject({ code: 'PLUGIN_NOT_FOUND' })
+    const { code, message } = await refusal(text('@acme/other'))
+    expect([code, message]).toEqual(['CONFIG_INVALID', expect.stringMatching(/:2:11: .*@acme\/other.*:5:36: .*redis:/)])
   })
 
   it('of a flag are looked for from the working folder', async () => {
