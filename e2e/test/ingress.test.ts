@@ -120,6 +120,8 @@ describe('posternd run --config', () => {
     socket.end('y')
     expect(await new Promise(resolve => socket.once('data', chunk => resolve(String(chunk))))).toBe('y')
     expect(two.connections).toBe(before)
+    write(rules([HOST, one]))
+    await daemon.says(/says the same/)
   })
 
   it('a change of how it connects waits for the next start, and is told', async () => {

@@ -27,7 +27,11 @@ export async function reload(old: Settings, parts: ReloadParts, call: Call): Pro
   const { log } = call
   try {
     const now = await reader.readConfig(path, call)
-    if (textOf(now) === textOf(old)) return old
+    if (textOf(now) === textOf(old)) {
+      log.info('the config file was read again, and says the same')
+      observer.onReload?.() // the last one may have been refused
+      return old
+    }
     const { rules, unserved } = await plugins.serve(now, call)
     setLevel(readLevel(now.values.logLevel))
     daemon.setRules(rules, unserved)

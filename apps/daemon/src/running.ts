@@ -68,9 +68,8 @@ export class Plugins implements AsyncDisposable {
     const { registry, sources } = this.#reader
     const hosts = { client: clientHost(this.#program), origin: originHost }
     const from = { ...sources, ...(file && { file }) }
-    const composed = this.#open.use(
-      await composePlugins({ registry, line, own: this.#own, wanted, sources: from, hosts }, call),
-    )
+    const composed = await composePlugins({ registry, line, own: this.#own, wanted, sources: from, hosts }, call)
+    this.#open.use(composed)
     for (const warning of composed.warnings) call.log.warn(warning)
     for (const one of wanted)
       if (isServer(one)) this.#servers.set(one.name, await composed.create<'protocol', 'origin'>(one))
