@@ -277,7 +277,11 @@ describe('JSON', () => {
   test('that JSON.stringify made is read as JSON.parse reads it', () => {
     fc.assert(
       fc.property(fc.json({ maxDepth: 10 }), text => {
-        const has = /"__proto__"/.test(text)
+        let has = false
+        JSON.parse(text, (key, value) => {
+          has ||= key === '__proto__'
+          return value
+        })
         if (!has) expect(read(text)).toEqual(JSON.parse(text))
         else expect(() => read(text)).toThrow()
       }),
