@@ -78,36 +78,61 @@ export const EMPTY: Snapshot = {
   revocations: new Map(),
 }
 
-/** The snapshot after a change that the writer has made durable. */
+/** The snapshot after a change that the writer has made durable. However many steps it has, each map is copied once. */
 export function afterChange(before: Snapshot, changes: readonly Change[], version: number): Snapshot {
   const settings = new Map(before.settings)
-  const applications = new Map(before.applications)
   const tunnels = new Map(before.tunnels)
-  const records = new Map(before.records)
-  const revocations = new Map(before.revocations)
-  const dropApplication = (id: string) => {
-    for (const [hostname, application] of applications) if (application.id === id) applications.delete(hostname)
-  }
+  const records = new Map<string, Map<string, Json>>()
   const rows = (namespace: string) => {
-    const copy = new Map(records.get(namespace))
+    const copy = records.get(namespace) ?? new Map(before.records.get(namespace))
     records.set(namespace, copy)
     return copy
   }
+  const revocations = new Map(before.revocations)
+  const applications = new Applications(before.applications)
   for (const change of changes) {
     if ('revoke' in change) revocations.set(change.revoke, revocationOf(version, change.at))
     else if ('put' in change) {
       if (change.put === 'setting') settings.set(change.key, change.value)
       if (change.put === 'tunnel') tunnels.set(change.value.id, change.value)
       if (change.put === 'record') rows(change.namespace).set(change.id, change.value)
-      if (change.put === 'application') {
-        dropApplication(change.value.id)
-        applications.set(change.value.hostname, change.value)
-      }
+      if (change.put === 'application') applications.put(change.value)
     } else if (change.delete === 'record') rows(change.namespace).delete(change.id)
     else if (change.delete === 'tunnel') tunnels.delete(change.id)
-    else dropApplication(change.id)
+    else applications.delete(change.id)
   }
-  return { version, settings, applications, tunnels, records, revocations }
+  return {
+    version,
+    settings,
+    applications: applications.byHostname,
+    tunnels,
+    records: new Map([...before.records, ...records]),
+    revocations,
+  }
+}
+
+/** A copy that is changed by id. */
+class Applications {
+  readonly byHostname: Map<string, ApplicationRecord>
+  #hostnames: Map<string, string> | undefined
+
+  constructor(before: ReadonlyMap<string, ApplicationRecord>) {
+    this.byHostname = new Map(before)
+  }
+
+  put(application: ApplicationRecord): void {
+    this.delete(application.id)
+    this.byHostname.set(application.hostname, application)
+    this.#hostnames?.set(application.id, application.hostname)
+  }
+
+  delete(id: string): void {
+    this.#hostnames ??= new Map([...this.byHostname].map(([hostname, one]) => [one.id, hostname]))
+    const hostname = this.#hostnames.get(id)
+    if (hostname === undefined) return
+    this.byHostname.delete(hostname)
+    this.#hostnames.delete(id)
+  }
 }
 
 /** @param at as a change or a row says it */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Call } from '@postern/interface'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { ApplicationRecord, Change } from '../src/records.ts'
+import { type ApplicationRecord, afterChange, type Change, EMPTY } from '../src/records.ts'
 import { openStore } from '../src/store.ts'
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
@@ -94,6 +94,21 @@ describe('state', () => {
       note,
     )
     expect(store.snapshot.tunnels.size).toBe(0)
+  })
+
+  test('one change of forty thousand steps is taken in at once', { timeout: 5000 }, () => {
+    const all = Array.from({ length: 20_000 }, (_, n) => `${n}`)
+    const record = (id: string): Change => ({ put: 'record', namespace: 'service-token', id, value: null })
+    const put = (id: string): Change => ({ put: 'application', value: { ...db, id, hostname: `h${id}` } })
+    const there = afterChange(EMPTY, [...all.map(record), ...all.map(put)], 1)
+    expect([there.records.get('service-token')?.size, there.applications.size]).toEqual([20_000, 20_000])
+    const steps = all.flatMap((id): Change[] => [
+      { delete: 'record', namespace: 'service-token', id },
+      { delete: 'application', id },
+    ])
+    const gone = afterChange(there, [...steps, put('5')], 2)
+    expect([gone.records.get('service-token')?.size, [...gone.applications.keys()]]).toEqual([0, ['h5']])
+    expect([there.records.get('service-token')?.size, there.applications.size]).toEqual([20_000, 20_000])
   })
 
   test('listeners hear of each change with the snapshot already new', async () => {
