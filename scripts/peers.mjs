@@ -1,9 +1,9 @@
 // The real programs that tests are run against, and the Debian package that brings each.
 // One list: the bootstrap tells the tests which are there, `.ci/run` installs them all, a skipped test names its package.
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-/** @type {Record<string, { package: string, program?: string, path?: string }>} */
+/** @type {Record<string, { package: string, program?: string, path?: string, versions?: string }>} `versions`: a folder with one of each version, and the program below it */
 export const PEERS = {
   ssh: { package: 'openssh-client', program: 'ssh' },
   sshd: { package: 'openssh-server', program: 'sshd' },
@@ -15,6 +15,8 @@ export const PEERS = {
   xauth: { package: 'xauth', program: 'xauth' },
   xdpyinfo: { package: 'x11-utils', program: 'xdpyinfo' },
   'systemd-analyze': { package: 'systemd', program: 'systemd-analyze' },
+  postgres: { package: 'postgresql', versions: '/usr/lib/postgresql', program: 'bin/postgres' },
+  psql: { package: 'postgresql-client', program: 'psql' },
   go: { package: 'golang-go', program: 'go' },
   'go-yamux': {
     package: 'golang-github-hashicorp-yamux-dev',
@@ -33,7 +35,15 @@ export function presentPeers() {
 }
 
 function isPresent(peer) {
+  if (peer.versions) return newest(peer.versions, peer.program) !== undefined
   return peer.path ? existsSync(peer.path) : find(peer.program) !== undefined
+}
+
+/** The program of the newest version that is there: Debian keeps PostgreSQL's server out of the PATH. */
+export function newest(versions, program) {
+  if (!existsSync(versions)) return undefined
+  const numbers = readdirSync(versions).sort((a, b) => Number(b) - Number(a))
+  return numbers.map(number => join(versions, number, program)).find(runnable)
 }
 
 function runnable(file) {

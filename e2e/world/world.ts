@@ -18,17 +18,20 @@ export interface World extends AsyncDisposable {
   readonly edge: Running
   readonly daemon: Running
   /** `postern access PROTOCOL` with everything it needs. A flag given again replaces the world's own. */
-  access(protocol: string, extra?: readonly string[], more?: { readonly cwd?: string }): Running
-  accessAs(
-    credential: readonly string[],
-    protocol: string,
-    extra?: readonly string[],
-    more?: { readonly trust?: readonly string[]; readonly env?: NodeJS.ProcessEnv; readonly cwd?: string },
-  ): Running
+  /** `alone`: what is given names its applications itself, by `-L`. */
+  access(protocol: string, extra?: readonly string[], more?: More): Running
+  accessAs(credential: readonly string[], protocol: string, extra?: readonly string[], more?: More): Running
   /** A second daemon, with other flags than the world's. */
   daemonWith(flags: readonly string[]): Running
   startEdge(): Promise<void>
   startDaemon(): Promise<void>
+}
+
+interface More {
+  readonly trust?: readonly string[]
+  readonly env?: NodeJS.ProcessEnv
+  readonly cwd?: string
+  readonly alone?: boolean
 }
 
 export interface WorldOptions {
@@ -149,17 +152,13 @@ class Processes implements World {
     )
   }
 
-  access(protocol: string, extra: readonly string[] = [], more: { readonly cwd?: string } = {}): Running {
+  access(protocol: string, extra: readonly string[] = [], more: More = {}): Running {
     return this.accessAs(this.credential, protocol, extra, more)
   }
 
-  accessAs(
-    credential: readonly string[],
-    protocol: string,
-    extra: readonly string[] = [],
-    more: { readonly trust?: readonly string[]; readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {},
-  ): Running {
-    const own = extra.some(word => word.startsWith('--hostname')) ? [] : ['--hostname', this.address]
+  accessAs(credential: readonly string[], protocol: string, extra: readonly string[] = [], more: More = {}): Running {
+    const named = more.alone || extra.some(word => word.startsWith('--hostname'))
+    const own = named ? [] : ['--hostname', this.address]
     return this.#keep(
       start('postern', ['access', protocol, ...own, ...credential, ...(more.trust ?? this.trust), ...extra], {
         env: more.env ?? {},
