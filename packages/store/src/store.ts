@@ -71,6 +71,7 @@ class SqliteStore implements Store {
   readonly #retention: Retention
   readonly #listeners = new Set<() => void>()
   #snapshot: Snapshot
+  #reading: Promise<unknown> = Promise.resolve()
 
   constructor(link: WriterLink, snapshot: Snapshot, log: Logger) {
     this.#link = link
@@ -107,7 +108,14 @@ class SqliteStore implements Store {
     return this.#traffic.add(entry)
   }
 
-  async readAudit(query: AuditQuery): Promise<readonly AuditRow[]> {
+  /** One reader at a time: however many there are, whoever writes waits for one look. */
+  readAudit(query: AuditQuery): Promise<readonly AuditRow[]> {
+    const mine = this.#reading.then(() => this.#read(query))
+    this.#reading = mine.catch(() => {})
+    return mine
+  }
+
+  async #read(query: AuditQuery): Promise<readonly AuditRow[]> {
     await this.#traffic.flush()
     const rows: AuditRow[] = []
     let before = query.before

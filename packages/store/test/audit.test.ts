@@ -84,6 +84,19 @@ describe('row 107: what is asked for', () => {
     expect(await store.check()).toEqual({ integrity: 'ok', rows: 15, removed: 0 })
   })
 
+  test('many readers do not hold up who writes', async () => {
+    let read = 0
+    const readers = Array.from({ length: 300 }, async () => {
+      await store.readAudit({ most: 1, actor: 'nobody' })
+      read += 1
+    })
+    await readers[0]
+    await store.apply([{ revoke: 'x' }], { action: 'a', actor: 'b' })
+    expect(read).toBeLessThan(150)
+    await Promise.all(readers)
+    expect(read).toBe(300)
+  })
+
   test('is found far back, in steps', async () => {
     await store[Symbol.asyncDispose]()
     const database = new Database(path, 2 ** 30)
