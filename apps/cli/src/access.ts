@@ -25,7 +25,7 @@ export async function access(protocol: string, argv: readonly string[], program:
   const run = await startRun(line, program, secretsOf(places.kind === 'listen'), outer.signal)
   using stop = stopping(program, places.kind === 'listen' ? 0 : STDIO_GRACE)
   const call: Call = { signal: stop.signal, log: run.log }
-  if (places.kind === 'stdio') return stdio(places.hostname, protocol, run, call)
+  if (places.kind === 'stdio') return await stdio(places.hostname, protocol, run, call) // awaited: `stop` must hear until then
   const { forward } = await import('./forward.ts')
   await forward(places.forwards, protocol, run, call)
 }
