@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { type AddressInfo, BlockList, isIP } from 'node:net'
+import { type AddressInfo, BlockList, isIP, type Socket } from 'node:net'
 import { isLoopbackName } from '@postern/client'
 import { type Call, type Logger, PosternError } from '@postern/interface'
 
@@ -9,6 +9,8 @@ const HEAD_BYTES = 8 * 1024
 /** Milliseconds for a request’s head, and for all of it. */
 const REQUEST_TIME = 5_000
 const CHECK_INTERVAL = 1_000
+/** Milliseconds for a connection in all: who asks and does not read the answer must not keep one of the places. */
+const CONNECTION_TIME = 10_000
 
 export interface HealthOptions {
   /** `127.0.0.1:9090`, `[::1]:9090` or `localhost:9090`; port 0 is any free one. */
@@ -44,6 +46,7 @@ export async function serveHealth(options: HealthOptions, call: Call): Promise<H
     (request, response) => void answer(request, response, { ...options, local, log: call.log }),
   )
   server.maxConnections = MOST_CONNECTIONS
+  server.on('connection', endInTime)
   const address = await listening(server, at, options.where)
   server.on('error', error => call.log.warn('metrics: a connection was not taken', { cause: error.message }))
   if (!local)
@@ -56,6 +59,11 @@ export async function serveHealth(options: HealthOptions, call: Call): Promise<H
       await closed
     },
   }
+}
+
+function endInTime(socket: Socket): void {
+  const timer = setTimeout(() => socket.destroy(), CONNECTION_TIME)
+  socket.once('close', () => clearTimeout(timer))
 }
 
 /** @throws PosternError OPTION_INVALID */

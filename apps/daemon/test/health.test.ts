@@ -168,6 +168,21 @@ describe('limits', () => {
     expect(said).toMatch(/^HTTP\/1\.1 408 /)
   })
 
+  it('who asks and does not read is cut off: the places are for those who do', { timeout: 30_000 }, async () => {
+    const small = render
+    render = async () => ({ type: 'text/plain', text: 'x'.repeat(32 * 1024 * 1024) }) // more than a system keeps for a reader
+    await serve()
+    const { hostname, port } = new URL(`http://${health?.address}`)
+    const readers = Array.from({ length: 64 }, () => {
+      const reader = connect(Number(port), hostname).on('error', () => {})
+      reader.write('GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n')
+      return reader.pause()
+    })
+    await expect.poll(() => ask('/ready').catch(() => undefined), { timeout: 20_000 }).toMatchObject({ status: 503 })
+    for (const reader of readers) reader.destroy()
+    render = small
+  })
+
   it('a head of more than 8 KiB is refused', async () => {
     await serve()
     expect((await ask('/metrics', { host: `localhost:${'1'.repeat(9000)}` })).status).toBe(431)
