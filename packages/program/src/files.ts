@@ -1,6 +1,6 @@
 import { constants, type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { homedir, userInfo } from 'node:os'
+import { dirname, isAbsolute, join } from 'node:path'
 import { PosternError } from '@postern/interface'
 
 const LARGEST = 1024 * 1024
@@ -8,9 +8,19 @@ const LARGEST = 1024 * 1024
 /** Where this user's Postern files are: XDG on Linux, the platforms' own places elsewhere, `POSTERN_HOME` over all. */
 export function userFolder(env: NodeJS.ProcessEnv = process.env, platform: NodeJS.Platform = process.platform): string {
   if (env.POSTERN_HOME) return env.POSTERN_HOME
-  if (platform === 'win32') return join(env.APPDATA ?? join(homedir(), 'AppData', 'Roaming'), 'postern')
-  if (platform === 'darwin') return join(homedir(), 'Library', 'Application Support', 'postern')
-  return join(env.XDG_CONFIG_HOME ?? join(homedir(), '.config'), 'postern')
+  if (platform === 'win32') return join(absolute(env.APPDATA) ?? join(homeFolder(), 'AppData', 'Roaming'), 'postern')
+  if (platform === 'darwin') return join(homeFolder(), 'Library', 'Application Support', 'postern')
+  return join(absolute(env.XDG_CONFIG_HOME) ?? join(homeFolder(), '.config'), 'postern')
+}
+
+/** `$HOME`, or what the system knows of this user where that is unset or no absolute path. */
+export function homeFolder(): string {
+  return absolute(homedir()) ?? userInfo().homedir
+}
+
+/** Anything else would be a place in the working folder, where other people's files are; XDG has it ignored too. */
+function absolute(path: string | undefined): string | undefined {
+  return path !== undefined && isAbsolute(path) ? path : undefined
 }
 
 /**

@@ -1,7 +1,7 @@
 export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, type Wanted } from './compose.ts'
 export { type ConfigFile, parseConfigText, readConfigFile } from './config-file.ts'
 export { describeFailure, exitCodeOf } from './failure.ts'
-export { readPrivate, userFolder, writePrivate } from './files.ts'
+export { homeFolder, readPrivate, userFolder, writePrivate } from './files.ts'
 export { clientHost, pluginPlaces, readTrust } from './host.ts'
 export { createLog, jsonLineOf, LEVELS, type Level, type LogOptions, printable } from './log.ts'
 export { PROGRAM_FLAGS, type Program, readLevel, runProgram } from './run.ts'

@@ -1,10 +1,11 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { Call } from '@postern/interface'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { readPrivate, userFolder, writePrivate } from '../src/files.ts'
+import { readTrust } from '../src/host.ts'
 import { fileSecrets } from '../src/secrets.ts'
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
@@ -57,6 +58,43 @@ describe('private files', () => {
   it('lie where each platform expects them', () => {
     expect(userFolder({ POSTERN_HOME: '/x' }, 'linux')).toBe('/x')
     expect(userFolder({ XDG_CONFIG_HOME: '/c' }, 'linux')).toBe('/c/postern')
+  })
+})
+
+describe('this user’s folder', () => {
+  it.each([
+    ['an XDG folder of no name', { XDG_CONFIG_HOME: '' }],
+    ['an XDG folder that is relative (the specification has it ignored)', { XDG_CONFIG_HOME: '.' }],
+    ['a home of no name', { HOME: '' }],
+    ['a relative home', { HOME: '.' }],
+    ['a POSTERN_HOME of no name', { POSTERN_HOME: '' }],
+  ])('is never the working folder: %s', (_what, env) => {
+    const home = userInfo().homedir
+    vi.stubEnv('HOME', 'HOME' in env ? env.HOME : home)
+    try {
+      expect(userFolder(env, 'linux')).toBe(join(home, '.config', 'postern'))
+    } finally {
+      vi.unstubAllEnvs()
+    }
+    expect(userFolder({ XDG_CONFIG_HOME: folder }, 'linux')).toBe(join(folder, 'postern'))
+  })
+})
+
+describe('the CA of the edge', () => {
+  const pem = '-----BEGIN CERTIFICATE-----\n'
+
+  it('is read from a regular file, or through a link to one', async () => {
+    writeFileSync(join(folder, 'ca.pem'), pem)
+    symlinkSync(join(folder, 'ca.pem'), join(folder, 'link'))
+    expect(await readTrust(join(folder, 'link'))).toEqual({ ca: [pem] })
+  })
+
+  it('is not waited for where nobody writes into a FIFO, nor read without an end', async () => {
+    spawnSync('mkfifo', [join(folder, 'fifo')])
+    await expect(readTrust(join(folder, 'fifo'))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' })
+    await expect(readTrust('/dev/zero')).rejects.toMatchObject({ code: 'FILE_UNREADABLE' })
+    writeFileSync(join(folder, 'large'), pem + 'x'.repeat(1024 * 1024))
+    await expect(readTrust(join(folder, 'large'))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' })
   })
 })
 
