@@ -1,10 +1,12 @@
 import { PosternError } from '@postern/interface'
 import { decide } from '@postern/policy'
-import type { Snapshot, Store } from '@postern/store'
+import type { ApplicationRecord, Snapshot, Store } from '@postern/store'
 import type { AccessAdmission, Admission, ConnectorAdmission } from './authorize/authorize.ts'
 
 /** Milliseconds between looks at the clock: an expiry is noticed within this. */
 const CHECK_INTERVAL = 1000
+
+type Watched = Pick<Store, 'snapshot' | 'onChange'>
 
 interface Open {
   readonly ended: (snapshot: Snapshot, now: number) => string | undefined
@@ -16,12 +18,12 @@ interface Open {
  * second, and cut when it would not be let in now.
  */
 export class Live implements Disposable {
-  readonly #store: Store
+  readonly #store: Watched
   readonly #open = new Set<Open>()
   readonly #timer: NodeJS.Timeout
   readonly #unsubscribe: () => void
 
-  constructor(store: Store) {
+  constructor(store: Watched) {
     this.#store = store
     this.#unsubscribe = store.onChange(() => this.#check())
     this.#timer = setInterval(() => this.#check(), CHECK_INTERVAL).unref()
@@ -36,7 +38,17 @@ export class Live implements Disposable {
    * @returns forgets it
    */
   keepAccess(admission: AccessAdmission, cut: (reason: PosternError) => void): () => void {
-    return this.#keep({ cut, ended: (snapshot, now) => accessEnded(admission, snapshot, now) })
+    // What was decided holds as long as the application is the very same record: deciding again for everybody, at every change,
+    // would hold up those who carry bytes.
+    let decided = admission.application
+    const ended = (snapshot: Snapshot, now: number) => {
+      const current = snapshot.applications.get(admission.hostname)
+      const why = identityEnded(admission, snapshot, now)
+      if (why !== undefined || current === decided) return why
+      if (current !== undefined) decided = current
+      return accessEnded(admission, current, now)
+    }
+    return this.#keep({ cut, ended })
   }
 
   keepConnector(admission: ConnectorAdmission, cut: (reason: PosternError) => void): () => void {
@@ -68,13 +80,13 @@ export class Live implements Disposable {
   }
 }
 
-function accessEnded(admission: AccessAdmission, snapshot: Snapshot, now: number): string | undefined {
-  const { hostname, application, identities, permit } = admission
-  const current = snapshot.applications.get(hostname)
+function accessEnded(
+  { application, identities, permit }: AccessAdmission,
+  current: ApplicationRecord | undefined,
+  now: number,
+): string | undefined {
   if (current?.id !== application.id) return 'the application was removed'
   if (current.tunnelId !== application.tunnelId) return 'the application was moved to another tunnel'
-  const general = identityEnded(admission, snapshot, now)
-  if (general !== undefined) return general
   const decision = decide({ identities, now }, current.rules)
   if (!decision.allow) return 'the policy does not let you in any more'
   return JSON.stringify(decision.permit) === JSON.stringify(permit) ? undefined : 'what you may do was changed'

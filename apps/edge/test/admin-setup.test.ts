@@ -86,6 +86,19 @@ describe('row 109: the first administrator', () => {
     expect(await edge.store.readAudit({ most: 100, action: 'setup.use' })).toHaveLength(1)
   })
 
+  test('is a stranger’s as soon as there is an administrator, whoever made that one', async () => {
+    await initialiseEdge({ ...empty, data }, call)
+    await using edge = await start()
+    const api = apiOf(edge, data)
+    const { administration } = edge
+    const make = (role: 'viewer' | 'admin') => administration.call('admin-token.create', { body: { name: role, role } })
+    await make('viewer')
+    const { id } = await make('admin')
+    expect(await use(api, tokenIn(edge))).toMatchObject({ status: 401, code: 'AUTH_REJECTED' })
+    await administration.call('admin-token.revoke', { params: { id } })
+    expect(await use(api, tokenIn(edge))).toMatchObject({ status: 200 })
+  })
+
   test('an expired one is a stranger’s; the next start makes another, and the old one stays dead', async () => {
     await initialiseEdge({ ...empty, data }, call)
     let old: string

@@ -1,5 +1,7 @@
+import type { ApplicationRecord, Snapshot } from '@postern/store'
 import { createServiceToken, hashId } from '@postern/tokens'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { Live } from '../src/live.ts'
 import { echo, header, refuse, startWorld, textOf, type World } from './world.ts'
 
 let world: World
@@ -22,10 +24,74 @@ const hashesOf = ({ edge }: World, tunnel: string) => {
   return (record as { hashes: { hash: string }[] }).hashes
 }
 
+test('a decision is made anew where the application was changed, not for everybody at every change', async () => {
+  let asked = 0
+  const allow = { name: 'any', action: 'allow' as const, include: [{ anyServiceToken: true as const }] }
+  const rules = [
+    {
+      ...allow,
+      get include() {
+        asked += 1
+        return allow.include
+      },
+    },
+  ]
+  const [kind, issuer, subject] = ['service', 'postern:service-token', 'pst_x'] as const
+  const identities = [{ kind, issuer, subject, claims: {}, revokeKeys: ['k'] }]
+  const application = { id: '1', hostname: 'db.localhost', tunnelId: 'home', protocols: ['tcp'], rules }
+  const admission = {
+    requestId: 'r',
+    hostname: 'db.localhost',
+    remoteAddress: '',
+    identities,
+    version: 1,
+    application,
+    permit: null,
+  }
+  const heard = Promise.withResolvers<() => void>()
+  const onChange = (listener: () => void) => {
+    heard.resolve(listener)
+    return () => {}
+  }
+  const none = { settings: new Map(), tunnels: new Map(), records: new Map(), revocations: new Map() }
+  const withApplication = (one: ApplicationRecord, version: number): Snapshot => ({
+    ...none,
+    version,
+    applications: new Map([[one.hostname, one]]),
+  })
+  const store = { snapshot: withApplication(application, 1), onChange }
+  using live = new Live(store)
+  const cut: string[] = []
+  for (let n = 0; n < 500; n += 1) live.keepAccess(admission, ({ message }) => cut.push(message))
+  const change = async (one: ApplicationRecord) => {
+    store.snapshot = withApplication(one, store.snapshot.version + 1)
+    ;(await heard.promise)()
+  }
+  for (let n = 0; n < 1000; n += 1) await change(application)
+  expect([asked, cut]).toEqual([0, []])
+  await change({ ...application })
+  expect(cut).toEqual([])
+  expect(asked).toBeGreaterThanOrEqual(500)
+  await change({ ...application, rules: [] })
+  expect(new Set(cut)).toEqual(new Set(['the policy does not let you in any more']))
+  expect([cut.length, live.count]).toEqual([500, 0])
+})
+
 describe('row 98: what ends access cuts what is open', () => {
   const causes: [string, (world: World) => Promise<unknown>][] = [
     ['the token is revoked', ({ edge, token }) => edge.administration.revokeServiceToken(token.id)],
     ['the rule is taken away', ({ edge }) => edge.administration.setRules('db.localhost', [])],
+    [
+      'the application is moved to another tunnel, and back at once',
+      async ({ edge: { administration } }) => {
+        await administration.call('tunnel.create', { body: { name: 'away' } })
+        for (const tunnel of ['away', 'home']) {
+          const { rules } = await administration.call('application.get', { params: { hostname: 'db.localhost' } })
+          const body = { tunnel, protocols: ['ssh', 'tcp'], rules }
+          await administration.call('application.put', { params: { hostname: 'db.localhost' }, body })
+        }
+      },
+    ],
     ['the application is removed', ({ edge }) => edge.administration.removeApplication('db.localhost')],
   ]
   test.each(causes)('%s', async (_, cause) => {

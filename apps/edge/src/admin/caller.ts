@@ -2,7 +2,7 @@ import type { Route } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import type { Snapshot } from '@postern/store'
 import { readAdminToken, readSetupToken, verifySecret } from '@postern/tokens'
-import { adminTokensOf, setupTokensOf } from './records.ts'
+import { adminTokensOf, isAdministered, setupTokensOf } from './records.ts'
 
 /** Who asks, once that is proved. `local`: whoever opened the edge's Unix socket, or runs in its process. */
 export type Caller =
@@ -42,7 +42,7 @@ export function standingOf(caller: Caller, snapshot: Snapshot, now: number): Sta
   if (caller.kind === 'local') return { actor: 'local', role: 'admin' }
   if (caller.kind === 'setup-token') {
     const found = setupTokensOf(snapshot).get(caller.id)
-    if (found === undefined || found.expiresAt <= now) throw rejected()
+    if (found === undefined || found.expiresAt <= now || isAdministered(snapshot, now)) throw rejected()
     return { actor: `setup (${caller.id})`, role: 'setup', expiresAt: found.expiresAt }
   }
   const found = adminTokensOf(snapshot).get(caller.id)

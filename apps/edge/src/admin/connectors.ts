@@ -1,10 +1,10 @@
 import type { Connector } from '@postern/admin'
-import type { Connection, Routes } from '../routes/routes.ts'
+import type { Routes } from '../routes/routes.ts'
 import { instantOf } from './records.ts'
 
 /** A tunnel's daemons, in the order they came, each with its connections counted. */
-export function connectorsOf(routes: Pick<Routes, 'all'>, tunnel: string): Connector[] {
-  const byConnector = Map.groupBy(connectionsOf(routes, tunnel), ({ connectorId }) => connectorId)
+export function connectorsOf(routes: Pick<Routes, 'of'>, tunnel: string): Connector[] {
+  const byConnector = Map.groupBy(routes.of(tunnel), ({ connectorId }) => connectorId)
   return [...byConnector].flatMap(([id, connections]) => {
     const [first] = connections
     if (first === undefined) return []
@@ -18,8 +18,4 @@ export function connectorsOf(routes: Pick<Routes, 'all'>, tunnel: string): Conne
       ...(tokenId !== undefined && { tokenId }),
     }
   })
-}
-
-export function connectionsOf(routes: Pick<Routes, 'all'>, tunnel: string): readonly Connection[] {
-  return routes.all().filter(({ tunnelId }) => tunnelId === tunnel)
 }

@@ -7,7 +7,7 @@ import type { Caller, Standing } from './caller.ts'
 export interface Workings {
   readonly store: Store
   readonly teamDomain: string
-  readonly routes: Pick<Routes, 'all' | 'isOnline' | 'evict'>
+  readonly routes: Pick<Routes, 'all' | 'of' | 'isOnline' | 'evict'>
   /** Clients' sessions now. */
   readonly sessions: { readonly size: number }
   /** Version of this software. */

@@ -60,6 +60,11 @@ export function isGood({ expiresAt, revokedAt }: Lives, now: number): boolean {
   return (revokedAt === undefined || revokedAt > now) && (expiresAt === undefined || expiresAt > now)
 }
 
+/** Whether somebody can administer the edge with a token. */
+export function isAdministered(snapshot: Snapshot, now: number): boolean {
+  return [...adminTokensOf(snapshot).values()].some(one => one.role === 'admin' && isGood(one, now))
+}
+
 /** As it is answered. */
 export function livesOf({ createdAt, expiresAt, revokedAt }: Lives): Shown<Lives> {
   return {

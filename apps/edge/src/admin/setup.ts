@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { PosternError } from '@postern/interface'
 import { type Change, readPrivateFile, type Store, writePrivateFile } from '@postern/store'
 import { createSetupToken, readSetupToken } from '@postern/tokens'
-import { adminTokensOf, isGood, SETUP_TOKENS, setupTokensOf } from './records.ts'
+import { isAdministered, SETUP_TOKENS, setupTokensOf } from './records.ts'
 
 /** Milliseconds. */
 const GOOD_FOR = 15 * 60_000
@@ -18,15 +18,13 @@ export async function ensureSetupToken(store: Store, data: string): Promise<stri
   const path = setupFileOf(data)
   const now = Date.now()
   const setups = [...setupTokensOf(store.snapshot)]
-  const isAdministered = [...adminTokensOf(store.snapshot).values()].some(
-    one => one.role === 'admin' && isGood(one, now),
-  )
-  if (!isAdministered) {
+  const administered = isAdministered(store.snapshot, now)
+  if (!administered) {
     const held = readSetupToken((await readPrivateFile(path))?.trim() ?? '')?.id
     if (setups.some(([id, { expiresAt }]) => id === held && expiresAt > now)) return path
   }
   const changes: Change[] = setups.map(([id]) => ({ delete: 'record', namespace: SETUP_TOKENS, id }))
-  if (isAdministered) {
+  if (administered) {
     await forgetSetupFile(data)
     if (changes.length > 0) await store.apply(changes, { action: 'setup-token.delete', actor: 'local' })
     return undefined

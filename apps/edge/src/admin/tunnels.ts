@@ -1,8 +1,8 @@
 import type { ShownTunnelToken, Tunnel } from '@postern/admin'
 import { type Json, PosternError } from '@postern/interface'
-import type { Change, Snapshot, TunnelRecord } from '@postern/store'
+import type { ApplicationRecord, Change, Snapshot, TunnelRecord } from '@postern/store'
 import { createTunnelToken, hashId, MOST_TUNNEL_TOKENS } from '@postern/tokens'
-import { connectionsOf, connectorsOf } from './connectors.ts'
+import { connectorsOf } from './connectors.ts'
 import type { Handlers, Planned, Workings } from './handling.ts'
 import { isGood, livesOf, TUNNEL_TOKENS, type TunnelHash, tunnelHashesOf } from './records.ts'
 
@@ -16,10 +16,12 @@ export const TUNNELS: Handlers<
   | 'tunnel-token.revoke'
   | 'connector.evict'
 > = {
-  'tunnel.list': ({ store: { snapshot }, ...edge }) =>
-    [...snapshot.tunnels.values()].map(tunnel => shown(tunnel, snapshot, edge)),
+  'tunnel.list': ({ store: { snapshot }, ...edge }) => {
+    const users = Map.groupBy(snapshot.applications.values(), ({ tunnelId }) => tunnelId)
+    return [...snapshot.tunnels.values()].map(tunnel => shown(tunnel, users.get(tunnel.id) ?? [], snapshot, edge))
+  },
   'tunnel.get': ({ store: { snapshot }, ...edge }, { params: { name } }) =>
-    shown(mustBeTunnel(snapshot, name), snapshot, edge),
+    shown(mustBeTunnel(snapshot, name), usersOf(name, snapshot), snapshot, edge),
   'tunnel.create': (handling, { body: { name } }) =>
     handling.change((snapshot, now) => {
       if (snapshot.tunnels.has(name))
@@ -29,13 +31,13 @@ export const TUNNELS: Handlers<
         changes: [{ put: 'tunnel', value }],
         action: 'tunnel.create',
         detail: { tunnel: name },
-        answer: after => shown(value, after, handling),
+        answer: after => shown(value, [], after, handling),
       }
     }),
   'tunnel.delete': (handling, { params: { name } }) =>
     handling.change(snapshot => {
       mustBeTunnel(snapshot, name)
-      const users = [...snapshot.applications.values()].filter(({ tunnelId }) => tunnelId === name)
+      const users = usersOf(name, snapshot)
       if (users.length > 0) throw inUse(name, users)
       return {
         changes: removalOf(name),
@@ -87,7 +89,7 @@ export const TUNNELS: Handlers<
   'connector.evict': async (handling, { params: { name, id } }) => {
     await handling.change(snapshot => {
       mustBeTunnel(snapshot, name)
-      const found = connectionsOf(handling.routes, name).some(({ connectorId }) => connectorId === id)
+      const found = handling.routes.of(name).some(({ connectorId }) => connectorId === id)
       if (!found) throw new PosternError('NOT_FOUND', 'no such daemon', { speaker: 'edge' })
       return {
         changes: [],
@@ -179,8 +181,13 @@ function recordOf(tunnelId: string, hashes: readonly TunnelHash[]): Change {
   return { put: 'record', namespace: TUNNEL_TOKENS, id: tunnelId, value }
 }
 
+function usersOf(name: string, snapshot: Snapshot): readonly ApplicationRecord[] {
+  return [...snapshot.applications.values()].filter(({ tunnelId }) => tunnelId === name)
+}
+
 function shown(
   { id, name, createdAt }: TunnelRecord,
+  users: readonly ApplicationRecord[],
   snapshot: Snapshot,
   { routes }: Pick<Workings, 'routes'>,
 ): Tunnel {
@@ -189,9 +196,7 @@ function shown(
     ...(createdAt !== undefined && livesOf({ createdAt })),
     online: routes.isOnline(id),
     connectors: connectorsOf(routes, id),
-    applications: [...snapshot.applications.values()]
-      .filter(({ tunnelId }) => tunnelId === id)
-      .map(({ hostname }) => hostname),
+    applications: users.map(({ hostname }) => hostname),
     tokens: tunnelHashesOf(snapshot, id).map(one => ({ id: hashId(one.hash), ...livesOf(one) })),
   }
 }

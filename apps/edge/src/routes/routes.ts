@@ -114,6 +114,10 @@ export class Routes {
     return [...this.#byTunnel.values()].flat()
   }
 
+  of(tunnelId: string): readonly Connection[] {
+    return this.#byTunnel.get(tunnelId) ?? []
+  }
+
   count(tunnelId: string): number {
     return this.#byTunnel.get(tunnelId)?.length ?? 0
   }
