@@ -57,7 +57,7 @@ export class PosternError extends Error {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause })
     this.code = code
     this.speaker = facts.speaker
-    this.requestId = facts.requestId
+    this.requestId = facts.requestId || undefined // on the wire, what is about no request has an empty one
     // Only these two: what a provider is handed as its refusal also carries the credential, and an error ends in a log.
     this.refusal = facts.refusal && { status: facts.refusal.status, headers: facts.refusal.headers }
     this.next = facts.next ?? factsOf(code).next

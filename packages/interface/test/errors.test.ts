@@ -114,6 +114,7 @@ describe('problems on the wire', () => {
 
   test('an error from one says who spoke: the problem, else the caller, else the edge', () => {
     const bare = problem('ACCESS_DENIED', 'r')
+    expect(PosternError.fromProblem({ ...bare, requestId: '' }).requestId).toBeUndefined()
     expect(PosternError.fromProblem(bare).speaker).toBe('edge')
     expect(PosternError.fromProblem(bare, { speaker: 'daemon' }).speaker).toBe('daemon')
     expect(PosternError.fromProblem({ ...bare, speaker: 'service' }, { speaker: 'daemon' }).speaker).toBe('service')
