@@ -116,8 +116,10 @@ class Reporter {
     }
     const { code, message: reason, speaker, requestId, next } = news.error
     this.#event(news.state, { code, message: reason, speaker, requestId, next })
-    if (news.state === 'lost')
-      this.#log.warn('the connection to the edge was lost; the next connection here makes another', { code, reason })
+    if (news.state !== 'lost') return // the connection that wanted it says why it is refused
+    if (code === 'ACCESS_ENDED')
+      this.#log.warn('access ended; the next connection here signs in anew', { reason, next })
+    else this.#log.warn('the connection to the edge was lost; the next connection here makes another', { code, reason })
   }
 
   #event(event: string, facts: object = {}): void {

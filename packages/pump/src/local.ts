@@ -6,7 +6,7 @@ import { bridge } from './bridge.ts'
  * stdout, is one stream. On a port a refusal or a cut ends its own connection and no other, and is logged.
  *
  * @returns when stdin and stdout are done, or the local program is gone
- * @throws PosternError what `local.open` throws, or what cut the stream; with a listener only `call.signal.reason`
+ * @throws PosternError what `local.open` throws, what cut the stream, or the stdio’s own; with a listener only `call.signal.reason`
  */
 export async function serveLocal(local: LocalSide, call: Call): Promise<void> {
   if (local.listener) await serveListener(local, local.listener, call)
@@ -16,8 +16,8 @@ export async function serveLocal(local: LocalSide, call: Call): Promise<void> {
 async function serveStdio(local: LocalSide, call: Call): Promise<void> {
   const { error, failed } = await bridge(local.stdio, signal => local.open({ ...call, signal }), call.signal)
   call.signal.throwIfAborted()
-  // The local program is gone: the stream is cut, and there is nobody left to tell.
-  if (!error || failed === 'a') return
+  // The local program is gone: the stream is cut, and there is nobody left to tell. An error of ours says that it is not.
+  if (!error || (failed === 'a' && !PosternError.is(error))) return
   throw PosternError.from(error, 'STREAM_CUT')
 }
 
