@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync } from 'node:fs'
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { installAlone, pack } from '../../scripts/pack-check.ts'
@@ -48,6 +48,18 @@ describe('a protocol by somebody else, installed from tarballs into an empty pro
 
   it('is used by --plugin with a path', async () => {
     expect((await speak(['--plugin', `./node_modules/${NAME}`], project)).stdout).toContain('HELLO')
+  })
+
+  it('is used from the config file, by a path from its folder, with its own keys', async () => {
+    const file = join(project, 'config.yaml')
+    const section = `applications: { ${world.hostname}: { greeting: good evening } }`
+    writeFileSync(file, `plugins: [./node_modules/${NAME}]\n${section}\n`, { mode: 0o600 })
+    const { exit, stdout, stderr } = await speak(['--config', file], folder.path)
+    expect([exit, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(/good evening/i)
+    writeFileSync(file, `${section}\n`)
+    const without = await speak(['--config', file], folder.path)
+    expect([without.exit, without.stderr.includes('there is no key "greeting" here')]).toEqual([3, true])
   })
 
   it('takes its own flags, and another plugin’s flag is named as such', async () => {

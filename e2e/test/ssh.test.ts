@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -44,6 +44,24 @@ describe.skipIf(!['ssh', 'sshd', 'sftp'].every(name => peers.includes(name)))(
         stdout: 'out\n',
         stderr: 'err\n',
       })
+    })
+
+    it('needs no flags but the hostname where a config file has the rest', async () => {
+      const [, id = '', , secretFile = ''] = world.credential
+      const home = join(folder.path, 'home')
+      mkdirSync(home, { mode: 0o700 })
+      copyFileSync(secretFile, join(home, 'token'))
+      const { hostname, address } = world
+      const bare = writeSshConfig({ folder: home, hostname, address, credential: [], trust: [] }, origin)
+      expect(readFileSync(bare, 'utf8')).toMatch(/ProxyCommand \S+ \S+ access ssh --hostname \S+\n$/)
+      const through = () =>
+        run('ssh', ['-F', bare, hostname, 'echo here'], { env: { ...process.env, POSTERN_HOME: home } })
+      const file = (own: string) => `ca: ${world.trust[1]}\napplications:\n  ${own}: { id: ${id}, secretFile: token }\n`
+      writeFileSync(join(home, 'config.yaml'), file('other.localhost'), { mode: 0o600 })
+      const without = await through() // the credential is another application's
+      expect([without.code, without.stderr.includes('OPTION_MISSING')]).toEqual([255, true])
+      writeFileSync(join(home, 'config.yaml'), file(hostname))
+      expect(await through()).toEqual({ code: 0, stdout: 'here\n', stderr: '' })
     })
 
     it('feeds stdin to a command and sees its end', async () => {

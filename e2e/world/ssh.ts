@@ -19,8 +19,11 @@ export async function startSshOrigin(folder: string): Promise<SshOrigin> {
   return { port: server.port, keys, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
 }
 
+/** What of a world its client is told. */
+type Reached = Pick<World, 'folder' | 'hostname' | 'address' | 'credential' | 'trust'>
+
 /** An ssh_config whose one host is reached through Postern; the host key is checked strictly, end to end. */
-export function writeSshConfig(world: World, origin: SshOrigin, extra: readonly string[] = []): string {
+export function writeSshConfig(world: Reached, origin: SshOrigin, extra: readonly string[] = []): string {
   const folder = join(world.folder, 'client')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   writeFileSync(join(folder, 'known_hosts'), `${world.hostname} ${origin.keys.hostPublicKey}\n`)
