@@ -44,18 +44,18 @@ export async function runConfig(
   if (!begun) return
   const { line, reader } = begun
   const path = await reader.configPath(outer)
-  let settings = await reader.readConfig(path, outer)
-  const { call, setLevel } = logging(program, settings.values.logLevel)
-  for (const warning of settings.warnings) call.log.warn(warning)
-  await using plugins = new Plugins(reader, CONFIG_SPECS, program)
   let again: (() => Promise<void>) | undefined
   let missed = false // a change before there is a daemon to take it
   const changed = async () => {
     missed = again === undefined
     await again?.()
   }
-  using watcher = watchFile(path, changed, call.log)
+  using watcher = watchFile(path, changed)
   program.stop.onHangup(() => watcher.poke())
+  let settings = await reader.readConfig(path, outer)
+  const { call, setLevel } = logging(program, settings.values.logLevel)
+  for (const warning of settings.warnings) call.log.warn(warning)
+  await using plugins = new Plugins(reader, CONFIG_SPECS, program)
   const grace = () => settings.values.gracePeriod
   await runDaemon(
     settings,

@@ -1,59 +1,54 @@
-import { watch } from 'node:fs'
-import { basename, dirname } from 'node:path'
-import type { Logger } from '@postern/interface'
+import { statSync } from 'node:fs'
 
-/** Milliseconds without another change until a file counts as written. Editors write, rename and touch in a few. */
-const QUIET = 200
-
-/** Kubernetes changes a mounted file by changing the folder that this link leads to. */
-const SWAPPED = '..data'
+/** Milliseconds between two looks. What looks the same twice is written to no more. */
+const LOOK = 500
 
 /**
- * Calls `changed` when the file may have changed: its folder is watched, since editors put another file in its place. Also
- * when `poke` is called. Never while the last call is still at work.
+ * Calls `changed` once the file is another one, or has other contents, and rests. Also when `poke` is called. Never while the
+ * last call is still at work.
+ *
+ * The file is looked at, not its folder listened to: so it makes no difference which part of its path was replaced, a link's
+ * target (Kubernetes), the file (editors) or a folder above, and network file systems are as good as any.
+ *
+ * @param changed never rejects
  */
-export function watchFile(path: string, changed: () => Promise<void>, log: Logger): Disposable & { poke(): void } {
-  let timer: NodeJS.Timeout | undefined
+export function watchFile(path: string, changed: () => Promise<void>): Disposable & { poke(): void } {
   let running = false
   let again = false
   const run = async () => {
-    if (running) {
-      again = true
-      return
-    }
+    again = true
+    if (running) return
     running = true
-    do {
+    while (again) {
       again = false
       await changed()
-    } while (again)
+    }
     running = false
   }
-  const soon = () => {
-    clearTimeout(timer)
-    timer = setTimeout(() => void run(), QUIET)
-  }
-  const watcher = watchFolder(path, soon, log)
+  let last = look(path)
+  let moving = false
+  const timer = setInterval(() => {
+    const now = look(path)
+    const rests = now === last
+    if (moving && rests) void run()
+    moving = !rests
+    last = now
+  }, LOOK)
   return {
     poke: () => void run(),
     [Symbol.dispose]: () => {
-      clearTimeout(timer)
+      clearInterval(timer)
       again = false
-      watcher?.close()
     },
   }
 }
 
-function watchFolder(path: string, changed: () => void, log: Logger) {
-  const failed = (cause: Error) =>
-    log.warn('the config file is not watched: send SIGHUP after a change', { path, cause: cause.message })
+/** What changes when the file does; links are followed. */
+function look(path: string): string {
   try {
-    const name = basename(path)
-    const watcher = watch(dirname(path), (_event, file) => {
-      if (file === null || file === name || file === SWAPPED) changed()
-    })
-    return watcher.on('error', failed)
+    const { dev, ino, size, mode, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
+    return [dev, ino, size, mode, mtimeNs, ctimeNs].join()
   } catch (error) {
-    failed(error as Error)
-    return undefined
+    return String((error as NodeJS.ErrnoException).code)
   }
 }

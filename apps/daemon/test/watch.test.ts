@@ -1,11 +1,10 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { leftOpen, recordingLog, resources } from '@postern/testkit'
+import { leftOpen, resources } from '@postern/testkit'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { watchFile } from '../src/watch.ts'
 
-const log = recordingLog()
 let before = resources()
 let folder: string
 let file: string
@@ -41,25 +40,28 @@ it.each<[string, () => void]>([
     },
   ],
   [
-    'swapped as Kubernetes does',
+    'gone with its folder, and there again with a new one',
     () => {
-      mkdirSync(join(folder, 'v2'))
-      symlinkSync('v2', join(folder, '..data_tmp'))
-      renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+      renameSync(folder, `${folder}.old`)
+      rmSync(`${folder}.old`, { recursive: true })
+      mkdirSync(folder)
+      writeFileSync(file, '2')
     },
   ],
 ])('a file that is %s is seen, once', async (_how, change) => {
-  using _watcher = watchFile(file, changed, log)
+  using _watcher = watchFile(file, changed)
   change()
   await expect.poll(() => seen, { timeout: 5000 }).toBe(1)
-  await new Promise(resolve => setTimeout(resolve, 400))
+  await new Promise(resolve => setTimeout(resolve, 1500))
   expect(seen).toBe(1)
+  writeFileSync(file, '3') // and so is the next change of it
+  await expect.poll(() => seen, { timeout: 5000 }).toBe(2)
 })
 
 it('other files are not', async () => {
-  using _watcher = watchFile(file, changed, log)
+  using _watcher = watchFile(file, changed)
   writeFileSync(join(folder, 'b.yaml'), '2')
-  await new Promise(resolve => setTimeout(resolve, 600))
+  await new Promise(resolve => setTimeout(resolve, 1500))
   expect(seen).toBe(0)
 })
 
@@ -73,7 +75,7 @@ it('it is read by one at a time, and once more when it changed meanwhile', async
     await go.promise
     inside--
   }
-  using watcher = watchFile(file, slow, log)
+  using watcher = watchFile(file, slow)
   for (let poke = 0; poke < 5; poke++) watcher.poke()
   expect(seen).toBe(1)
   go.resolve()
@@ -81,9 +83,45 @@ it('it is read by one at a time, and once more when it changed meanwhile', async
   expect(most).toBe(1)
 })
 
-it('a folder that cannot be watched is told, and a poke still works', async () => {
-  using watcher = watchFile('/nonexistent/a.yaml', changed, log)
-  expect(log.text()).toContain('send SIGHUP after a change')
+it.each<[string, () => void]>([
+  ['is written', () => writeFileSync(join(folder, '..data', 'a.yaml'), '2')],
+  [
+    'is swapped with its folder, as Kubernetes does',
+    () => {
+      mkdirSync(join(folder, 'v2'))
+      writeFileSync(join(folder, 'v2', 'a.yaml'), '1')
+      symlinkSync('v2', join(folder, '..data_tmp'))
+      renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+    },
+  ],
+])('what a symbolic link leads to %s, which is seen, once', async (_how, change) => {
+  rmSync(file)
+  mkdirSync(join(folder, 'v1'))
+  writeFileSync(join(folder, 'v1', 'a.yaml'), '1')
+  symlinkSync('v1', join(folder, '..data'))
+  symlinkSync('..data/a.yaml', file)
+  using _watcher = watchFile(file, changed)
+  change()
+  await expect.poll(() => seen, { timeout: 5000 }).toBe(1)
+  await new Promise(resolve => setTimeout(resolve, 1500))
+  expect(seen).toBe(1)
+})
+
+it('one that is being written is left alone until it rests', async () => {
+  using _watcher = watchFile(file, changed)
+  for (let part = 0; part < 20; part++) {
+    writeFileSync(file, `${part}`, { flag: 'a' })
+    await new Promise(resolve => setTimeout(resolve, 100))
+  }
+  expect(seen).toBe(0)
+  await expect.poll(() => seen, { timeout: 5000 }).toBe(1)
+})
+
+it('one that is not there is looked for, and a poke works without it', async () => {
+  rmSync(file)
+  using watcher = watchFile(file, changed)
   watcher.poke()
   await expect.poll(() => seen).toBe(1)
+  writeFileSync(file, '1')
+  await expect.poll(() => seen, { timeout: 5000 }).toBe(2)
 })
