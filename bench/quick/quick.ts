@@ -16,6 +16,8 @@ export interface QuickOptions {
   readonly seconds: number
   readonly metrics: ReadonlySet<Metric>
   readonly say: (line: string) => void
+  /** Ends it early, once what it has begun to start is up. */
+  readonly signal: AbortSignal
 }
 
 export interface QuickResult {
@@ -42,7 +44,7 @@ export async function runQuick(
   options: QuickOptions,
   seen: (pids: readonly number[]) => void = () => {},
 ): Promise<QuickResult> {
-  const { rounds, seconds, metrics, say } = options
+  const { rounds, seconds, metrics, say, signal } = options
   if (process.platform !== 'linux') throw new Error('processor time is read from /proc: this needs Linux')
   requireOpenSsh()
   await using owned = new AsyncDisposableStack()
@@ -54,12 +56,15 @@ export async function runQuick(
   seen([...postern.pids, ...ssh.pids])
   say(`${postern.name} ${postern.facts.version}, ${postern.facts.cipher}; ${ssh.facts.version}, ${ssh.facts.cipher}`)
 
-  for (const peer of [postern, ssh]) await measure(peer, load, { metrics, seconds: seconds * WARM })
   const results: Round[] = []
-  for (let round = 0; round < rounds; round++) {
-    results.push(await playRound(postern, ssh, load, { metrics, seconds }, round % 2 === 1))
-    say(`round ${round + 1} of ${rounds}`)
+  const work = async () => {
+    for (const peer of [postern, ssh]) await measure(peer, load, { metrics, seconds: seconds * WARM })
+    for (let round = 0; round < rounds; round++) {
+      results.push(await playRound(postern, ssh, load, { metrics, seconds }, round % 2 === 1))
+      say(`round ${round + 1} of ${rounds}`)
+    }
   }
+  await untilAborted(work(), signal)
   return {
     bench: 'quick',
     date: new Date().toISOString().slice(0, 10),
@@ -68,6 +73,19 @@ export async function runQuick(
     machine: { cores: availableParallelism(), platform: `${process.platform} ${process.arch}`, node: process.version },
     peers: { postern: postern.facts, ssh: ssh.facts },
     table: compare(results),
+  }
+}
+
+async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<never>()
+  const stop = () => aborted.reject(signal.reason)
+  signal.addEventListener('abort', stop)
+  try {
+    signal.throwIfAborted()
+    await Promise.race([work, aborted.promise])
+  } finally {
+    work.catch(() => {}) // what is left of it fails when its processes are gone
+    signal.removeEventListener('abort', stop)
   }
 }
 
@@ -98,11 +116,15 @@ export async function quick(argv: readonly string[]): Promise<void> {
     },
   })
   if (values.help) return console.log(USAGE)
+  const stop = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const)
+    process.once(name, () => stop.abort(new Error(`stopped by ${name}`)))
   const options: QuickOptions = {
     rounds: numberOf('--rounds', values.rounds ?? '5', 1),
     seconds: numberOf('--seconds', values.seconds ?? '2', 0.1),
     metrics: new Set(values.only === undefined ? NAMES : values.only.split(',').map(metricOf)),
     say: line => console.error(`bench: ${line}`),
+    signal: stop.signal,
   }
   const result = await runQuick(options)
   console.log(render(result.table))

@@ -1,6 +1,7 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { describe, expect, it } from 'vitest'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
 import { presentPeers } from '../../scripts/peers.mjs'
 import { median, NAMES } from '../quick/measure.ts'
 import { pidsOf } from '../quick/processes.ts'
@@ -8,13 +9,16 @@ import { quick, runQuick } from '../quick/quick.ts'
 import { compare, render } from '../quick/report.ts'
 
 const ready = ['ssh', 'sshd'].every(name => presentPeers().includes(name)) && process.platform === 'linux'
-const folders = () => readdirSync(tmpdir()).filter(name => name.startsWith('postern-bench-'))
+const { signal } = new AbortController()
+// Temporary folders go here: another run on this machine does not count.
+const scratch = mkdtempSync(join(tmpdir(), 'postern-bench-test-'))
+process.env.TMPDIR = scratch
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
 describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-server openssh-client, Linux)', () => {
   it('finds a number for every metric of both peers, and leaves nothing behind', async () => {
-    const before = folders()
     let started: readonly number[] = []
-    const options = { rounds: 2, seconds: 0.2, metrics: new Set(NAMES), say: () => {} }
+    const options = { rounds: 2, seconds: 0.2, metrics: new Set(NAMES), say: () => {}, signal }
     const result = await runQuick(options, pids => {
       started = pidsOf(pids)
     })
@@ -30,11 +34,26 @@ describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-s
     expect(result.peers.postern?.cipher).toMatch(/^TLS_/)
     expect(started.length).toBeGreaterThan(6)
     await expect.poll(() => started.filter(pid => existsSync(`/proc/${pid}`)), { timeout: 10_000 }).toEqual([])
-    expect(folders()).toEqual(before)
+    expect(readdirSync(scratch)).toEqual([])
+  })
+
+  it('leaves nothing behind when it is stopped in its middle', async () => {
+    let started: readonly number[] = []
+    const stop = new AbortController()
+    const metrics = new Set(['down'] as const)
+    const options = { rounds: 100, seconds: 5, metrics, say: () => {}, signal: stop.signal }
+    const running = runQuick(options, pids => {
+      started = pidsOf(pids)
+      setTimeout(() => stop.abort(new Error('enough')), 500)
+    })
+    await expect(running).rejects.toThrow('enough')
+    expect(started.length).toBeGreaterThan(6)
+    await expect.poll(() => started.filter(pid => existsSync(`/proc/${pid}`)), { timeout: 10_000 }).toEqual([])
+    expect(readdirSync(scratch)).toEqual([])
   })
 
   it('measures only what is wanted', async () => {
-    const options = { rounds: 1, seconds: 0.2, metrics: new Set(['down'] as const), say: () => {} }
+    const options = { rounds: 1, seconds: 0.2, metrics: new Set(['down'] as const), say: () => {}, signal }
     expect(Object.keys((await runQuick(options)).table)).toEqual(['down'])
   })
 })
@@ -50,7 +69,7 @@ describe('the report', () => {
     expect([down?.verdict, start?.verdict]).toEqual(['worse', 'better'])
     expect(down?.direct?.median).toBe(4500)
     expect(start?.direct).toBeUndefined()
-    const lines = render({ down }).split('\n')
+    const lines = render(down ? { down } : {}).split('\n')
     expect(lines).toHaveLength(3)
     expect(lines[2]).toMatch(/bulk down.* worse /)
   })
