@@ -16,6 +16,9 @@ const FLAGS = {
   help: PROGRAM_FLAGS.help,
 } as const satisfies HostOptionSpecs
 
+/** What begins as HTTP, so that it has a path. */
+const WEB: readonly string[] = ['http:', 'https:', 'ws:', 'wss:']
+
 /** `posternd ingress validate --config FILE`: every mistake is a line. @throws PosternError CONFIG_INVALID when there is one */
 export async function validateCommand(argv: readonly string[], program: Program, call: Call): Promise<void> {
   const asked = await examine(argv, 0, 'posternd ingress validate --config FILE', program, call)
@@ -47,13 +50,13 @@ export async function ruleCommand(argv: readonly string[], program: Program, cal
   const url = readUrl(asked.words[0] ?? '')
   const { hostname } = readHostname(url.hostname)
   // Only HTTP has paths: a stream of bytes is answered by the rules without one.
-  const segments = url.protocol === 'https:' || url.protocol === 'http:' ? segmentsOf(url) : []
+  const segments = WEB.includes(url.protocol) ? segmentsOf(url.path) : []
   if (!segments)
     throw new PosternError('BAD_USAGE', 'servers read this path in more ways than one, so no rule answers it', {
-      next: 'Write it without %2F, %5C, \\ and encoded dots.',
+      next: 'Write it without %2F, %5C, \\ and dot segments.',
     })
   const rule = ruleFor(rules, hostname, segments)
-  if (!rule) throw new PosternError('INGRESS_NOT_FOUND', `no rule of ${path} answers ${hostname}${url.pathname}`)
+  if (!rule) throw new PosternError('INGRESS_NOT_FOUND', `no rule of ${path} answers ${hostname}${url.path}`)
   program.print(program.json ? `${JSON.stringify(factsOf(rule))}\n` : told(rule))
 }
 
@@ -103,10 +106,19 @@ async function examine(
   return { path, words: found, ...(await reader.examine(path, call)) }
 }
 
+interface Address {
+  readonly protocol: string
+  readonly hostname: string
+  /** As it was written. */
+  readonly path: string
+}
+
 /** `app.example.com/api` is meant as https. @throws PosternError BAD_USAGE */
-function readUrl(text: string): URL {
-  const url = URL.parse(text.includes('://') ? text : `https://${text}`)
-  if (url?.hostname) return url
+function readUrl(text: string): Address {
+  const whole = /^[a-z][a-z\d+.-]*:\/\//i.test(text) ? text : `https://${text}`
+  const path = /:\/\/[^/?#\\]+([^?#]*)/.exec(whole)?.[1]
+  const url = URL.parse(whole)
+  if (url?.hostname && path !== undefined) return { protocol: url.protocol, hostname: url.hostname, path }
   throw new PosternError(
     'BAD_USAGE',
     `${JSON.stringify(text.slice(0, 100))} is not a URL such as https://app.example.com/api`,

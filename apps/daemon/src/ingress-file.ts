@@ -67,7 +67,7 @@ export function readIngress(
     return []
   }
   if (!Array.isArray(value) || value.length === 0) {
-    mistakes.add(['ingress'], 'ingress is not a list of rules, each with hostname and service')
+    mistakes.add(['ingress'], 'ingress is not a list of rules, at least one, each with hostname and service')
     return []
   }
   if (value.length > MOST_RULES) mistakes.add(['ingress', MOST_RULES], `more than ${MOST_RULES} rules`)

@@ -52,11 +52,12 @@ export function readPath(text: string): readonly string[] {
 /**
  * What a URL's path is compared by: its segments, decoded, without empty ones.
  *
- * @returns undefined for a path that servers read in more ways than one (`%2F`, `\`, an encoded dot-dot): no rule answers it
+ * @param path as it was sent; a `URL` has already decided how to read it
+ * @returns undefined for a path that servers read in more ways than one (`%2F`, `\`, dot-dot): no rule answers it
  */
-export function segmentsOf({ pathname }: URL): readonly string[] | undefined {
+export function segmentsOf(path: string): readonly string[] | undefined {
   const segments: string[] = []
-  for (const part of pathname.split('/')) {
+  for (const part of path.split('/')) {
     let segment: string
     try {
       segment = decodeURIComponent(part)

@@ -166,3 +166,41 @@ it('every command that runs says in its help what it is for', async () => {
     expect(help).toContain(command.examples?.[0])
   }
 })
+
+describe('posternd ingress rule', () => {
+  const file = () =>
+    config(`edge: https://edge.example.com
+ingress:
+  - hostname: app.example.com
+    path: /api
+    service: http://localhost:8080
+  - hostname: db.example.com
+    service: tcp://localhost:5432
+  - service: http_status:404
+`)
+  const asked = async (url: string) =>
+    JSON.parse(await run(['ingress', 'rule', '--json', '--config', file(), '--', url])).rule
+
+  it.each<[string, number]>([
+    ['https://app.example.com/api/users', 1],
+    ['app.example.com/api?next=https://evil.example/', 1],
+    ['https://user:password@APP.example.com:8443/%61pi', 1],
+    ['wss://app.example.com/api', 1], // a WebSocket is HTTP first
+    ['https://app.example.com/API', 3],
+    ['tcp://db.example.com:5432', 2],
+    ['DB.example.com:5432', 2],
+  ])('%s is answered by rule %i', async (url, number) => expect(await asked(url)).toBe(number))
+
+  it.each([
+    'https://app.example.com/x/%2e%2e/api',
+    'https://app.example.com/x/../api',
+    'https://app.example.com/x\\..\\api',
+    'https://app.example.com/api%2Fusers',
+    '/api',
+    'https:///app.example.com/api',
+    'https://',
+    '',
+  ])('%j is answered by none, and not by the rule it may be taken for', async url => {
+    await expect(asked(url)).rejects.toMatchObject({ code: 'BAD_USAGE' })
+  })
+})

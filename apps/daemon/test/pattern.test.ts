@@ -14,7 +14,7 @@ const pattern = (hostname: string | undefined, path = '/'): Pattern => ({
   ...(hostname !== undefined && { hostname: readHostnamePattern(hostname) }),
 })
 const answers = (path: string, url: string) => {
-  const segments = segmentsOf(new URL(url, 'https://a.example.com'))
+  const segments = segmentsOf(url)
   return segments !== undefined && matches(pattern('a.example.com', path), 'a.example.com', segments)
 }
 
@@ -30,11 +30,10 @@ describe('a path', () => {
     ['/api/', '/api/users'],
     ['/*/admin', '/x/admin/y'],
     ['/*', '/'],
-    ['/api', '/x/../api/y'], // as the URL standard reads it
     ['/api', '//api///users'], // as most servers read it
     ['/api', '/%61pi'],
     ['/ü/x', '/%C3%BC/x'],
-  ])('%s answers %s', (path, url) => expect(answers(path, `https://a.example.com${url}`)).toBe(true))
+  ])('%s answers %s', (path, url) => expect(answers(path, url)).toBe(true))
 
   it.each([
     ['/api', '/'],
@@ -44,15 +43,24 @@ describe('a path', () => {
     ['/*/admin', '/admin'],
     ['/*/admin', '/x/administrator'],
     ['/api/users', '/api'],
-  ])('%s does not answer %s', (path, url) => expect(answers(path, `https://a.example.com${url}`)).toBe(false))
+  ])('%s does not answer %s', (path, url) => expect(answers(path, url)).toBe(false))
 
   // What one server takes for /admin and another for something else is answered by no rule, or a rule for /admin could be passed by.
-  it.each(['/x%2Fadmin', '/x%2fadmin', '/x%5Cadmin', '/%2e%2e%2fadmin', '/%00', '/%zz', '/%E0%80'])(
-    'none answers %s',
-    url => {
-      expect(segmentsOf(new URL(`https://a.example.com${url}`))).toBeUndefined()
-    },
-  )
+  it.each([
+    '/x%2Fadmin',
+    '/x%2fadmin',
+    '/x%5Cadmin',
+    '/x\\admin',
+    '/x\\..\\admin',
+    '/x/../admin',
+    '/./admin',
+    '/x/%2e%2E/admin',
+    '/x/.%2e/admin',
+    '/%2e%2e%2fadmin',
+    '/%00',
+    '/%zz',
+    '/%E0%80',
+  ])('none answers %s', path => expect(segmentsOf(path)).toBeUndefined())
 
   it.each([
     '',
