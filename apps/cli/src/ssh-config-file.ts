@@ -1,9 +1,8 @@
 import { constants } from 'node:fs'
 import { lstat, open, realpath, stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
-import { fileSecrets, jsonLineOf, type Program, userFolder, writePrivate } from '@postern/program'
+import { fileSecrets, homeFolder, jsonLineOf, type Program, userFolder, writePrivate } from '@postern/program'
 import { earlierMention, lineDiff, withBlock } from './ssh-config-text.ts'
 
 /** Bytes. Nobody's ssh_config comes near it. */
@@ -24,9 +23,10 @@ export interface Stanza {
  * @throws PosternError FILE_UNSAFE, FILE_UNREADABLE; CONFIG_INVALID where the marks are broken
  */
 export async function writeStanza(one: Stanza, program: Program, call: Call): Promise<void> {
-  const file = join(homedir(), '.ssh', 'config')
+  const file = join(homeFolder(), '.ssh', 'config')
   const work = () => change(file, one, program, call)
   if (one.dryRun) return work()
+  await refuseForeignFolder(file) // before the lock, which is a file as well
   // Two at once must not undo each other.
   await fileSecrets(join(userFolder(program.env), 'secrets')).exclusively('ssh-config', work, call)
 }
@@ -64,11 +64,12 @@ async function follow(file: string): Promise<string> {
   })
 }
 
-/** As root for somebody else (sudo), a new file would be root's, and their ssh could not read it. */
+/** As root for somebody else (sudo), a new file or folder would be root's, and their ssh could not read it. */
 async function refuseForeignFolder(file: string): Promise<void> {
-  const folder = await stat(dirname(file)).catch(() => undefined)
-  if (folder && process.getuid && folder.uid !== process.getuid())
-    throw new PosternError('FILE_UNSAFE', `${dirname(file)} belongs to another user`, {
+  const folder = dirname(file)
+  const facts = await stat(folder).catch(() => stat(dirname(folder)).catch(() => undefined))
+  if (facts && process.getuid && facts.uid !== process.getuid())
+    throw new PosternError('FILE_UNSAFE', `${folder} belongs to another user`, {
       next: 'Run it as the user whose ssh_config it is.',
     })
 }

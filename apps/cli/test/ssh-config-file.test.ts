@@ -137,6 +137,27 @@ describe('ssh-config --write', () => {
     },
   )
 
+  it.skipIf(process.getuid?.() !== 0)(
+    'as root leaves nothing in another user’s home, not even a folder (needs: to be root)',
+    async () => {
+      rmSync(join(home, '.ssh'), { recursive: true })
+      chownSync(home, 12_345, 12_345)
+      expect((await write('ssh.example.com')).stderr).toContain('FILE_UNSAFE')
+      expect(readdirSync(home)).toEqual([])
+    },
+  )
+
+  it.each([
+    ['what stands where the backup goes', () => mkdirSync(`${file}.before-postern`), 'config.before-postern'],
+    ['settings that cannot be written', () => writeFileSync(join(home, 'postern'), ''), 'postern/secrets'],
+  ])('says which file cannot be written, and changes nothing: %s', async (_what, prepare, named) => {
+    writeFileSync(file, OWN, { mode: 0o600 })
+    prepare()
+    const { code, stderr } = await write('ssh.example.com')
+    expect([code, stderr]).toEqual([5, expect.stringContaining(`${named} cannot be`)])
+    expect(text()).toBe(OWN)
+  })
+
   it('warns about an earlier stanza for the same host, which ssh would take first', async () => {
     writeFileSync(file, 'Host a.b ssh.example.com\n  ProxyCommand other\n', { mode: 0o600 })
     expect((await write('ssh.example.com')).stderr).toContain(`${file}:1 is about ssh.example.com too`)

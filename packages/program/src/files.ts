@@ -27,20 +27,17 @@ function absolute(path: string | undefined): string | undefined {
  * Writes a file that only this user can read, whole or not at all: temporary file in the same folder, fsync, rename. The
  * folder is made 0700; one that others can write is refused.
  *
- * @throws PosternError FILE_UNSAFE
+ * @throws PosternError FILE_UNSAFE; FILE_UNREADABLE where it cannot be written
  */
 export async function writePrivate(file: string, text: string): Promise<void> {
   const folder = dirname(file)
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await makePrivateFolder(folder)
   const { mode } = await stat(folder)
   if (process.platform !== 'win32' && (mode & 0o022) !== 0)
     throw new PosternError('FILE_UNSAFE', `others can write the folder ${folder}`)
   const temporary = `${file}.${crypto.randomUUID()}` // the global: it costs nothing until it is used
-  const handle = await open(
-    temporary,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-    0o600,
-  )
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
+  const handle = await open(temporary, flags, 0o600).catch(unwritable(file))
   try {
     await handle.writeFile(text)
     await handle.sync()
@@ -49,7 +46,19 @@ export async function writePrivate(file: string, text: string): Promise<void> {
   } catch (error) {
     await handle.close().catch(() => {})
     await unlink(temporary).catch(() => {})
-    throw error
+    return unwritable(file)(error as Error)
+  }
+}
+
+/** With those above it that are missing, all for this user alone. @throws PosternError FILE_UNREADABLE */
+export async function makePrivateFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch(unwritable(folder))
+}
+
+/** Throws what the system says of a path, for the person whose path it is. */
+export function unwritable(path: string): (cause: NodeJS.ErrnoException) => never {
+  return cause => {
+    throw new PosternError('FILE_UNREADABLE', `${path} cannot be written (${cause.code ?? cause.message})`, { cause })
   }
 }
 

@@ -1,8 +1,8 @@
-import { mkdir, open } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Call, PosternError, type Secrets } from '@postern/interface'
-import { readPrivate, writePrivate } from './files.ts'
+import { makePrivateFolder, readPrivate, unwritable, writePrivate } from './files.ts'
 
 const POLL = 50
 const SQLITE_BUSY = 5
@@ -18,7 +18,7 @@ export function fileSecrets(folder: string): Secrets {
     get: async key => readPrivate(path(key)),
     set: async (key, value) => writePrivate(path(key), value),
     async exclusively(key, work, call) {
-      await mkdir(folder, { recursive: true, mode: 0o700 })
+      await makePrivateFolder(folder)
       const release = await lock(`${path(key)}.lock`, call)
       try {
         return await work()
@@ -34,7 +34,7 @@ export function fileSecrets(folder: string): Secrets {
  * database. Lock files with a process id in them cannot be taken over without a race.
  */
 async function lock(file: string, call: Call): Promise<() => void> {
-  await (await open(file, 'a', 0o600)).close()
+  await (await open(file, 'a', 0o600).catch(unwritable(file))).close()
   const { DatabaseSync } = await import('node:sqlite')
   const database = new DatabaseSync(file, { timeout: 0 })
   for (;;) {
