@@ -158,6 +158,8 @@ class Edge implements RunningEdge {
     this.administration = new Administration({
       store,
       teamDomain,
+      ownCa: caFile !== undefined,
+      address: () => this.address,
       routes: this.routes,
       sessions: this.#context.sessions,
       software: parts.software,

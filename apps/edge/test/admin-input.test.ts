@@ -199,7 +199,9 @@ describe('row 107: names and filters', () => {
     const answer = await api.team({ method: 'PUT', path: '/applications/db.localhost/rules', token, body })
     expect(answer).toMatchObject({ status: 200, json: { rules: [{ name }] } })
     const audit = await api.team({ path: '/audit?action=policy.put&most=1', token })
-    expect(audit).toMatchObject({ json: { rows: [{ detail: { rules: [name] }, hostname: 'db.localhost' }] } })
+    expect(audit).toMatchObject({
+      json: { rows: [{ detail: { rules: { after: [{ name }] } }, hostname: 'db.localhost' }] },
+    })
     expect(answer.body + audit.body).not.toMatch(/[\u0000-\u001f]/)
   })
 })

@@ -27,6 +27,8 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
   'status.get': () => ({}),
   'whoami.get': () => ({}),
   'openapi.get': () => ({}),
+  'settings.get': () => ({}),
+  'settings.put': () => ({ body: { auditDays: ++made } }),
   'setup.use': () => ({ body: { name: fresh('first') } }),
   'admin-token.list': () => ({}),
   'admin-token.create': () => ({ body: { name: fresh('ann'), role: 'viewer' } }),
@@ -63,6 +65,16 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
     params: { hostname: await application(world) },
     body: { rules: [{ name: 'all', action: 'allow', include: [{ anyServiceToken: true }] }] },
   }),
+  'policy.add': async world => ({
+    params: { hostname: await application(world) },
+    body: { rule: { name: 'all', action: 'allow', include: [{ anyServiceToken: true }] } },
+  }),
+  'policy.remove': async world => {
+    const hostname = await application(world)
+    const rule = { name: 'a/b c', action: 'deny', include: [{ anyServiceToken: true }] } as const
+    await world.edge.administration.call('policy.add', { params: { hostname }, body: { rule } })
+    return { params: { hostname, name: rule.name } }
+  },
   'service-token.list': () => ({}),
   'service-token.create': () => ({ body: { name: fresh('s') } }),
   'service-token.get': async world => ({ params: { token: (await serviceToken(world)).id } }),

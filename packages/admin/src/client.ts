@@ -3,8 +3,10 @@ import type { Duplex } from 'node:stream'
 import { connectEdge } from '@postern/client/connect'
 import { type Call, PosternError, readProblem } from '@postern/interface'
 import type { z } from 'zod'
+import type { Answer, Input, RouteName } from './calls.ts'
 import { mistakesIn } from './mistakes.ts'
-import { type Answer, BASE, type Input, ROUTES, type Route, type RouteName } from './routes.ts'
+import { BASE, type Route } from './route.ts'
+import { ROUTES } from './routes.ts'
 
 /** Milliseconds a call may take, from the first packet to the last byte of the answer. */
 const DEADLINE = 30_000

@@ -6,15 +6,18 @@ export {
   type WantedApplication,
   type WantedChange,
 } from './access.ts'
+export type { Answer, Checked, Input, RouteName } from './calls.ts'
 export { type Mistake, mistakesIn } from './mistakes.ts'
 export { openApi } from './openapi.ts'
-export { type Answer, BASE, type Checked, type Input, MOST_ROWS, ROUTES, type Route, type RouteName } from './routes.ts'
+export { BASE, type Route } from './route.ts'
+export { MOST_ROWS, ROUTES } from './routes.ts'
 export type {
   AdminToken,
   Application,
   AuditRow,
   Connector,
   ServiceToken,
+  Settings,
   ShownAdminToken,
   ShownServiceToken,
   ShownTunnelToken,

@@ -1,6 +1,7 @@
 import type { Json } from '@postern/interface'
 import { z } from 'zod'
-import { BASE, ROUTES, type Route } from './routes.ts'
+import { BASE, type Route } from './route.ts'
+import { ROUTES } from './routes.ts'
 
 type Document = { [key: string]: Json }
 

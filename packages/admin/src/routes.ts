@@ -1,26 +1,9 @@
 import { z } from 'zod'
 import { access, applied, wantedApplication, wantedChange } from './access.ts'
-import { rules } from './rules.ts'
+import type { Route } from './route.ts'
+import { rule, rules } from './rules.ts'
 import * as things from './things.ts'
 import { hostname, instant, lifetime, name, overlap, role, tokenRef, tunnelName } from './words.ts'
-
-/** Where the API begins, on the team domain and on the Unix socket. */
-export const BASE = '/api/v1'
-
-export interface Route {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
-  /** Below {@link BASE}, with `{parameters}` as OpenAPI writes them. */
-  readonly path: string
-  /** Who may call it. `setup`: only who holds the setup token, once. */
-  readonly role: 'viewer' | 'admin' | 'setup'
-  readonly summary: string
-  /** Of the path, each a string. Every parameter of the path, and no other. */
-  readonly params?: z.ZodObject
-  readonly query?: z.ZodObject
-  readonly body?: z.ZodType
-  /** Absent: 204 and nothing. */
-  readonly answer?: z.ZodType
-}
 
 /** Most rows one answer carries. */
 export const MOST_ROWS = 1000
@@ -30,6 +13,11 @@ const oneApplication = z.strictObject({ hostname })
 const oneToken = z.strictObject({ token: tokenRef })
 const oneId = z.strictObject({ id: z.string().min(1).max(64) })
 const named = z.strictObject({ name, expiresInSeconds: lifetime.optional() })
+const oneRule = oneApplication.extend({ name: rule.shape.name })
+/** Refused with CONFLICT unless the edge is still at this version. */
+const ifVersion = z.int().optional()
+/** Those of the answer, and no others. */
+const wantedSettings = z.strictObject(things.settings.shape)
 const rotation = z.strictObject({ overlapSeconds: overlap.default(0) })
 /** Queries are text; whole numbers only, without sign, exponent or point. */
 const count = (most: number) =>
@@ -52,6 +40,21 @@ export const ROUTES = {
     role: 'viewer',
     summary: 'This document',
     answer: z.looseObject({}),
+  },
+  'settings.get': {
+    method: 'GET',
+    path: '/settings',
+    role: 'viewer',
+    summary: 'How the edge is set',
+    answer: things.settings,
+  },
+  'settings.put': {
+    method: 'PUT',
+    path: '/settings',
+    role: 'admin',
+    summary: 'Sets it otherwise',
+    body: wantedSettings,
+    answer: things.settings,
   },
 
   'setup.use': {
@@ -178,7 +181,7 @@ export const ROUTES = {
     role: 'admin',
     summary: 'Replaces an application, or makes it; who is not let in any more is cut off',
     params: oneApplication,
-    body: wantedApplication.omit({ hostname: true }),
+    body: wantedApplication.omit({ hostname: true }).extend({ ifVersion }),
     answer: things.application,
   },
   'application.delete': {
@@ -194,7 +197,24 @@ export const ROUTES = {
     role: 'admin',
     summary: 'Replaces an application’s rules; who is not let in any more is cut off',
     params: oneApplication,
-    body: z.strictObject({ rules }),
+    body: z.strictObject({ rules, ifVersion }),
+    answer: things.application,
+  },
+  'policy.add': {
+    method: 'POST',
+    path: '/applications/{hostname}/rules',
+    role: 'admin',
+    summary: 'Adds a rule, in front of another or at the end; who is not let in any more is cut off',
+    params: oneApplication,
+    body: z.strictObject({ rule, before: rule.shape.name.optional() }),
+    answer: things.application,
+  },
+  'policy.remove': {
+    method: 'DELETE',
+    path: '/applications/{hostname}/rules/{name}',
+    role: 'admin',
+    summary: 'Takes a rule away; who is not let in any more is cut off',
+    params: oneRule,
     answer: things.application,
   },
 
@@ -273,22 +293,3 @@ export const ROUTES = {
     answer: applied,
   },
 } as const satisfies Readonly<Record<string, Route>>
-
-export type Routes = typeof ROUTES
-export type RouteName = keyof Routes
-
-type In<R, K extends string> =
-  R extends Readonly<Record<K, infer S extends z.ZodType>> ? { readonly [key in K]: z.input<S> } : unknown
-
-/** What a call of a route takes: its `params`, `query` and `body`, where it has them. */
-export type Input<N extends RouteName> = In<Routes[N], 'params'> & In<Routes[N], 'query'> & In<Routes[N], 'body'>
-/** What it answers; undefined where it answers 204. */
-export type Answer<N extends RouteName> = Routes[N] extends { readonly answer: infer S extends z.ZodType }
-  ? z.output<S>
-  : undefined
-/** What its handler gets: checked, with defaults filled in. */
-export type Checked<N extends RouteName> = {
-  readonly [K in Extract<keyof Routes[N], 'params' | 'query' | 'body'>]: Routes[N][K] extends z.ZodType
-    ? z.output<Routes[N][K]>
-    : never
-}

@@ -82,6 +82,12 @@ export const status = z
     /** Of the edge program. */
     software: z.string(),
     teamDomain: hostname,
+    /** Address and port it listens on. */
+    listen: z.string(),
+    /** Its team domain with that port; behind a port forward, another one is right. */
+    url: z.string(),
+    /** Whether its certificate is of the CA in its own folder, `ca/ca.pem`, which others do not trust. */
+    ownCa: z.boolean(),
     /** Counts changes; see `ifVersion`. */
     version: z.int(),
     applications: z.int(),
@@ -92,6 +98,13 @@ export const status = z
     auditable: z.boolean(),
   })
   .meta({ id: 'Status' })
+
+export const settings = z
+  .object({
+    /** Days that the audit log keeps who came; changes stay for ever. 36,500 is a hundred years. */
+    auditDays: z.int().min(1).max(36_500),
+  })
+  .meta({ id: 'Settings' })
 
 /** Whoever asks. `local` is who opened the edge’s Unix socket. */
 export const whoami = z.object({ actor: z.string(), role, expiresAt: instant.optional() }).meta({ id: 'Whoami' })
@@ -106,4 +119,5 @@ export type ShownServiceToken = z.infer<typeof shownServiceToken>
 export type ShownAdminToken = z.infer<typeof shownAdminToken>
 export type ShownTunnelToken = z.infer<typeof shownTunnelToken>
 export type Status = z.infer<typeof status>
+export type Settings = z.infer<typeof settings>
 export type Whoami = z.infer<typeof whoami>

@@ -34,7 +34,7 @@ export class Retention implements Disposable {
   /** Looks now, and resolves when all that is too old is gone. Never rejects. */
   async sweep(now: number = Date.now()): Promise<void> {
     const { remove, days, log } = this.#options
-    const before = now - daysOf(days()) * DAY
+    const before = now - auditDaysOf(days()) * DAY
     let rows = 0
     try {
       for (let step = -1; step !== 0 && !this.#over; rows += step) step = await remove(before, STEP)
@@ -58,7 +58,8 @@ export class Retention implements Disposable {
   }
 }
 
-function daysOf(setting: Json | undefined): number {
+/** Days that traffic is kept. @param setting `auditDays` */
+export function auditDaysOf(setting: Json | undefined): number {
   const fits = typeof setting === 'number' && Number.isInteger(setting) && setting >= 1 && setting <= MOST_DAYS
   return fits ? setting : DAYS
 }

@@ -1,9 +1,10 @@
 import type { AccessChange, Answer, Applied, Checked, WantedApplication } from '@postern/admin'
-import { PosternError } from '@postern/interface'
+import { type Json, PosternError } from '@postern/interface'
 import type { ApplicationRecord, Change, Snapshot, TunnelRecord } from '@postern/store'
-import { isSame, newApplication, sentRules, successorOf } from './applications.ts'
+import { isSame, mustBeVersion, newApplication, successorOf } from './applications.ts'
 import type { Handlers, Planned } from './handling.ts'
 import { type ServiceTokenRecord, serviceTokensOf } from './records.ts'
+import { fitting, rulesChanged, sentRules } from './rules.ts'
 import { nameable, newServiceToken, revocationOf, tokenChange, tokenFinder } from './service-tokens.ts'
 import { inUse, newTunnel, removalOf } from './tunnels.ts'
 
@@ -13,8 +14,11 @@ export const ACCESS: Handlers<'access.get' | 'access.apply'> = {
     handling.change((snapshot, now) => plan(body, snapshot, now, handling.teamDomain)),
 }
 
-/** Changes named in one audit row. */
-const MOST_NAMED = 50
+/** Characters that names, and rules, fill of an audit row, which takes 8,192 in all. */
+const MOST_NAMED = 3000
+const MOST_RULES = 4500
+/** Of either side of one application's. */
+const MOST_TOLD = 2000
 
 /** Of a thing, in an answer. */
 type Told = NonNullable<AccessChange['before']>
@@ -36,22 +40,16 @@ export function documentOf(snapshot: Snapshot): Answer<'access.get'> {
 
 /** One change for the whole document. @throws PosternError CONFLICT, BAD_USAGE, HOSTNAME_INVALID */
 function plan({ access, ...how }: Wanted, snapshot: Snapshot, now: number, teamDomain: string): Planned<Applied> {
-  if (how.ifVersion !== undefined && how.ifVersion !== snapshot.version) {
-    throw new PosternError('CONFLICT', `the edge is at version ${snapshot.version}, not ${how.ifVersion}`, {
-      speaker: 'edge',
-      next: 'Somebody changed something: look at what would change now, then apply again.',
-    })
-  }
+  mustBeVersion(snapshot, how.ifVersion)
   const draft = new Draft(snapshot, how.prune, now)
   if (access.tunnels !== undefined) draft.tunnels(access.tunnels)
   if (access.serviceTokens !== undefined) draft.serviceTokens(access.serviceTokens)
   if (access.applications !== undefined) draft.applications(access.applications, teamDomain)
   const { changes, told, unlisted, secrets } = draft.done()
-  const named = told.slice(0, MOST_NAMED).map(({ action, kind, name }) => `${action} ${kind} ${name}`)
   return {
     changes: how.dryRun ? [] : changes,
     action: 'access.apply',
-    detail: { prune: how.prune, changes: told.length, named },
+    detail: { prune: how.prune, changes: told.length, ...detailOf(told) },
     answer: ({ version }) => ({
       version,
       done: !how.dryRun,
@@ -60,6 +58,19 @@ function plan({ access, ...how }: Wanted, snapshot: Snapshot, now: number, teamD
       secrets: how.dryRun ? [] : secrets,
     }),
   }
+}
+
+/** What was changed, and the rules that were and are, of as many as there is room for. */
+function detailOf(told: readonly AccessChange[]): { readonly [key: string]: Json } {
+  const named = told.map(({ action, kind, name }) => `${action} ${kind} ${name}`)
+  const rulesOf = (one: AccessChange['before']) => (one as Partial<WantedApplication> | undefined)?.rules ?? []
+  const rules = told
+    .filter(({ kind }) => kind === 'application')
+    .map(({ name, before, after }) => ({
+      hostname: name,
+      ...(rulesChanged(rulesOf(before), rulesOf(after), MOST_TOLD) as object),
+    }))
+  return { named: fitting(named, MOST_NAMED), ...(rules.length > 0 && { rules: fitting(rules, MOST_RULES) }) }
 }
 
 /** The edge as it will be, and what leads there. */

@@ -16,8 +16,10 @@ import { ADMIN_TOKEN_ROUTES } from './admin-tokens.ts'
 import { APPLICATIONS } from './applications.ts'
 import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller.ts'
 import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
+import { POLICIES } from './policies.ts'
 import type { ShownToken } from './seed.ts'
 import { planServiceToken, SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
+import { SETTINGS } from './settings.ts'
 import { STATUS } from './status.ts'
 import { planRevokeAll, TUNNELS } from './tunnels.ts'
 import { Turns } from './turns.ts'
@@ -26,7 +28,9 @@ import { Turns } from './turns.ts'
 const HANDLERS: Handlers<RouteName> = {
   ...STATUS,
   ...TUNNELS,
+  ...SETTINGS,
   ...APPLICATIONS,
+  ...POLICIES,
   ...SERVICE_TOKEN_ROUTES,
   ...ADMIN_TOKEN_ROUTES,
   ...ACCESS,

@@ -2,20 +2,15 @@ import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Application, WantedApplication } from '@postern/admin'
 import { PosternError } from '@postern/interface'
-import { checkRules, type Rule, type Selector } from '@postern/policy'
 import type { ApplicationRecord, Snapshot } from '@postern/store'
 import { isHostname } from '../front/hostname.ts'
 import type { Handlers, Planned, Workings } from './handling.ts'
-import { livesOf, serviceTokensOf } from './records.ts'
-import { type FindToken, tokenFinder } from './service-tokens.ts'
+import { livesOf } from './records.ts'
+import { readRules, rulesChanged, sentRules, tokensIn } from './rules.ts'
+import type { FindToken } from './service-tokens.ts'
 
 export const APPLICATIONS: Handlers<
-  | 'application.list'
-  | 'application.create'
-  | 'application.get'
-  | 'application.put'
-  | 'application.delete'
-  | 'policy.put'
+  'application.list' | 'application.create' | 'application.get' | 'application.put' | 'application.delete'
 > = {
   'application.list': ({ store: { snapshot }, ...edge }) =>
     [...snapshot.applications.values()].map(one => shown(one, edge)),
@@ -28,30 +23,28 @@ export const APPLICATIONS: Handlers<
       const value = newApplication(body, handling.teamDomain, tokensIn(snapshot), now)
       return saving(value, undefined, 'application.create', snapshot, handling)
     }),
-  'application.put': (handling, { params: { hostname }, body }) =>
+  'application.put': (handling, { params: { hostname }, body: { ifVersion, ...body } }) =>
     handling.change((snapshot, now) => {
+      mustBeVersion(snapshot, ifVersion)
       const before = snapshot.applications.get(hostname)
       const made = newApplication({ ...body, hostname }, handling.teamDomain, tokensIn(snapshot), now)
       return saving(successorOf(before, made), before, 'application.put', snapshot, handling)
     }),
   'application.delete': (handling, { params: { hostname } }) =>
-    handling.change(snapshot => ({
-      changes: [{ delete: 'application', id: mustBeApplication(snapshot, hostname).id }],
-      action: 'application.delete',
-      hostname,
-      answer: () => undefined,
-    })),
-  'policy.put': (handling, { params: { hostname }, body: { rules } }) =>
     handling.change(snapshot => {
-      const before = mustBeApplication(snapshot, hostname)
-      const value = { ...before, rules: readRules(rules, tokensIn(snapshot)) }
-      return saving(value, before, 'policy.put', snapshot, handling)
+      const { id, tunnelId, rules } = mustBeApplication(snapshot, hostname)
+      return {
+        changes: [{ delete: 'application', id }],
+        action: 'application.delete',
+        hostname,
+        detail: { tunnel: tunnelId, rules: rulesChanged(rules, [], MOST_TOLD) },
+        answer: () => undefined,
+      }
     }),
 }
 
-function tokensIn(snapshot: Snapshot): FindToken {
-  return tokenFinder(serviceTokensOf(snapshot))
-}
+/** Characters of each side's rules in an audit row, which takes 8,192 in all. */
+const MOST_TOLD = 3500
 
 /** @throws PosternError HOSTNAME_INVALID; BAD_USAGE: the team domain, or rules that cannot be */
 export function newApplication(
@@ -91,60 +84,28 @@ export function isSame(one: ApplicationRecord, other: ApplicationRecord): boolea
   return isDeepStrictEqual(wanted(one), wanted(other))
 }
 
-/**
- * Rules as they are kept: service tokens by id.
- *
- * @throws PosternError BAD_USAGE: no such token, or rules that cannot be
- */
-function readRules(sent: WantedApplication['rules'], findToken: FindToken, hostname?: string): readonly Rule[] {
-  const where = (...path: (string | number)[]) =>
-    (hostname === undefined ? '' : `${hostname}: `) +
-    path.map(part => (typeof part === 'number' ? `[${part}]` : part)).join('')
-  const rules = sent.map((rule, index): Rule => {
-    const read = (list: 'include' | 'require' | 'exclude') =>
-      rule[list]?.map((selector, place): Selector => {
-        if (!('serviceToken' in selector)) return selector
-        const id = findToken(selector.serviceToken)
-        if (id !== undefined) return { serviceToken: id }
-        const named = JSON.stringify(selector.serviceToken)
-        throw badUsage(`${where('rules', index, '.', list, place)}: no service token ${named}`)
-      })
-    const [require, exclude] = [read('require'), read('exclude')]
-    return {
-      name: rule.name,
-      action: rule.action,
-      include: read('include') ?? [],
-      ...(require !== undefined && { require }),
-      ...(exclude !== undefined && { exclude }),
-      ...(rule.permit !== undefined && { permit: rule.permit }),
-    }
-  })
-  const [wrong] = checkRules(rules)
-  if (wrong !== undefined) throw badUsage(where(wrong))
-  return rules
-}
-
-function saving(
+/** An application as it is to be, noted with what of its rules is another. */
+export function saving(
   value: ApplicationRecord,
   before: ApplicationRecord | undefined,
   action: string,
   snapshot: Snapshot,
   edge: Workings,
 ): Planned<Application> {
-  const { hostname, tunnelId, rules } = value
+  const { hostname, tunnelId, protocols, rules } = value
   if (!snapshot.tunnels.has(tunnelId)) throw badUsage(`no tunnel ${tunnelId}`)
   const unchanged = before !== undefined && isSame(before, value)
   return {
     changes: unchanged ? [] : [{ put: 'application', value }],
     action,
     hostname,
-    detail: { tunnel: tunnelId, rules: rules.map(({ name }) => name) },
+    detail: { tunnel: tunnelId, protocols, rules: rulesChanged(before?.rules ?? [], rules, MOST_TOLD) },
     answer: () => shown(value, edge),
   }
 }
 
 /** @throws PosternError NOT_FOUND */
-function mustBeApplication(snapshot: Snapshot, hostname: string): ApplicationRecord {
+export function mustBeApplication(snapshot: Snapshot, hostname: string): ApplicationRecord {
   const found = snapshot.applications.get(hostname)
   if (found === undefined)
     throw new PosternError('NOT_FOUND', `no application ${JSON.stringify(hostname)}`, { speaker: 'edge' })
@@ -165,16 +126,13 @@ function shown(
   }
 }
 
-/** Rules as they are sent. @param nameOf of a service token, by id */
-export function sentRules(rules: readonly Rule[], nameOf: (id: string) => string): WantedApplication['rules'] {
-  const sent = (selectors: readonly Selector[]) =>
-    selectors.map(one => ('serviceToken' in one ? { serviceToken: nameOf(one.serviceToken) } : one))
-  return rules.map(({ include, require, exclude, ...rule }) => ({
-    ...rule,
-    include: sent(include),
-    ...(require !== undefined && { require: sent(require) }),
-    ...(exclude !== undefined && { exclude: sent(exclude) }),
-  })) as WantedApplication['rules']
+/** @throws PosternError CONFLICT */
+export function mustBeVersion({ version }: Snapshot, wanted: number | undefined): void {
+  if (wanted === undefined || wanted === version) return
+  throw new PosternError('CONFLICT', `the edge is at version ${version}, not ${wanted}`, {
+    speaker: 'edge',
+    next: 'Somebody changed something: look at what there is now, then do it again.',
+  })
 }
 
 function badUsage(message: string): PosternError {

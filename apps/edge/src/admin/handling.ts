@@ -7,6 +7,10 @@ import type { Caller, Standing } from './caller.ts'
 export interface Workings {
   readonly store: Store
   readonly teamDomain: string
+  /** Whether its certificate is of the CA in its own folder. */
+  readonly ownCa: boolean
+  /** `host:port`, as listened on, once it listens. */
+  address(): string
   readonly routes: Pick<Routes, 'all' | 'of' | 'isOnline' | 'evict'>
   /** Clients' sessions now. */
   readonly sessions: { readonly size: number }

@@ -6,9 +6,12 @@ import { instantOf } from './records.ts'
 const ROWS = 100
 
 export const STATUS: Handlers<'status.get' | 'whoami.get' | 'openapi.get' | 'audit.list'> = {
-  'status.get': ({ software, teamDomain, store, routes, sessions }) => ({
+  'status.get': ({ software, teamDomain, ownCa, address, store, routes, sessions }) => ({
     software,
     teamDomain,
+    listen: address(),
+    url: new URL(`https://${teamDomain}${/:\d+$/.exec(address())?.[0]}`).origin,
+    ownCa,
     version: store.snapshot.version,
     applications: store.snapshot.applications.size,
     tunnels: store.snapshot.tunnels.size,

@@ -1,0 +1,102 @@
+import type { WantedApplication } from '@postern/admin'
+import { type Json, PosternError } from '@postern/interface'
+import { checkRules, type Rule, type Selector } from '@postern/policy'
+import type { Snapshot } from '@postern/store'
+import { serviceTokensOf } from './records.ts'
+import { type FindToken, tokenFinder } from './service-tokens.ts'
+
+export function tokensIn(snapshot: Snapshot): FindToken {
+  return tokenFinder(serviceTokensOf(snapshot))
+}
+
+/**
+ * Rules as they are kept: service tokens by id.
+ *
+ * @throws PosternError BAD_USAGE: no such token, or rules that cannot be
+ */
+export function readRules(sent: WantedApplication['rules'], findToken: FindToken, hostname?: string): readonly Rule[] {
+  const where = (...path: (string | number)[]) =>
+    (hostname === undefined ? '' : `${hostname}: `) +
+    path.map(part => (typeof part === 'number' ? `[${part}]` : part)).join('')
+  const rules = sent.map((rule, index): Rule => {
+    const read = (list: 'include' | 'require' | 'exclude') =>
+      rule[list]?.map((selector, place): Selector => {
+        if (!('serviceToken' in selector)) return selector
+        const id = findToken(selector.serviceToken)
+        if (id !== undefined) return { serviceToken: id }
+        const named = JSON.stringify(selector.serviceToken)
+        throw badUsage(`${where('rules', index, '.', list, place)}: no service token ${named}`)
+      })
+    const [require, exclude] = [read('require'), read('exclude')]
+    return {
+      name: rule.name,
+      action: rule.action,
+      include: read('include') ?? [],
+      ...(require !== undefined && { require }),
+      ...(exclude !== undefined && { exclude }),
+      ...(rule.permit !== undefined && { permit: rule.permit }),
+    }
+  })
+  const [wrong] = checkRules(rules)
+  if (wrong !== undefined) throw badUsage(where(wrong))
+  return rules
+}
+
+/** Rules as they are sent. @param nameOf of a service token, by id */
+export function sentRules(rules: readonly Rule[], nameOf: (id: string) => string): WantedApplication['rules'] {
+  const sent = (selectors: readonly Selector[]) =>
+    selectors.map(one => ('serviceToken' in one ? { serviceToken: nameOf(one.serviceToken) } : one))
+  return rules.map(({ include, require, exclude, ...rule }) => ({
+    ...rule,
+    include: sent(include),
+    ...(require !== undefined && { require: sent(require) }),
+    ...(exclude !== undefined && { exclude: sent(exclude) }),
+  })) as WantedApplication['rules']
+}
+
+interface Named {
+  readonly name: string
+}
+
+/**
+ * What an audit row says of a change of rules: those that were and those that are instead; where only their order is another, the
+ * names in it.
+ *
+ * @param most characters of JSON for either; of a rule that is too long for them the name is said
+ */
+export function rulesChanged(before: readonly Named[], after: readonly Named[], most: number): Json {
+  const without = (rules: readonly Named[], others: readonly Named[]) => {
+    const known = new Set(others.map(rule => JSON.stringify(rule)))
+    return rules.filter(rule => !known.has(JSON.stringify(rule)))
+  }
+  const [gone, come] = [without(before, after), without(after, before)]
+  const isOrder = gone.length + come.length === 0 && before.some(({ name }, at) => name !== after[at]?.name)
+  if (!isOrder) return { before: told(gone, most), after: told(come, most) }
+  const names = (rules: readonly Named[]) =>
+    told(
+      rules.map(({ name }) => ({ name })),
+      most,
+    )
+  return { before: names(before), after: names(after) }
+}
+
+function told(rules: readonly Named[], most: number): Json[] {
+  const short = rules.map(rule =>
+    JSON.stringify(rule).length <= most / 2 ? { ...rule } : { name: rule.name, left: 'out' },
+  )
+  return fitting(short, most)
+}
+
+/** The first of a list, as many as fit into so many characters of JSON; then how many more there are. */
+export function fitting(list: readonly Json[], most: number): Json[] {
+  let left = most - 20
+  const fits = list.findIndex(one => {
+    left -= JSON.stringify(one).length + 1
+    return left < 0
+  })
+  return fits < 0 ? [...list] : [...list.slice(0, fits), { more: list.length - fits }]
+}
+
+function badUsage(message: string): PosternError {
+  return new PosternError('BAD_USAGE', message, { speaker: 'edge' })
+}
