@@ -1,8 +1,18 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Call } from '@postern/interface'
 import { leftOpen, resources } from '@postern/testkit'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -90,6 +100,44 @@ describe('a forward at a Unix socket', () => {
     chmodSync(folder, 0o1777) // where nobody removes another’s file: the twin
     await using listener = await listenLocally({ path }, call)
     expect(listener.address).toBe(path)
+  })
+
+  it('is not put where others can put another folder in the place of its own', async () => {
+    const own = join(folder, 'own')
+    mkdirSync(own, { mode: 0o700 })
+    chmodSync(folder, 0o777)
+    await expect(listenLocally({ path: join(own, 'db.sock') }, call)).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
+    symlinkSync(own, join(tmpdir(), `${basename(folder)}-link`))
+    try {
+      const path = join(tmpdir(), `${basename(folder)}-link`, 'db.sock') // the folder is what it leads to
+      await expect(listenLocally({ path }, call)).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
+      chmodSync(folder, 0o700)
+      await using listener = await listenLocally({ path }, call)
+      expect([listener.address, statSync(join(own, 'db.sock')).isSocket()]).toEqual([path, true])
+    } finally {
+      rmSync(join(tmpdir(), `${basename(folder)}-link`))
+    }
+  })
+
+  it('is one program’s, however many start at once where a killed one left its own', async () => {
+    for (let round = 0; round < 20; round++) {
+      leaveStale()
+      const start = async (_: unknown, turns: number) => {
+        for (let i = 0; i < turns; i++) await new Promise(setImmediate) // each finds another a little further on
+        return listenLocally({ path }, call)
+      }
+      const some = await Promise.allSettled(Array.from({ length: 16 }, start))
+      const listeners = some.flatMap(one => (one.status === 'fulfilled' ? [one.value] : []))
+      try {
+        expect(listeners).toHaveLength(1)
+        expect(readdirSync(folder)).toEqual(['db.sock'])
+        const client = connect({ path })
+        await new Promise((resolve, reject) => client.once('connect', resolve).once('error', reject))
+        client.destroy()
+      } finally {
+        await Promise.all(listeners.map(one => one[Symbol.asyncDispose]()))
+      }
+    }
   })
 
   it('says what is wrong with a path', async () => {
