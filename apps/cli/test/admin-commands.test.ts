@@ -48,17 +48,41 @@ describe('help', () => {
   })
 })
 
+it('how long the audit log keeps who came is shown and set', async () => {
+  expect((await local('admin', 'settings')).stdout).toBe('audit days  90\n')
+  expect(json(await local('admin', 'settings', '--audit-days', '30', '--json'))).toEqual({ auditDays: 30 })
+  expect(failure(await local('admin', 'settings', '--audit-days', '0', '--json'))).toMatchObject({ code: 'BAD_USAGE' })
+  expect((await local('admin', 'settings')).stdout).toBe('audit days  30\n')
+})
+
 describe('tunnels', () => {
   it('are made, with what to do next, listed and removed', async () => {
     const made = await local('tunnel', 'create', 'office')
     expect([made.code, made.stdout]).toEqual([0, 'the tunnel office is made\n'])
     expect(made.stderr).toContain('postern tunnel token office --out ./office-token')
-    expect(made.stderr).toMatch(/posternd --hostname HOSTNAME .*--edge https:\/\/edge\.localhost.* --token-file/)
+    const { url, ca } = world
+    const daemon = `posternd --hostname HOSTNAME --url ssh://localhost:22 --edge ${url} --ca ${ca} --token-file`
+    expect(made.stderr).toContain(daemon)
     const { stdout } = await local('tunnel', 'list')
     expect(stdout).toMatch(/^NAME\s+ONLINE\s+DAEMONS\s+APPLICATIONS\s+MADE\nhome\s+no\s+0\s+db\.localhost\s+.*\noffice/)
     expect((await local('tunnel', 'delete', 'office')).stdout).toBe('the tunnel office is removed\n')
     const list = json<{ name: string }[]>(await local('tunnel', 'list', '--json'))
     expect(list.map(({ name }) => name)).toEqual(['home'])
+  })
+
+  it('name the same edge in what to do next', async () => {
+    const folder = join(world.folder, 'edge')
+    const named = await world.as('nobody', ['tunnel', 'create', 'one', '--data', folder])
+    expect(named.stderr).toContain(`tunnel token one --out ./one-token --data ${folder}\n`)
+    const socket = join(folder, 'admin.sock')
+    const over = await world.as('nobody', ['tunnel', 'create', 'two', '--socket', socket])
+    expect(over.stderr).toContain(`tunnel token two --out ./two-token --socket ${socket}\n`)
+    expect(over.stderr).toContain(`--edge ${world.url} --ca FOLDER_OF_THE_EDGE/ca/ca.pem`)
+    const app = ['admin', 'app', 'create', 'one.localhost', '--tunnel', 'one', '--data', folder]
+    const { stderr } = await world.as('nobody', app)
+    expect(stderr).toContain(`postern admin policy allow one.localhost --service-token NAME --data ${folder}\n`)
+    await local('admin', 'app', 'delete', 'one.localhost')
+    for (const name of ['one', 'two']) expect((await local('tunnel', 'delete', name)).code).toBe(0)
   })
 
   it('that are used, unknown or misspelt are refused, with the edge’s request', async () => {
@@ -126,8 +150,19 @@ describe('applications and their policies', () => {
     expect(json<object[]>(await local('admin', 'policy', 'remove', 'git.localhost', 'closed', '--json'))).toHaveLength(
       1,
     )
+    const first = ['--name', 'first', '--before', 'allow ci', '--any-service-token', '--json']
+    const rules = json<{ name: string }[]>(await local('admin', 'policy', 'deny', 'git.localhost', ...first))
+    expect(rules.map(({ name }) => name)).toEqual(['first', 'allow ci'])
+    const both = ['a', 'b'].map(name =>
+      local('admin', 'policy', 'allow', 'git.localhost', '--any-service-token', '--name', name),
+    )
+    expect((await Promise.all(both)).map(({ code }) => code)).toEqual([0, 0])
+    const left = await Promise.all(
+      ['first', 'a', 'b'].map(name => local('admin', 'policy', 'remove', 'git.localhost', name)),
+    )
+    expect(left.map(({ code }) => code)).toEqual([0, 0, 0])
     const removed = await local('admin', 'policy', 'remove', 'git.localhost', 'closed')
-    expect(removed.stderr).toContain('It has: allow ci.')
+    expect(removed.stderr).toContain('It has: "allow ci".')
     expect((await local('admin', 'app', 'info', 'git.localhost')).stdout).toMatch(
       /RULE\s+ACTION\s+INCLUDES\nallow ci\s+allow/,
     )

@@ -9,6 +9,7 @@ import { type AdminCommand, group } from './command.ts'
 import { LOGIN, LOGOUT, STATUS, WHOAMI } from './login.ts'
 import { POLICY } from './policy.ts'
 import { SERVICE_TOKEN } from './service-token.ts'
+import { SETTINGS } from './settings.ts'
 import { TUNNEL } from './tunnel.ts'
 
 const TREE = group('Administer an edge', {
@@ -23,6 +24,7 @@ const TREE = group('Administer an edge', {
     'service-token': SERVICE_TOKEN,
     token: ADMIN_TOKEN,
     audit: AUDIT,
+    settings: SETTINGS,
     apply: APPLY,
     export: EXPORT,
     openapi: OPENAPI,

@@ -20,10 +20,11 @@ export const APPLICATION = group('Make, see and remove applications', {
           ...(values.protocol.length > 0 && { protocols: [...values.protocol] }),
         },
       }),
-    show({ hostname }, { say }) {
+    async show({ hostname }, { place, say }) {
+      const { again } = await place()
       say('Next, a service token and a rule that lets it in:')
-      say('  postern admin service-token create NAME')
-      say(`  postern admin policy allow ${hostname} --service-token NAME`)
+      say(`  postern admin service-token create NAME${again}`)
+      say(`  postern admin policy allow ${hostname} --service-token NAME${again}`)
       return `the application ${hostname} is made\n`
     },
   }),
@@ -42,18 +43,19 @@ export const APPLICATION = group('Make, see and remove applications', {
     show: describe,
   }),
   update: command({
-    summary: 'give an application another tunnel or other protocols; its rules stay',
+    summary: 'give an application another tunnel, which cuts off who uses it, or other protocols; its rules stay',
     words: ['HOSTNAME'],
     options: { tunnel: { type: 'string', summary: 'the tunnel whose daemon reaches it' }, ...PROTOCOL },
     example: 'postern admin app update db.example.com --tunnel office',
     async run({ words, values, ask }) {
       const params = { hostname: words.HOSTNAME }
+      const { version: ifVersion } = await ask('status.get', {})
       const { tunnel, protocols, rules } = await ask('application.get', { params })
       const wanted = {
         tunnel: values.tunnel ?? tunnel,
         protocols: values.protocol.length > 0 ? [...values.protocol] : protocols,
       }
-      return ask('application.put', { params, body: { ...wanted, rules } })
+      return ask('application.put', { params, body: { ...wanted, rules, ifVersion } })
     },
     show: describe,
   }),

@@ -93,9 +93,10 @@ export const STATUS = command({
   summary: 'show what runs at the edge',
   example: 'postern admin status',
   run: ({ ask }) => ask('status.get', {}),
-  show: ({ software, teamDomain, version, applications, tunnels, connectors, sessions, auditable }) =>
+  show: ({ software, teamDomain, listen, version, applications, tunnels, connectors, sessions, auditable }) =>
     facts([
       ['team domain', teamDomain],
+      ['listens on', listen],
       ['software', software],
       ['version of its state', version],
       ['applications', applications],

@@ -5,6 +5,7 @@ import type { Reading } from '@postern/options'
 import { type Program, readTrust } from '@postern/program'
 import { type Login, readLogins } from './logins.ts'
 import type { ADMIN_FLAGS } from './options.ts'
+import { shellWord } from './show.ts'
 
 /** The edge that a command asks. */
 export interface Place {
@@ -12,6 +13,10 @@ export interface Place {
   /** Where it is not on this machine's socket. */
   readonly edge?: URL
   readonly ca?: string
+  /** Its folder, where that was named. */
+  readonly data?: string
+  /** What a next command needs to mean the same edge: ` --data FOLDER`, or nothing. */
+  readonly again: string
   /** For people. */
   readonly name: string
 }
@@ -36,7 +41,14 @@ export async function findPlace({ values, provided }: Flags, program: Program): 
   const way = said?.[0]
   if (way === 'socket' || way === 'data') {
     const socket = way === 'socket' ? values.socket : join(values.data ?? '', SOCKET)
-    return { client: createAdminClient({ socket: socket ?? '' }), name: socket ?? '' }
+    const again = provided[way] === 'flag' ? ` --${way} ${shellWord(values[way] ?? '')}` : ''
+    const { data } = way === 'data' ? values : {}
+    return {
+      client: createAdminClient({ socket: socket ?? '' }),
+      name: socket ?? '',
+      again,
+      ...(data !== undefined && { data }),
+    }
   }
   const logins = await readLogins(program)
   const edge = values.edge ?? (logins.current === undefined ? undefined : new URL(logins.current))
@@ -44,7 +56,8 @@ export async function findPlace({ values, provided }: Flags, program: Program): 
   const place = edgePlaceOf(edge, values, logins.edges[edge.origin])
   const { ca } = await readTrust(place.ca)
   const client = createAdminClient({ edge, token: place.token, ca })
-  return { client, edge, name: edge.origin, ...(place.ca !== undefined && { ca: place.ca }) }
+  const again = provided.edge === 'flag' && edge.origin !== logins.current ? ` --edge ${edge.origin}` : ''
+  return { client, edge, name: edge.origin, again, ...(place.ca !== undefined && { ca: place.ca }) }
 }
 
 function edgePlaceOf(

@@ -2,12 +2,13 @@ import { ROUTES, type WantedApplication } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import { type AdminCommand, type Context, command, group } from './command.ts'
 import { readDocument } from './document.ts'
-import { safe, yamlOf } from './show.ts'
+import { yamlOf } from './show.ts'
 
 const RULE = {
   serviceToken: { type: 'string', multiple: true, summary: 'whom: a service token, by name or id' },
   anyServiceToken: { type: 'boolean', default: false, summary: 'whom: every service token of this edge' },
   name: { type: 'string', summary: 'the rule’s name (default: the action and whom)' },
+  before: { type: 'string', summary: 'the rule in front of which it goes (default: at the end)' },
 } as const
 const PERMIT = { permit: { type: 'string', summary: 'JSON: what it lets the protocol do' } } as const
 
@@ -41,14 +42,8 @@ export const POLICY = group('See and change who may use an application', {
     words: ['HOSTNAME', 'RULE'],
     example: "postern admin policy remove db.example.com 'allow ci'",
     async run({ words, ask }) {
-      const params = { hostname: words.HOSTNAME }
-      const { rules } = await ask('application.get', { params })
-      const kept = rules.filter(({ name }) => name !== words.RULE)
-      if (kept.length === rules.length)
-        throw new PosternError('NOT_FOUND', `${words.HOSTNAME} has no rule ${JSON.stringify(words.RULE)}`, {
-          next: rules.length > 0 ? `It has: ${safe(rules.map(one => one.name).join(', '))}.` : 'It has no rules.',
-        })
-      return (await ask('policy.put', { params, body: { rules: kept } })).rules
+      const params = { hostname: words.HOSTNAME, name: words.RULE }
+      return (await ask('policy.remove', { params })).rules
     },
     show: shown,
   }),
@@ -61,7 +56,7 @@ function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
     options: { ...RULE, ...PERMIT },
     example: `postern admin policy ${action} db.example.com --service-token ci`,
     async run({ words, values, ask }) {
-      const { serviceToken, anyServiceToken, permit } = values
+      const { serviceToken, anyServiceToken, permit, before } = values
       if (serviceToken.length === 0 && !anyServiceToken)
         throw new PosternError(
           'OPTION_MISSING',
@@ -79,13 +74,8 @@ function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
         ],
         ...(permit !== undefined && { permit: jsonOf(permit) }),
       }
-      const params = { hostname: words.HOSTNAME }
-      const { rules } = await ask('application.get', { params })
-      if (rules.some(one => one.name === rule.name))
-        throw new PosternError('ALREADY_EXISTS', `${words.HOSTNAME} has a rule ${JSON.stringify(rule.name)} already`, {
-          next: 'Give another --name, or take that one away with `policy remove`.',
-        })
-      return (await ask('policy.put', { params, body: { rules: [...rules, rule] } })).rules
+      const body = { rule, ...(before !== undefined && { before }) }
+      return (await ask('policy.add', { params: { hostname: words.HOSTNAME }, body })).rules
     },
     show: shown,
   })

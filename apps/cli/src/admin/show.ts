@@ -12,6 +12,11 @@ export function jsonLine(value: unknown): string {
   return `${JSON.stringify(value).replace(UNSEEN, escaped)}\n`
 }
 
+/** One word for a shell, as in a command that a person copies. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}
+
 type Cell = string | number | boolean | undefined
 
 /** Columns, as wide as they must be. */

@@ -1,9 +1,10 @@
+import { join } from 'node:path'
 import type { Tunnel } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import { command, group } from './command.ts'
 import { EXPIRES, lifetime, OUT, OVERLAP, overlapping } from './options.ts'
 import { keep } from './secret-files.ts'
-import { facts, relative, table, validity } from './show.ts'
+import { facts, relative, shellWord, table, validity } from './show.ts'
 
 export const TUNNEL = group('Make and see tunnels, and give their daemons tokens', {
   create: command({
@@ -12,14 +13,13 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
     example: 'postern tunnel create home',
     run: ({ words, ask }) => ask('tunnel.create', { body: { name: words.NAME } }),
     async show({ name }, { ask, place, say }) {
-      const { edge, ca } = await place()
-      const address = edge?.origin ?? `https://${(await ask('status.get', {})).teamDomain}`
+      const { edge, ca, data, again } = await place()
+      const { url, ownCa } = await ask('status.get', {})
+      const trust = ca ?? (edge === undefined && ownCa ? join(data ?? 'FOLDER_OF_THE_EDGE', 'ca', 'ca.pem') : undefined)
+      const flags = `--edge ${edge?.origin ?? url}${trust === undefined ? '' : ` --ca ${shellWord(trust)}`}`
       say('Next, a token for its daemon, and the daemon beside your service:')
-      say(`  postern tunnel token ${name} --out ./${name}-token`)
-      const trust = ca === undefined ? '' : ` --ca ${ca}`
-      say(
-        `  posternd --hostname HOSTNAME --url ssh://localhost:22 --edge ${address}${trust} --token-file ./${name}-token`,
-      )
+      say(`  postern tunnel token ${name} --out ./${name}-token${again}`)
+      say(`  posternd --hostname HOSTNAME --url ssh://localhost:22 ${flags} --token-file ./${name}-token`)
       return `the tunnel ${name} is made\n`
     },
   }),
