@@ -19,6 +19,9 @@ const MOST_CONNECTIONS = 16
  */
 const LONGEST_WAIT = 6_000
 
+/** Connections that the edge drained and that still have streams, for each one that is kept. */
+const MOST_DRAINED = 4
+
 /** Refusals that no waiting mends: the daemon says so and ends instead of knocking for ever. */
 export const FATAL: ReadonlySet<Code> = new Set([
   'AUTH_REJECTED',
@@ -117,6 +120,7 @@ class Daemon implements RunningDaemon {
   #loops: Promise<void>[] = []
   /** Aborted when a connection came up: whoever waits to dial waits no longer. */
   #news = new AbortController()
+  #toldAt = Number.NEGATIVE_INFINITY
   /** It was connected once. From then on a strange certificate is somebody in the way, who must not be able to end it. */
   #served = false
 
@@ -218,9 +222,17 @@ class Daemon implements RunningDaemon {
     call.signal.throwIfAborted()
     this.#served = true
     this.#first.resolve()
+    this.#tellNews()
+    return { closed: Promise.race([tunnel.closed, drained.promise]) }
+  }
+
+  /** Not more often than the longest wait: an edge that takes connections and drops them would else be dialled without a pause. */
+  #tellNews(): void {
+    const now = performance.now()
+    if (now - this.#toldAt < LONGEST_WAIT) return
+    this.#toldAt = now
     this.#news.abort()
     this.#news = new AbortController()
-    return { closed: Promise.race([tunnel.closed, drained.promise]) }
   }
 
   #hold(tunnel: Tunnel, connection: number): void {
@@ -235,8 +247,16 @@ class Daemon implements RunningDaemon {
     })
   }
 
-  /** Open streams go on, and the connection ends with the last. */
+  /** Open streams go on, and the connection ends with the last. An edge that drains one after the other does not gather them here. */
   async #leave(tunnel: Tunnel): Promise<void> {
+    const drained = [...this.#tunnels].filter(one => one.draining)
+    const most = MOST_DRAINED * (this.#config.connections ?? CONNECTIONS)
+    if (drained.length > most)
+      drained[0]?.cut(
+        new PosternError('LIMIT_EXCEEDED', `${most} drained connections still have streams, the limit`, {
+          speaker: 'daemon',
+        }),
+      )
     await tunnel.drain(this.#call)
     await tunnel.close()
   }

@@ -1,3 +1,4 @@
+import { untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, PosternError, type ProtocolServer } from '@postern/interface'
 import type { CommandLine, HostOptionSpecs } from '@postern/options'
 import { type Composed, clientHost, composePlugins, type Program, readTrust, type Wanted } from '@postern/program'
@@ -116,16 +117,16 @@ export async function runDaemon(
 ): Promise<void> {
   const { line, program, grace } = parts
   const { edge, connections, ca, metrics } = settings.values
-  const signIn = await plugins.start(settings, line, call)
-  const served = await plugins.serve(settings, call)
-  const about = await ownAbout()
-  await using monitor = metrics === undefined ? undefined : await startMonitor(metrics, about, call)
-  const observer = monitor?.observer ?? {}
-  const trust = await readTrust(ca)
-  const config = { edge, connections, ...served, ...signIn, trust, about, observer }
-  tellUnserved(settings.rules, call)
   const starting = { log: call.log, signal: AbortSignal.any([program.stop.gently, call.signal]) }
   try {
+    const signIn = await untilAborted(plugins.start(settings, line, call), starting.signal) // stdin may be waited for
+    const served = await plugins.serve(settings, call)
+    const about = await ownAbout()
+    await using monitor = metrics === undefined ? undefined : await startMonitor(metrics, about, call)
+    const observer = monitor?.observer ?? {}
+    const trust = await readTrust(ca)
+    const config = { edge, connections, ...served, ...signIn, trust, about, observer }
+    tellUnserved(settings.rules, call)
     await using daemon = await startDaemon(config, starting, call)
     onStart(daemon, observer)
     const ended = await Promise.race([daemon.closed, aborted(program.stop.gently)])

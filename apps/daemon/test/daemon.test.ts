@@ -241,6 +241,45 @@ describe('an edge that drains', () => {
   })
 })
 
+describe('an edge that means harm', () => {
+  it('cannot have itself dialled without a pause by taking connections and dropping them', {
+    timeout: 40_000,
+  }, async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const dropped = setInterval(() => edge.kill(), 100)
+    await start({ connections: 4 })
+    const before = edge.arrivals.length
+    setTimeout(resolve, 10_000)
+    await promise
+    clearInterval(dropped)
+    expect(edge.arrivals.length - before).toBeLessThan(50) // each waits 3 s on average once it failed a few times
+  })
+
+  it('cannot gather connections by draining one after the other: beyond four each the oldest is cut', {
+    timeout: 60_000,
+  }, async () => {
+    await start({ connections: 1 })
+    const streams: Duplex[] = []
+    const drained: unknown[] = []
+    for (let at = 0; at <= 5; at++) {
+      const young = () => edge.tunnels.findLast(tunnel => !tunnel.draining)
+      await expect.poll(young, { timeout: 15_000 }).toBeDefined()
+      const stream = await open(HOST, young())
+      streams.push(stream.on('error', () => {}))
+      if (at < 5)
+        drained.push(
+          young()
+            ?.drain(call)
+            .catch(() => {}),
+        )
+    }
+    await expect.poll(() => streams.map(stream => stream.destroyed)).toEqual([true, ...Array(5).fill(false)])
+    expect(streams[0]?.errored).toMatchObject({ code: 'LIMIT_EXCEEDED' })
+    expect(await echoed(streams[1] as Duplex, 'still')).toBe('still')
+    for (const stream of streams) stream.destroy()
+  })
+})
+
 describe('a stop', () => {
   it('lets open streams finish, takes no new ones, and dials no more', async () => {
     const running = await start()
