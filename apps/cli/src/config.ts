@@ -49,9 +49,13 @@ export async function readConfig(
     section(hostname, registry) {
       for (const { at, values } of applications.values())
         refuseUnknown(file, Object.keys(values), optionsOf(registry, Object.keys(values)), at)
-      const own = applications.get(readHostname(hostname).hostname)
+      const name = readHostname(hostname).hostname
+      const own = applications.get(name)
       const values: Members = { ...shared, ...own?.values }
-      const label = (key: string) => `${file.where([...(own && key in own.values ? own.at : []), key])}: ${key}`
+      const label = (key: string) =>
+        key in values
+          ? `${file.where([...(own && key in own.values ? own.at : []), key])}: ${key}`
+          : `${key} below ${name} in ${path}`
       return { path, values, label, otherKeys: Object.keys(values) } // each was checked above
     },
   }
@@ -110,7 +114,7 @@ function optionsOf(registry: Registry, keys: readonly string[]): readonly string
   const declared = (['auth', 'transport', 'protocol'] as const).flatMap(kind =>
     registry.names(kind, 'client').flatMap(name => registry.find(kind, name)?.entry.options?.client ?? []),
   )
-  return [...OWN, ...declared, ...keys.filter(key => declared.includes(withoutFile(key)))]
+  return [...OWN, ...declared, ...keys.filter(key => key.endsWith('File') && declared.includes(withoutFile(key)))]
 }
 
 function refuseUnknown(
@@ -123,10 +127,12 @@ function refuseUnknown(
   if (unknown === undefined) return
   const secret = unknown.endsWith('File') ? nearest(withoutFile(unknown), allowed) : undefined
   const meant = nearest(unknown, allowed) ?? (secret && `${secret}File`)
+  // What does not look like a key may be a secret whose colon was forgotten: it is not repeated.
+  const told = /^[a-z_-]{1,24}$/i.test(unknown) ? `key ${JSON.stringify(unknown)}` : 'such key'
   throw invalid(
     file,
     [...at, unknown],
-    `there is no key ${JSON.stringify(unknown.slice(0, 64))} here`,
+    `there is no ${told} here`,
     meant ? `Did you mean ${meant}?` : `There are: ${allowed.join(', ')}.`,
   )
 }

@@ -56,6 +56,23 @@ describe('the config file', () => {
     expect(config?.section('x.example.com', registry).values).toEqual(shared)
   })
 
+  it.each([
+    ['a colon that is missing', `secret ${SECRET}`],
+    ['a comma that is missing', `id pst_1 secret: ${SECRET}`],
+    ['a value where a key belongs', SECRET],
+  ])('never repeats a secret because of %s', async (_what, line) => {
+    write('config.yaml', `applications: { db.example.com: { ${line} } }`)
+    const { code, stdout, stderr } = await access(['--hostname', 'db.example.com', '--log-level', 'debug'])
+    expect([code, stderr]).toEqual([3, expect.stringContaining('config.yaml:1:')])
+    expect(stdout + stderr).not.toContain('hunter2')
+  })
+
+  it('says where a credential that is missing could stand', async () => {
+    write('config.yaml', `applications: { other.example.com: { id: pst_1, secretFile: secret } }`)
+    const { code, stderr } = await access(['--hostname', 'db.example.com'])
+    expect([code, stderr]).toEqual([2, expect.stringContaining(`or id below db.example.com in ${file}`)])
+  })
+
   it('names a key by its line', async () => {
     const config = await read('edge: x\napplications:\n  db.example.com:\n    ca: y\n')
     const label = config?.section('db.example.com', registry).label
