@@ -25,6 +25,7 @@ import { Routes } from './routes/routes.ts'
 import { Shares } from './routes/shares.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
+import { drain } from './ways/drain.ts'
 import { answerPlain } from './ways/plain.ts'
 
 export interface RunningEdge extends AsyncDisposable {
@@ -57,9 +58,8 @@ export interface RunningEdge extends AsyncDisposable {
   close(): Promise<void>
 }
 
+/** Milliseconds. */
 const GRACE = 10_000
-/** Milliseconds for peers to hear why they are cut. */
-const LAST_WORD = 500
 
 /**
  * Starts an edge.
@@ -266,7 +266,7 @@ class Edge implements RunningEdge {
   async #close(): Promise<void> {
     this.#draining = true
     this.#front.stop()
-    await this.#drain()
+    await drain(this.#context, this.#parts.config.grace ?? GRACE)
     this.#abort()
     this.#mounted.abort()
     await this.#front.close()
@@ -274,34 +274,7 @@ class Edge implements RunningEdge {
     await this.#stack.disposeAsync()
   }
 
-  /** Clients first: while they finish, their streams need the daemons. */
-  async #drain(): Promise<void> {
-    const { sessions, routes, carried, log } = this.#context
-    const limit = AbortSignal.timeout(this.#parts.config.grace ?? GRACE)
-    const call = { log, signal: AbortSignal.any([limit, this.#now.signal]) }
-    const drain = (tunnels: Iterable<Tunnel>) => Promise.allSettled([...tunnels].map(tunnel => tunnel.drain(call)))
-    await drain(sessions)
-    await untilAborted(Promise.allSettled(carried), call.signal)
-    await drain(routes.all().map(({ tunnel }) => tunnel))
-    const cut = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
-    const left = [...sessions, ...routes.all().map(({ tunnel }) => tunnel)]
-    for (const tunnel of left) tunnel.cut(cut)
-    // The reason is on its way; a peer that does not read it must not hold us up.
-    const told = AbortSignal.timeout(LAST_WORD)
-    await untilAborted(Promise.all(left.map(tunnel => tunnel.closed)), told)
-  }
-
   #abort(): void {
     this.#now.abort(new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' }))
   }
-}
-
-/** Resolves when the work is done or nobody waits for it any more. */
-async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  const aborted = Promise.withResolvers<void>()
-  const listener = () => aborted.resolve()
-  signal.addEventListener('abort', listener)
-  await Promise.race([work, aborted.promise])
-  signal.removeEventListener('abort', listener)
 }

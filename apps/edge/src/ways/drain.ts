@@ -1,0 +1,34 @@
+import { PosternError } from '@postern/interface'
+import type { Tunnel } from '@postern/tunnel'
+import type { WayContext } from './context.ts'
+
+/** Milliseconds for peers to hear why they are cut. */
+const LAST_WORD = 500
+
+/**
+ * Lets everybody finish, then cuts who is left. Clients first: while they finish, their streams need the daemons.
+ *
+ * @param grace milliseconds; the context's signal ends them sooner
+ */
+export async function drain({ sessions, routes, carried, log, signal }: WayContext, grace: number): Promise<void> {
+  const call = { log, signal: AbortSignal.any([AbortSignal.timeout(grace), signal]) }
+  const drained = (tunnels: Iterable<Tunnel>) => Promise.allSettled([...tunnels].map(tunnel => tunnel.drain(call)))
+  await drained(sessions)
+  await untilAborted(Promise.allSettled(carried), call.signal)
+  await drained(routes.all().map(({ tunnel }) => tunnel))
+  const cut = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
+  const left = [...sessions, ...routes.all().map(({ tunnel }) => tunnel)]
+  for (const tunnel of left) tunnel.cut(cut)
+  // The reason is on its way; a peer that does not read it must not hold us up.
+  await untilAborted(Promise.all(left.map(tunnel => tunnel.closed)), AbortSignal.timeout(LAST_WORD))
+}
+
+/** Resolves when the work is done or nobody waits for it any more. */
+async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const aborted = Promise.withResolvers<void>()
+  const listener = () => aborted.resolve()
+  signal.addEventListener('abort', listener)
+  await Promise.race([work, aborted.promise])
+  signal.removeEventListener('abort', listener)
+}
