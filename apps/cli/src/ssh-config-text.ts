@@ -30,18 +30,35 @@ export function withBlock(text: string, hostname: string, stanza: string, file: 
   return [...lines.slice(0, from), block, ...lines.slice(to + 1)].join('')
 }
 
-/** The number of a `Host` line in front of our block that names the hostname as well: ssh would take its settings first. */
+/** The number of a line in front of our block that names the hostname, or sets a proxy for it: ssh would take that first. */
 export function earlierMention(text: string, hostname: string): number | undefined {
   const lines = linesOf(text)
   const block = lines.findIndex(line => line.trimEnd() === `# >>> postern ${hostname}`)
+  let applies = true // what stands in front of the first Host is for all
   const at = lines.slice(0, block).findIndex(line => {
-    const [keyword, ...patterns] = line
+    const [keyword = '', ...rest] = line
       .trim()
       .toLowerCase()
       .split(/[\s=]+/)
-    return keyword === 'host' && patterns.includes(hostname)
+    const words = rest.map(word => word.replace(/^"|"$/g, ''))
+    if (keyword === 'host') applies = isFor(hostname, words)
+    if (keyword === 'match') applies = words[0] === 'all' // of any other, who can say
+    return applies && (/^proxy(command|jump)$/.test(keyword) || (keyword === 'host' && words.includes(hostname)))
   })
   return at < 0 ? undefined : at + 1
+}
+
+/** As ssh reads the patterns of a `Host` line. */
+function isFor(hostname: string, patterns: readonly string[]): boolean {
+  const matches = (pattern: string) =>
+    new RegExp(
+      `^${pattern
+        .replace(/[^\w*?]/g, '\\$&')
+        .replaceAll('*', '.*')
+        .replaceAll('?', '.')}$`,
+    ).test(hostname)
+  const refused = patterns.some(pattern => pattern.startsWith('!') && matches(pattern.slice(1)))
+  return !refused && patterns.some(matches)
 }
 
 /** A unified diff of two texts that differ in one place; empty when they are the same. */

@@ -158,9 +158,27 @@ describe('ssh-config --write', () => {
     expect(text()).toBe(OWN)
   })
 
-  it('warns about an earlier stanza for the same host, which ssh would take first', async () => {
-    writeFileSync(file, 'Host a.b ssh.example.com\n  ProxyCommand other\n', { mode: 0o600 })
-    expect((await write('ssh.example.com')).stderr).toContain(`${file}:1 is about ssh.example.com too`)
+  it.each([
+    ['Host a.b ssh.example.com\n  User me\n', 1],
+    ['Host "ssh.example.com"\n', 1],
+    ['ProxyJump bastion\n', 1],
+    ['Host *\n  User me\n  ProxyCommand=none\n', 3],
+    ['Host *.example.???\n  ProxyCommand none\n', 2],
+    ['Host b\nMatch all\n  proxycommand none\n', 3],
+  ])('warns about an earlier stanza for the same host, which ssh would take first: %j', async (before, line) => {
+    writeFileSync(file, before, { mode: 0o600 })
+    expect((await write('ssh.example.com')).stderr).toContain(`${file}:${line} is about ssh.example.com too`)
+  })
+
+  it.each([
+    'Host *\n  User me\n',
+    'Host b *.org\n  ProxyCommand none\n',
+    'Host * !*.example.com\n  ProxyCommand none\n',
+    'Match host b\n  ProxyCommand none\n',
+    '# Host ssh.example.com\n',
+  ])('does not warn about what leaves its proxy alone: %j', async before => {
+    writeFileSync(file, before, { mode: 0o600 })
+    expect((await write('ssh.example.com')).stderr).not.toContain('is about')
   })
 })
 
