@@ -22,8 +22,9 @@ export function readRule(hostname: string, service: string, defaultPort: Default
 
 /** @throws PosternError OPTION_INVALID */
 export function readService(service: string, defaultPort: DefaultPort): URL {
-  const bad = (why: string) =>
-    new PosternError('OPTION_INVALID', `the service ${JSON.stringify(service.replace(/\/\/[^/]*@/, '//…@'))} ${why}`)
+  // What is before an @ may be a password, also where the URL is too wrong to tell.
+  const told = service.startsWith('unix:') ? service : service.replace(/:(\/\/)?.*@/s, ':$1…@')
+  const bad = (why: string) => new PosternError('OPTION_INVALID', `the service ${JSON.stringify(told)} ${why}`)
   const url = URL.canParse(service) ? new URL(service) : undefined
   if (!url) throw bad('is not a URL such as ssh://localhost:22')
   const scheme = url.protocol.slice(0, -1)

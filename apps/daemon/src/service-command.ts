@@ -16,8 +16,14 @@ import {
   resolvePending,
 } from '@postern/options'
 import { type Program, readConfigFile, readLevel } from '@postern/program'
+import { createRegistry } from '@postern/registry'
+import { builtins } from './builtin.ts'
 import type { DaemonCommand } from './commands.ts'
+import { checkConnections } from './daemon.ts'
+import { defaultPorts } from './daemon-file.ts'
 import { CONFIG_FLAGS, RULE_FLAGS, RUN_FLAGS } from './flags.ts'
+import { readHealthAddress } from './health.ts'
+import { readRule } from './ingress.ts'
 import { type Credential, renderUnit } from './unit.ts'
 
 const { ca, gracePeriod, json, help, logLevel, ...RUN } = RUN_FLAGS
@@ -96,6 +102,7 @@ async function read(line: CommandLine, program: Program, { signal }: Call): Prom
   const sources = { given: line.given, env, cwd, redactor, secrets: createSecretReader(undefined) }
   const reading = await readOptions(SERVICE_FLAGS, sources, signal)
   checkRule(reading.values)
+  checkRun(reading.values)
   if (reading.values.config === undefined) return reading
   // Once more, with the file: what it says of the grace period is how long systemd has to wait.
   return readOptions(SERVICE_FLAGS, { ...sources, file: await sectionOf(reading.values.config) }, signal)
@@ -116,9 +123,8 @@ async function sectionOf(path: string): Promise<ConfigSection> {
 function checkRule({ config, hostname, url, edge }: Values): void {
   if (config !== undefined && (hostname !== undefined || url !== undefined))
     throw new PosternError('OPTION_CONFLICT', '--config has the rules, so --hostname and --url are too many')
-  for (const [name, address] of Object.entries({ edge, url: URL.parse(url ?? '') }))
-    if (address && (address.username !== '' || address.password !== ''))
-      throw new PosternError('OPTION_INVALID', `--${name} has a user or password in it, and a unit holds no secret`)
+  if (edge && (edge.username !== '' || edge.password !== ''))
+    throw new PosternError('OPTION_INVALID', '--edge has a user or password in it, and a unit holds no secret')
   const given = { hostname, url, edge }
   const missing = Object.entries(given).filter(([, value]) => value === undefined)
   if (config === undefined && missing.length > 0)
@@ -126,6 +132,16 @@ function checkRule({ config, hostname, url, edge }: Values): void {
       'OPTION_MISSING',
       `${missing.map(([name]) => dashed(name)).join(', ')} missing, or --config FILE`,
     )
+  const known = defaultPorts(createRegistry(builtins))
+  const ofPlugin = 1 // whose port is not known here
+  if (hostname !== undefined && url !== undefined) readRule(hostname, url, scheme => known(scheme) ?? ofPlugin)
+}
+
+/** What would end every start of the unit is said now. */
+function checkRun({ connections, metrics, logLevel }: Values): void {
+  checkConnections(connections)
+  readLevel(logLevel)
+  if (metrics !== undefined) readHealthAddress(metrics)
 }
 
 /** What was said in flags or variables; what the file says is left to it. */
