@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { freePort } from '@postern/dev'
@@ -201,6 +201,27 @@ describe('row 138: a stop', () => {
     daemon.child.kill('SIGTERM')
     expect(await daemon.exit).toBe(0)
     expect(await running.exit).not.toBe(0)
+  })
+})
+
+describe('a stop before there is anything to stop', () => {
+  it('ends it while a way of signing in still waits, for stdin or for a person', async () => {
+    const folder = join(world.folder, 'waits')
+    mkdirSync(folder, { mode: 0o700 })
+    const entry = { kind: 'auth', name: 'waits', summary: 'never ready', options: {}, client: './client.js' }
+    const manifest = { name: 'waits', version: '1.0.0', type: 'module', postern: { api: 1, plugins: [entry] } }
+    writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest))
+    writeFileSync(
+      join(folder, 'client.js'),
+      `export default { api: 1, kind: 'auth', side: 'client', name: 'waits', options: {}, create: () => {
+        console.error('waiting')
+        return new Promise(() => setInterval(() => {}, 1000))
+      } }`,
+    )
+    const daemon = world.daemonWith(['--plugin', folder, '--auth', 'waits'])
+    await daemon.says(/waiting/)
+    daemon.child.kill('SIGTERM')
+    expect([await daemon.exit, daemon.stderr]).toEqual([0, 'waiting\n'])
   })
 })
 
