@@ -43,7 +43,7 @@ describe('an ingress rule', () => {
     ['tcp://user:hunter2@localhost:1', 'has a user or password in it'],
     ['tcp:user:hunter2@localhost:1', 'names no host'],
     ['tcp://us/er:hunter2@localhost:1', 'names no port'],
-    ['tcp:// user:hunter2@localhost:1', 'is not a URL'],
+    ['tcp://user:hunter2@local host:1', 'is not a URL'],
     ['user:hunter2@localhost:1', 'has the scheme user:'],
     ['tcp://localhost:1/path', 'has a path'],
     ['tcp://localhost:1?query', 'has a path'],
