@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -156,6 +156,49 @@ describe('several forwards in one process', () => {
     const one = access([...args, '--json'])
     expect(await one.exit).toBe(2)
     expect(JSON.parse(one.stderr).error).toMatchObject({ code, next: expect.stringMatching(/\S/) })
+  })
+
+  it('one whose protocol is done takes no more connections, the others go on; one that fails ends them all', async () => {
+    const plugin = {
+      name: 'once',
+      version: '1.0.0',
+      type: 'module',
+      exports: { './client': './client.js', './package.json': './package.json' },
+      postern: {
+        api: 1,
+        plugins: [{ kind: 'protocol', name: 'once', summary: 'for tests', schemes: ['once'], client: './client.js' }],
+      },
+    }
+    const connect = `async ({ app, listener }, { signal }) => {
+      if (app.hostname === '${SSH_HOST}') return
+      for await (const one of listener.connections({ signal })) {
+        if (process.env.FAILS) throw new Error('it failed')
+        one.end('served')
+      }
+    }`
+    mkdirSync(join(folder, 'once'))
+    writeFileSync(join(folder, 'once/package.json'), JSON.stringify(plugin))
+    writeFileSync(
+      join(folder, 'once/client.js'),
+      `export default { api: 1, kind: 'protocol', side: 'client', name: 'once', options: {}, create: () => ({ connect: ${connect} }) }`,
+    )
+    const begin = (env: NodeJS.ProcessEnv) => {
+      const forwards = ['-L', `0:${at(ECHO_HOST)}`, '-L', `0:${at(SSH_HOST)}`, '--plugin', './once', '--json']
+      const one = start('postern', ['access', 'once', ...forwards, ...credential], { cwd: folder, env })
+      running.push(one)
+      return one
+    }
+    const one = begin({})
+    const [goesOn = '', done = ''] = await listening(one, 2)
+    expect(await ask(goesOn, 'x')).toBe('served')
+    await expect(ask(done, 'x')).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+    expect(await ask(goesOn, 'x')).toBe('served')
+    expect(await one.stop('SIGINT')).toBe(0)
+    const failing = begin({ FAILS: '1' })
+    const [first = ''] = await listening(failing, 2)
+    await ask(first, 'x').catch(() => {})
+    expect(await failing.exit).not.toBe(0)
+    expect(failing.stderr).toContain('it failed')
   })
 
   it('has a credential of its own for each, from the config file', async () => {

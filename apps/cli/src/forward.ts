@@ -12,7 +12,7 @@ import { makeWay, type Way } from './way.ts'
 interface Running {
   readonly hostname: string
   readonly way: Way
-  readonly listener: LocalListener
+  readonly listener: LocalListener & AsyncDisposable
   readonly told: Reporter
   readonly log: Logger
 }
@@ -67,7 +67,7 @@ async function connectAll(running: readonly Running[], call: Call): Promise<void
   if (errors.length > 0) throw first
 }
 
-/** Serves until the user stops it. What a protocol fails with ends them all. */
+/** Serves until the user stops it, or every protocol is done. What a protocol fails with ends them all. */
 async function serveAll(running: readonly Running[], { stop }: Program, { signal }: Call): Promise<void> {
   const ended = new AbortController()
   const stdio = openStdio() // no forward uses it; the contract has it
@@ -78,6 +78,8 @@ async function serveAll(running: readonly Running[], { stop }: Program, { signal
       await way.protocol.connect(local, call)
     } catch (error) {
       ended.abort(error)
+    } finally {
+      await end(listener) // who connects from now on would wait for nobody
     }
   }
   await Promise.all(running.map(serve))
