@@ -77,6 +77,15 @@ describe('row 101: the connectors of a tunnel', () => {
     expect(world.edge.counts().connectors).toBe(2)
   })
 
+  test('one of several connections is counted once', async () => {
+    const id = randomUUID()
+    const { connectors: before } = await world.edge.administration.call('status.get', {})
+    for (const connection of [0, 1, 2, 3])
+      await world.daemon(echo, undefined, { connector: id, connection, version: '1' })
+    await expect.poll(() => world.edge.routes.all().filter(one => one.connectorId === id).length).toBe(4)
+    expect((await world.edge.administration.call('status.get', {})).connectors).toBe(before + 1)
+  })
+
   test('one that says nothing is one of 0.1.0: it serves, and is put out by its connection’s id', async () => {
     const old = await world.daemon()
     expect(await say('x')).toBe('x')

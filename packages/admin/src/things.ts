@@ -92,6 +92,7 @@ export const status = z
     version: z.int(),
     applications: z.int(),
     tunnels: z.int(),
+    /** Daemons, of however many connections each. */
     connectors: z.int(),
     sessions: z.int(),
     /** False while nobody is let in because the audit log cannot be written. */

@@ -38,7 +38,7 @@ export const ADMIN_TOKEN = group('Make, see and revoke admin tokens: who adminis
   revoke: command({
     summary: 'revoke an admin token',
     words: ['ID'],
-    example: 'postern admin token revoke pat_0123456789',
+    example: 'postern admin token revoke pat_0123456789abcdef01234567',
     async run({ words, ask }) {
       await ask('admin-token.revoke', { params: { id: words.ID } })
       return { id: words.ID, revoked: true }

@@ -45,7 +45,10 @@ export const APPLICATION = group('Make, see and remove applications', {
   update: command({
     summary: 'give an application another tunnel, which cuts off who uses it, or other protocols; its rules stay',
     words: ['HOSTNAME'],
-    options: { tunnel: { type: 'string', summary: 'the tunnel whose daemon reaches it' }, ...PROTOCOL },
+    options: {
+      tunnel: { type: 'string', summary: 'the tunnel whose daemon reaches it (default: as it is)' },
+      protocol: { ...PROTOCOL.protocol, summary: 'what it speaks, instead of all it spoke (default: as it is)' },
+    },
     example: 'postern admin app update db.example.com --tunnel office',
     async run({ words, values, ask }) {
       const params = { hostname: words.HOSTNAME }

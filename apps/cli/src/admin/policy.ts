@@ -85,7 +85,10 @@ type Asking = Pick<Context<'HOSTNAME', Record<never, never>>, 'words' | 'say' | 
 
 /** The rules as they are now. */
 function shown(rules: readonly unknown[], context: Asking): Promise<string> {
-  context.say(`The rules of ${context.words.HOSTNAME} are now:`)
+  const { HOSTNAME } = context.words
+  context.say(
+    rules.length > 0 ? `The rules of ${HOSTNAME} are now:` : `${HOSTNAME} has no rules now: it lets nobody in.`,
+  )
   return rulesText(rules, context)
 }
 

@@ -15,7 +15,7 @@ export const STATUS: Handlers<'status.get' | 'whoami.get' | 'openapi.get' | 'aud
     version: store.snapshot.version,
     applications: store.snapshot.applications.size,
     tunnels: store.snapshot.tunnels.size,
-    connectors: routes.all().length,
+    connectors: new Set(routes.all().map(({ tunnelId, connectorId }) => `${tunnelId} ${connectorId}`)).size,
     sessions: sessions.size,
     auditable: store.auditable,
   }),
