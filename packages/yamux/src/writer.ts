@@ -3,8 +3,8 @@ import { DATA, encodeHeader, HEADER_BYTES } from './frame.ts'
 import type { Limits } from './options.ts'
 
 /**
- * Bytes of payload that are worth a write of their own. Smaller frames wait until what this turn of the loop read is answered: a third
- * fewer writes for short streams, and no later, because the loop writes before it waits.
+ * Bytes of payload that are worth a write of their own. Smaller frames wait until what this turn of the loop read is answered: fewer
+ * writes for short streams, and no later, because the loop writes before it waits.
  */
 const LARGE = 4096
 
