@@ -39,7 +39,7 @@ export const COMMANDS: DaemonCommand = {
     },
     ready: {
       summary: 'say whether the posternd of this machine takes streams: a container’s health check',
-      examples: ['posternd ready --metrics 127.0.0.1:9090'],
+      examples: ['posternd ready --metrics 127.0.0.1:20241'],
       run: async (argv, program, call, self) => (await import('./ready-command.ts')).ready(argv, program, call, self),
     },
     service: {

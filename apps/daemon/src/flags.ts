@@ -47,7 +47,7 @@ export const RUN_FLAGS = {
   },
   metrics: {
     type: 'string',
-    summary: 'address for /metrics, /ready and /healthz, for example 127.0.0.1:9090',
+    summary: 'address for /metrics, /ready and /healthz, for example 127.0.0.1:20241',
     env: ['POSTERN_METRICS', 'TUNNEL_METRICS'],
   },
   ...PROGRAM_FLAGS,

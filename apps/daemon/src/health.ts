@@ -13,7 +13,7 @@ const CHECK_INTERVAL = 1_000
 const CONNECTION_TIME = 10_000
 
 export interface HealthOptions {
-  /** `127.0.0.1:9090`, `[::1]:9090` or `localhost:9090`; port 0 is any free one. */
+  /** `127.0.0.1:20241`, `[::1]:20241` or `localhost:20241`; port 0 is any free one. */
   readonly where: string
   readonly connectorId: string
   /** Connections to the edge that take streams now. */
@@ -22,7 +22,7 @@ export interface HealthOptions {
 }
 
 export interface Health extends AsyncDisposable {
-  /** As it is listened at: `127.0.0.1:9090`. */
+  /** As it is listened at: `127.0.0.1:20241`. */
   readonly address: string
 }
 

@@ -49,6 +49,8 @@ const OPENING: Opening = {
   failed: cause => {
     const errno = errnoOf(cause) ?? ''
     const message = `the service cannot be reached (${errno || cause.message})`
-    return new PosternError(CODES[errno] ?? 'ORIGIN_UNREACHABLE', message, { cause, speaker: 'service' })
+    // Only a refusal comes from there; what could not be found or reached is said here.
+    const speaker = errno === 'ECONNREFUSED' ? 'service' : 'daemon'
+    return new PosternError(CODES[errno] ?? 'ORIGIN_UNREACHABLE', message, { cause, speaker })
   },
 }

@@ -21,7 +21,7 @@ export const READY_FLAGS = {
   metrics: {
     type: 'string',
     required: true,
-    summary: 'where that posternd was told to answer, for example 127.0.0.1:9090',
+    summary: 'where that posternd was told to answer, for example 127.0.0.1:20241',
     env: RUN_FLAGS.metrics.env,
   },
   json: PROGRAM_FLAGS.json,

@@ -83,7 +83,8 @@ export async function servicePrint(
     reloads: values.config !== undefined,
     grace: values.gracePeriod,
   })
-  for (const path of [process.execPath, script]) warnOfHome(path, log)
+  for (const path of [process.execPath, script, ...(values.config === undefined ? [] : [values.config])])
+    warnOfHidden(path, log)
   if (values.config !== undefined && values.user === undefined) await warnOfPrivate(values.config, log)
   program.print(program.json ? `${JSON.stringify({ unit })}\n` : unit)
 }
@@ -168,13 +169,16 @@ function credentialsOf({ auth, tokenFile, ca }: Values): readonly Credential[] {
   ]
 }
 
-function warnOfHome(path: string, log: Logger): void {
-  if (/^\/(home|root|run\/user)\//.test(path))
-    log.warn(`${path} is in a home folder, which the unit hides: install Node and posternd for the whole machine`)
+function warnOfHidden(path: string, log: Logger): void {
+  if (/^\/(home|root|run\/user|tmp|var\/tmp)\//.test(path))
+    log.warn(`${path} is in a folder that the unit hides: put it where the whole machine has it, as in /usr or /etc`)
 }
 
+/** The service reads its file as a user of its own, and takes it from that user or root. */
 async function warnOfPrivate(path: string, log: Logger): Promise<void> {
-  const { mode } = await stat(path)
+  const { mode, uid } = await stat(path)
   if ((mode & 0o004) === 0)
     log.warn(`${path} can be read by its owner only, not by the user that systemd makes: chmod 644 it, or give --user`)
+  if (uid !== 0)
+    log.warn(`${path} does not belong to root, so the service will refuse it: chown root it, or give --user`)
 }

@@ -92,6 +92,15 @@ describe('posternd service print', () => {
     expect(quiet.text()).not.toContain('chmod')
   })
 
+  it.runIf(folder.startsWith('/tmp/'))(
+    'warns of a config file where the unit lets the service see nothing',
+    async () => {
+      const log = recordingLog()
+      await run(['service', 'print', '--config', config('edge: https://edge.example.com\n')], {}, log)
+      expect(log.text()).toContain('posternd-420.yaml is in a folder that the unit hides')
+    },
+  )
+
   it.each([
     ['nothing to run', [], 'OPTION_MISSING'],
     ['no edge', RULE.slice(0, 4), 'OPTION_MISSING'],

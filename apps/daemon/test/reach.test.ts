@@ -113,12 +113,14 @@ describe('a service that cannot be reached', () => {
   it('is a Unix socket that is not there: ORIGIN_REFUSED', async () => {
     await expect(reach(new URL('unix:/nonexistent/app.sock'), undefined, call)).rejects.toMatchObject({
       code: 'ORIGIN_REFUSED',
+      speaker: 'daemon', // there is no service that could have said it
     })
   })
 
   it('has no address: ORIGIN_NOT_RESOLVED', async () => {
     await expect(reach(new URL('tcp://nobody.invalid:1'), undefined, call)).rejects.toMatchObject({
       code: 'ORIGIN_NOT_RESOLVED',
+      speaker: 'daemon',
     })
   })
 
@@ -126,6 +128,7 @@ describe('a service that cannot be reached', () => {
     // TCP has no broadcast: the kernel says so at once, on any machine.
     await expect(reach(new URL('tcp://255.255.255.255:1'), undefined, call)).rejects.toMatchObject({
       code: 'ORIGIN_UNREACHABLE',
+      speaker: 'daemon',
     })
   })
 })
