@@ -1,7 +1,7 @@
 import { createReadStream, createWriteStream, fstatSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { Duplex, type Readable, type Writable } from 'node:stream'
-import { PosternError } from '@postern/interface'
+import { unwritten } from '@postern/program'
 
 /**
  * This process's stdin and stdout as one duplex that half-closes: `end()` closes stdout for real, so that the program behind
@@ -31,7 +31,7 @@ class Stdio extends Duplex {
   }
 
   #out(): Writable {
-    this.#output ??= this.#open.output().on('error', error => this.destroy(unwritten(error)))
+    this.#output ??= this.#open.output().on('error', error => this.destroy(unwritten(error) ?? error))
     return this.#output
   }
 
@@ -53,16 +53,6 @@ class Stdio extends Duplex {
     this.#output?.destroy()
     done(error)
   }
-}
-
-/** A reader that has gone wants no more, which is no failure. A full disk is one: what is there looks whole and is not. */
-function unwritten(cause: NodeJS.ErrnoException): Error {
-  if (cause.code === 'EPIPE' || cause.code === 'ECONNRESET') return cause
-  return new PosternError('STREAM_CUT', `stdout cannot be written (${cause.code ?? cause.message})`, {
-    cause,
-    speaker: 'client',
-    next: 'What was written is incomplete. Make room, then run it again.',
-  })
 }
 
 function openInput(): Readable {

@@ -53,6 +53,16 @@ export function describeFailure(
   return `${lines.map(printable).join('\n')}\n`
 }
 
+/** Why stdout cannot be written. Undefined where its reader has gone: it wanted no more. What a full disk has looks whole and is not. */
+export function unwritten(cause: NodeJS.ErrnoException): PosternError | undefined {
+  if (cause.code === 'EPIPE' || cause.code === 'ECONNRESET') return undefined
+  return new PosternError('STREAM_CUT', `stdout cannot be written (${cause.code ?? cause.message})`, {
+    cause,
+    speaker: 'client',
+    next: 'What was written is incomplete. Make room, then run it again.',
+  })
+}
+
 function causesOf(error: Error): string[] {
   const causes: string[] = []
   for (let cause = error.cause; cause instanceof Error && causes.length < 8; cause = cause.cause)

@@ -1,6 +1,6 @@
 import { type Call, type Logger, PosternError } from '@postern/interface'
 import { createRedactor, type Redactor } from '@postern/options'
-import { describeFailure, exitCodeOf } from './failure.ts'
+import { describeFailure, exitCodeOf, unwritten } from './failure.ts'
 import { createLog, LEVELS, type Level } from './log.ts'
 import { onStop, Stopped, type Stopping } from './signals.ts'
 
@@ -40,10 +40,13 @@ export async function runProgram(name: string, work: (program: Program, call: Ca
   const argv = process.argv.slice(2)
   const json = wantsJson(argv)
   const redactor = createRedactor()
-  const out = { error: quiet(() => process.stderr), result: quiet(() => process.stdout) }
+  const out = {
+    error: writer(() => process.stderr),
+    result: writer(() => process.stdout, fail),
+  }
   let debug = false
   using stop = onStop()
-  const fail = (error: unknown) => {
+  function fail(error: unknown) {
     const stopped = error instanceof Stopped ? error : (stop.now.reason as Stopped | undefined)
     process.exitCode = stopped?.exit ?? exitCodeOf(error)
     if (!stopped) out.error(redactor.scrub(describeFailure(name, error, { json, debug })))
@@ -74,11 +77,17 @@ function wantsJson(argv: readonly string[]): boolean {
   return ['--json', '--json=true', '--json=1'].includes(last)
 }
 
-/** Writes to a stream that may have lost its reader, which is no failure. It is not touched before: it may be the pipe. */
-function quiet(open: () => NodeJS.WriteStream): (text: string) => void {
+/** Writes to a stream. It is not touched before: it may be the pipe. @param failed told once, not of a reader that has gone */
+function writer(open: () => NodeJS.WriteStream, failed?: (error: PosternError) => void): (text: string) => void {
   let stream: NodeJS.WriteStream | undefined
+  const onError = (cause: Error) => {
+    const error = unwritten(cause)
+    if (error) failed?.(error)
+  }
   return text => {
-    stream ??= open().on('error', () => {})
+    stream ??= open()
+      .once('error', onError)
+      .on('error', () => {})
     stream.write(text)
   }
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
@@ -41,6 +42,28 @@ async function* on(child: ChildProcess): AsyncGenerator<unknown[]> {
 }
 
 describe('how a program ends', () => {
+  it.skipIf(process.platform !== 'linux')('a result that could not be written is no success', async () => {
+    const full = openSync('/dev/full', 'w')
+    const child = spawn(process.execPath, ['--input-type=module', '-e', `${PRELUDE}program.print('a result')\n})`], {
+      cwd: join(import.meta.dirname, '..'),
+      stdio: ['ignore', full, 'pipe'],
+      timeout: 15_000,
+    })
+    closeSync(full)
+    let stderr = ''
+    child.stderr?.on('data', chunk => (stderr += chunk))
+    const [code] = await once(child, 'close')
+    expect([code, stderr]).toEqual([40, expect.stringContaining('stdout cannot be written (ENOSPC)')])
+  })
+
+  it('0 where the reader of its results has gone: it had what it wanted', async () => {
+    const { child, ended } = start(`await new Promise(done => process.stdin.once('end', done).resume())
+      for (let i = 0; i < 100; i++) program.print('x'.repeat(10_000))`)
+    child.stdout.destroy()
+    child.stdin.end()
+    expect(await ended).toMatchObject({ code: 0, stderr: '' })
+  })
+
   it('0, results on stdout and the log on stderr', async () => {
     expect(
       await run(`program.print('hello ' + program.argv[0]); program.log('info').info('greeted')`, ['you']),
