@@ -18,15 +18,21 @@ beforeAll(async () => {
   origin = await startOrigin(socket => socket.pipe(socket))
   lab = await startLab(`tcp://127.0.0.1:${origin.port}`)
   const { administration } = lab.edge
-  other = await administration.createServiceToken('of another application')
-  expired = await administration.createServiceToken('expired', Date.now() - 1)
-  revoked = await administration.createServiceToken('revoked')
+  other = await administration.call('service-token.create', { body: { name: 'of another application' } })
+  expired = await administration.call('service-token.create', { body: { name: 'expired', expiresInSeconds: 1 } })
+  await new Promise(resolve => setTimeout(resolve, 1001))
+  revoked = await administration.call('service-token.create', { body: { name: 'revoked' } })
   const rule = (...ids: string[]) => [
     { name: 'some', action: 'allow' as const, include: ids.map(serviceToken => ({ serviceToken })) },
   ]
-  await administration.addApplication({ hostname: 'other.localhost', tunnelId: 'home', rules: rule(other.id) })
-  await administration.setRules('db.localhost', rule(lab.token.id, expired.id, revoked.id))
-  await administration.revokeServiceToken(revoked.id)
+  await administration.call('application.create', {
+    body: { hostname: 'other.localhost', tunnel: 'home', rules: rule(other.id) },
+  })
+  await administration.call('policy.put', {
+    params: { hostname: 'db.localhost' },
+    body: { rules: rule(lab.token.id, expired.id, revoked.id) },
+  })
+  await administration.call('service-token.revoke', { params: { token: revoked.id } })
 })
 afterAll(async () => {
   await lab[Symbol.asyncDispose]()

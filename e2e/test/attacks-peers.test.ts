@@ -26,10 +26,10 @@ describe('a daemon that means harm', () => {
   beforeAll(async () => {
     lab = await startLab()
     const { administration } = lab.edge
-    await administration.addTunnel('away')
-    awayToken = await administration.createTunnelToken('away')
-    const rules = [{ name: 'any', action: 'allow', include: [{ anyServiceToken: true }] }] as const
-    await administration.addApplication({ hostname: 'other.localhost', tunnelId: 'away', rules })
+    await administration.call('tunnel.create', { body: { name: 'away' } })
+    awayToken = (await administration.call('tunnel-token.create', { params: { name: 'away' }, body: {} })).token
+    const rules = [{ name: 'any', action: 'allow' as const, include: [{ anyServiceToken: true as const }] }]
+    await administration.call('application.create', { body: { hostname: 'other.localhost', tunnel: 'away', rules } })
     // Another tunnel, with one stream open since before the first attack.
     away = new RawSession(await lab.pipe('edge.localhost', 'connector', { 'postern-tunnel-token': awayToken }))
     away.send(HELLO)
@@ -145,8 +145,8 @@ describe('a daemon that means harm', () => {
 
   it('row 101: is one of at most 64 connections of its tunnel, each in the audit log; revoked, all are gone', async () => {
     const { administration, store } = lab.edge
-    await administration.addTunnel('stolen')
-    const token = await administration.createTunnelToken('stolen')
+    await administration.call('tunnel.create', { body: { name: 'stolen' } })
+    const { token } = await administration.call('tunnel-token.create', { params: { name: 'stolen' }, body: {} })
     const dial = () => lab.pipe('edge.localhost', 'connector', { 'postern-tunnel-token': token })
     const before = lab.edge.counts().connectors
     const all = await Promise.all(Array.from({ length: 64 }, async () => new RawSession(await dial())))
@@ -155,7 +155,7 @@ describe('a daemon that means harm', () => {
     await expect(dial()).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
     const rows = (await store.readAudit({ most: 200 })).filter(row => row.actor?.endsWith(' stolen') && row.allowed)
     expect(rows.length).toBeGreaterThanOrEqual(64)
-    await administration.revokeTunnelTokens('stolen')
+    await administration.call('tunnel-token.rotate', { params: { name: 'stolen' }, body: {} })
     await expect.poll(() => lab.edge.counts().connectors, { timeout: 15_000 }).toBe(before)
     await otherTunnelServed()
   })

@@ -34,16 +34,20 @@ describe('several forwards in one process', () => {
     const { id, secretFile } = dev.serviceToken
     credential = ['--id', id, '--secret-file', secretFile, '--ca', dev.caFile]
     const { administration } = dev.edge
-    const somebody = await administration.createServiceToken('somebody else')
-    const rules = [{ name: 'somebody else', action: 'allow', include: [{ serviceToken: somebody.id }] }] as const
-    await administration.addApplication({ hostname: 'denied.localhost', tunnelId: 'sample', protocols: ['tcp'], rules })
-    await administration.addTunnel('away')
-    const own = [{ name: 'the sample token', action: 'allow', include: [{ serviceToken: id }] }] as const
-    await administration.addApplication({
-      hostname: 'away.localhost',
-      tunnelId: 'away',
-      protocols: ['tcp'],
-      rules: own,
+    const somebody = await administration.call('service-token.create', { body: { name: 'somebody else' } })
+    const rules = [{ name: 'somebody else', action: 'allow' as const, include: [{ serviceToken: somebody.id }] }]
+    await administration.call('application.create', {
+      body: { hostname: 'denied.localhost', tunnel: 'sample', protocols: ['tcp'], rules },
+    })
+    await administration.call('tunnel.create', { body: { name: 'away' } })
+    const own = [{ name: 'the sample token', action: 'allow' as const, include: [{ serviceToken: id }] }]
+    await administration.call('application.create', {
+      body: {
+        hostname: 'away.localhost',
+        tunnel: 'away',
+        protocols: ['tcp'],
+        rules: own,
+      },
     })
   })
   afterAll(() => dev?.[Symbol.asyncDispose]())

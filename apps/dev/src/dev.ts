@@ -61,8 +61,10 @@ export async function startDev(options: DevOptions, call: Call): Promise<Dev> {
     const edge = owned.use(
       await startEdge({ data, listen: { host: '127.0.0.1', port: options.port ?? 0 }, grace: GRACE }, call),
     )
-    const rules = [{ name: 'the sample token', action: 'allow', include: [{ serviceToken: serviceToken.id }] }] as const
-    await edge.administration.addApplication({ hostname: ECHO_HOST, tunnelId: TUNNEL, protocols: ['tcp'], rules })
+    const rules = [{ name: 'the sample token', action: 'allow' as const, include: [{ serviceToken: serviceToken.id }] }]
+    await edge.administration.call('application.create', {
+      body: { hostname: ECHO_HOST, tunnel: TUNNEL, protocols: ['tcp'], rules },
+    })
     owned.use(
       await startSampleDaemon(
         edge,

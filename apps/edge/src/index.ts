@@ -1,4 +1,4 @@
-export type { Administration, NewApplication } from './admin/administration.ts'
+export type { Administration } from './admin/administration.ts'
 export type { Seed, ShownToken } from './admin/seed.ts'
 export type { EdgeConfig } from './config.ts'
 export { checkEdge, initialiseEdge } from './data.ts'

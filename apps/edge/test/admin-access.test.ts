@@ -155,7 +155,7 @@ describe('a document', () => {
     await refused({ version: 1, serviceTokens: [{ name: 'x' }, { name: 'x' }] }, 'BAD_USAGE')
     await refused({ version: 1, applications: [good, good] }, 'BAD_USAGE')
     expect((await apply({ version: 1, applications: [good] })).changes).toHaveLength(1)
-    await administration.removeApplication('new.localhost')
+    await administration.call('application.delete', { params: { hostname: 'new.localhost' } })
   })
 
   test('that mentions one kind leaves the others alone, pruned or not', async () => {
@@ -183,7 +183,7 @@ describe('a document', () => {
 
   test('that was compared with an older version is refused', async () => {
     const { version: seen } = await apply({ ...base, tunnels: [{ name: 'fresh' }] }, { dryRun: true })
-    await administration.addTunnel('between')
+    await administration.call('tunnel.create', { body: { name: 'between' } })
     await refused({ version: 1, tunnels: [{ name: 'fresh' }] }, 'CONFLICT', { ifVersion: seen })
     expect(await apply({ version: 1, tunnels: [{ name: 'fresh' }] }, { ifVersion: version() })).toMatchObject({
       done: true,

@@ -60,7 +60,7 @@ describe('changes take turns', () => {
 
   test('a tunnel is removed or used, never both', async () => {
     for (let n = 0; n < 10; n += 1) {
-      await administration.addTunnel(`t${n}`)
+      await administration.call('tunnel.create', { body: { name: `t${n}` } })
       const use = { body: { hostname: `a${n}.localhost`, tunnel: `t${n}` } }
       const remove = { params: { name: `t${n}` } }
       const calls = [
@@ -136,7 +136,7 @@ describe('who is connected', () => {
   const rule = (...include: object[]) => [{ name: 'them', action: 'allow', include }] as never
 
   test('stays while it is let in, and is cut when it is not', async () => {
-    const other = await administration.createServiceToken('other')
+    const other = await administration.call('service-token.create', { body: { name: 'other' } })
     const both = rule({ serviceToken: world.token.id }, { serviceToken: 'other' })
     await administration.call('policy.put', { ...db, body: { rules: both } })
     const mine = await world.session()
@@ -234,11 +234,11 @@ describe('who is connected', () => {
     expect(used).toMatchObject({ status: 409, code: 'CONFLICT' })
     expect(used.body).toContain('db.localhost')
     expect(world.edge.counts().connectors).toBe(1)
-    await administration.removeApplication('db.localhost')
+    await administration.call('application.delete', { params: { hostname: 'db.localhost' } })
     const daemon = await world.daemon()
     expect(await api.socket({ method: 'DELETE', path })).toMatchObject({ status: 204 })
     expect(await daemon.closed).toMatchObject({ code: 'ACCESS_ENDED' })
-    await administration.addTunnel('home')
+    await administration.call('tunnel.create', { body: { name: 'home' } })
     await expect(world.daemon()).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
     expect((await administration.call('tunnel.get', home)).tokens).toEqual([])
   })
@@ -250,8 +250,10 @@ describe('tokens', () => {
     const rules = [{ name: 'ci', action: 'allow', include: [{ serviceToken: 'ci' }] }] as const
     const put = await administration.call('policy.put', { ...db, body: { rules: structuredClone(rules) as never } })
     expect(put.rules).toMatchObject([{ include: [{ serviceToken: made.id }] }])
-    await expect(administration.createServiceToken('ci')).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
-    await administration.revokeServiceToken('ci')
+    await expect(administration.call('service-token.create', { body: { name: 'ci' } })).rejects.toMatchObject({
+      code: 'ALREADY_EXISTS',
+    })
+    await administration.call('service-token.revoke', { params: { token: 'ci' } })
     expect(await administration.call('service-token.get', { params: { token: made.id } })).toHaveProperty('revokedAt')
     await expect(administration.call('service-token.get', { params: { token: 'ci' } })).rejects.toMatchObject({
       code: 'NOT_FOUND',
@@ -264,7 +266,8 @@ describe('tokens', () => {
   })
 
   test('of a tunnel are sixteen at most, whatever is done', async () => {
-    for (let n = 0; n < 15; n += 1) await administration.createTunnelToken('home')
+    for (let n = 0; n < 15; n += 1)
+      await administration.call('tunnel-token.create', { params: { name: 'home' }, body: {} })
     for (const body of [{ overlapSeconds: 60 }] as const)
       await expect(administration.call('tunnel-token.rotate', { ...home, body })).rejects.toMatchObject({
         code: 'LIMIT_EXCEEDED',
@@ -277,12 +280,13 @@ describe('tokens', () => {
     await expect(world.daemon()).rejects.toMatchObject({
       code: expect.stringMatching(/^(AUTH_REJECTED|TOKEN_REVOKED)$/),
     })
-    for (let n = 0; n < 15; n += 1) await administration.createTunnelToken('home')
+    for (let n = 0; n < 15; n += 1)
+      await administration.call('tunnel-token.create', { params: { name: 'home' }, body: {} })
     expect((await administration.call('tunnel.get', home)).tokens).toHaveLength(16)
   })
 
   test('of a tunnel have a name of their own, and another tunnel’s are not found', async () => {
-    await administration.addTunnel('other')
+    await administration.call('tunnel.create', { body: { name: 'other' } })
     const { id } = await administration.call('tunnel-token.create', { ...home, body: { expiresInSeconds: 60 } })
     await expect(administration.call('tunnel-token.revoke', { params: { name: 'other', id } })).rejects.toMatchObject({
       code: 'NOT_FOUND',
@@ -312,7 +316,7 @@ test('the audit log says who, what, and for which request, and is read page by p
       class: 'change',
     },
   ])
-  for (let n = 0; n < 25; n += 1) await administration.addTunnel(`t${n}`)
+  for (let n = 0; n < 25; n += 1) await administration.call('tunnel.create', { body: { name: `t${n}` } })
   const seen: number[] = []
   let before: number | undefined
   do {

@@ -12,15 +12,16 @@ let made = 0
 const fresh = (kind: string) => `${kind}-${++made}`
 const tunnel = async ({ edge }: World) => {
   const name = fresh('t')
-  await edge.administration.addTunnel(name)
+  await edge.administration.call('tunnel.create', { body: { name } })
   return name
 }
 const application = async (world: World) => {
   const hostname = `${fresh('a')}.localhost`
-  await world.edge.administration.addApplication({ hostname, tunnelId: 'home', rules: [] })
+  await world.edge.administration.call('application.create', { body: { hostname, tunnel: 'home', rules: [] } })
   return hostname
 }
-const serviceToken = ({ edge }: World) => edge.administration.createServiceToken(fresh('s'))
+const serviceToken = ({ edge }: World) =>
+  edge.administration.call('service-token.create', { body: { name: fresh('s') } })
 
 /** What each route is called with: a route that is missing here does not compile, and fails below. */
 const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
@@ -71,7 +72,7 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
   }),
   'policy.remove': async world => {
     const hostname = await application(world)
-    const rule = { name: 'a/b c', action: 'deny', include: [{ anyServiceToken: true }] } as const
+    const rule = { name: 'a/b c', action: 'deny' as const, include: [{ anyServiceToken: true as const }] }
     await world.edge.administration.call('policy.add', { params: { hostname }, body: { rule } })
     return { params: { hostname, name: rule.name } }
   },
@@ -315,7 +316,7 @@ test('the path’s parameters are compared once decoded, and never become anothe
   await using world = await startWorld()
   const api = apiOf(world.edge, world.folder)
   const { administration } = world.edge
-  const { id } = await administration.createServiceToken('a b+c@d')
+  const { id } = await administration.call('service-token.create', { body: { name: 'a b+c@d' } })
   for (const name of ['a%20b+c@d', 'a%20b%2Bc%40d', '%61%20b+c@d', id])
     expect((await api.socket({ path: `/service-tokens/${name}` })).json).toMatchObject({ id })
   for (const path of [

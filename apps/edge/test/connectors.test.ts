@@ -120,7 +120,7 @@ describe('row 101: the connectors of a tunnel', () => {
   })
 
   test('row 102: claims beside what is asked for change nothing: the token alone says which tunnel', async () => {
-    await world.edge.administration.addTunnel('other')
+    await world.edge.administration.call('tunnel.create', { body: { name: 'other' } })
     const connector = randomUUID()
     const claims = {
       ...about(0, connector),
@@ -144,7 +144,10 @@ describe('row 101: the connectors of a tunnel', () => {
   test('who was being served by a daemon whose token is revoked is served by another', async () => {
     const { store } = world.edge
     await world.daemon()
-    const token = await world.edge.administration.createTunnelToken('home')
+    const { token } = await world.edge.administration.call('tunnel-token.create', {
+      params: { name: 'home' },
+      body: {},
+    })
     await world.daemon(echo, { 'postern-tunnel-token': token }, about(0))
     await expect.poll(() => world.edge.counts().connectors).toBe(2)
     const [, kept] = world.edge.routes.all()

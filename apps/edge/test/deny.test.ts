@@ -11,17 +11,23 @@ let revoked: { id: string; secret: string }
 beforeAll(async () => {
   world = await startWorld()
   const { administration } = world.edge
-  other = await administration.createServiceToken('of another application')
-  await administration.addApplication({
-    hostname: 'other.localhost',
-    tunnelId: 'home',
-    rules: [{ name: 'other', action: 'allow', include: [{ serviceToken: other.id }] }],
+  other = await administration.call('service-token.create', { body: { name: 'of another application' } })
+  await administration.call('application.create', {
+    body: {
+      hostname: 'other.localhost',
+      tunnel: 'home',
+      rules: [{ name: 'other', action: 'allow', include: [{ serviceToken: other.id }] }],
+    },
   })
-  expired = await administration.createServiceToken('expired', Date.now() - 1)
-  revoked = await administration.createServiceToken('revoked')
+  expired = await administration.call('service-token.create', { body: { name: 'expired', expiresInSeconds: 1 } })
+  await new Promise(resolve => setTimeout(resolve, 1001))
+  revoked = await administration.call('service-token.create', { body: { name: 'revoked' } })
   const include = [world.token, expired, revoked].map(({ id }) => ({ serviceToken: id }))
-  await administration.setRules('db.localhost', [{ name: 'db', action: 'allow', include }])
-  await administration.revokeServiceToken(revoked.id)
+  await administration.call('policy.put', {
+    params: { hostname: 'db.localhost' },
+    body: { rules: [{ name: 'db', action: 'allow', include }] },
+  })
+  await administration.call('service-token.revoke', { params: { token: revoked.id } })
 })
 afterAll(() => world[Symbol.asyncDispose]())
 

@@ -79,8 +79,15 @@ test('a decision is made anew where the application was changed, not for everybo
 
 describe('row 98: what ends access cuts what is open', () => {
   const causes: [string, (world: World) => Promise<unknown>][] = [
-    ['the token is revoked', ({ edge, token }) => edge.administration.revokeServiceToken(token.id)],
-    ['the rule is taken away', ({ edge }) => edge.administration.setRules('db.localhost', [])],
+    [
+      'the token is revoked',
+      ({ edge, token }) => edge.administration.call('service-token.revoke', { params: { token: token.id } }),
+    ],
+    [
+      'the rule is taken away',
+      ({ edge }) =>
+        edge.administration.call('policy.put', { params: { hostname: 'db.localhost' }, body: { rules: [] } }),
+    ],
     [
       'the application is moved to another tunnel, and back at once',
       async ({ edge: { administration } }) => {
@@ -92,7 +99,10 @@ describe('row 98: what ends access cuts what is open', () => {
         }
       },
     ],
-    ['the application is removed', ({ edge }) => edge.administration.removeApplication('db.localhost')],
+    [
+      'the application is removed',
+      ({ edge }) => edge.administration.call('application.delete', { params: { hostname: 'db.localhost' } }),
+    ],
   ]
   test.each(causes)('%s', async (_, cause) => {
     const session = await world.session()
@@ -102,7 +112,7 @@ describe('row 98: what ends access cuts what is open', () => {
     raw.write('y')
     const ends = Promise.all([endOf(stream), endOf(raw)])
     // The allow twin: a change that has nothing to do with it leaves it open.
-    await world.edge.administration.createServiceToken('another')
+    await world.edge.administration.call('service-token.create', { body: { name: 'another' } })
     await new Promise(resolve => setTimeout(resolve, 1500))
     expect([stream.destroyed, raw.destroyed]).toEqual([false, false])
     await cause(world)
@@ -114,10 +124,13 @@ describe('row 98: what ends access cuts what is open', () => {
   })
 
   test('the token expires', async () => {
-    const token = await world.edge.administration.createServiceToken('short', Date.now() + 1500)
-    await world.edge.administration.setRules('db.localhost', [
-      { name: 'any', action: 'allow', include: [{ anyServiceToken: true }] },
-    ])
+    const token = await world.edge.administration.call('service-token.create', {
+      body: { name: 'short', expiresInSeconds: 2 },
+    })
+    await world.edge.administration.call('policy.put', {
+      params: { hostname: 'db.localhost' },
+      body: { rules: [{ name: 'any', action: 'allow', include: [{ anyServiceToken: true }] }] },
+    })
     const session = await world.session(world.headers(token))
     const lasting = await world.session()
     const stream = await session.open(header(), patience())
@@ -153,14 +166,17 @@ describe('row 98: what ends access cuts what is open', () => {
     expect(await textOf(after)).toBe('lives on')
     const again = await (await world.session(world.headers(renewed))).open(header(), patience())
     const end = endOf(again)
-    await world.edge.administration.revokeServiceToken(id)
+    await world.edge.administration.call('service-token.revoke', { params: { token: id } })
     expect(await end).toBe('ACCESS_ENDED')
   })
 
   test('row 101: one token of a tunnel is replaced, then only the daemons that came with it are cut', async () => {
     const { store } = world.edge
     const [old] = hashesOf(world, 'home')
-    const token = await world.edge.administration.createTunnelToken('home')
+    const { token } = await world.edge.administration.call('tunnel-token.create', {
+      params: { name: 'home' },
+      body: {},
+    })
     const kept = await world.daemon(echo, { 'postern-tunnel-token': token })
     const at = Date.now() + 1500
     const hashes = hashesOf(world, 'home').map(one => (one.hash === old?.hash ? { ...one, expiresAt: at } : one))
@@ -184,10 +200,13 @@ describe('row 98: what ends access cuts what is open', () => {
 
   test('row 101: the tunnel’s tokens are revoked, then its daemons are gone and a new token works', async () => {
     expect(world.edge.counts().connectors).toBe(1)
-    await world.edge.administration.revokeTunnelTokens('home')
+    await world.edge.administration.call('tunnel-token.rotate', { params: { name: 'home' }, body: {} })
     await expect.poll(() => world.edge.counts().connectors, { timeout: 10_000 }).toBe(0)
     await expect(world.daemon()).rejects.toMatchObject({ code: 'TOKEN_REVOKED' })
-    const token = await world.edge.administration.createTunnelToken('home')
+    const { token } = await world.edge.administration.call('tunnel-token.create', {
+      params: { name: 'home' },
+      body: {},
+    })
     const pipe = await world.dial('edge.localhost', 'connector', { 'postern-tunnel-token': token })
     pipe.on('error', () => {}).destroy()
   })
@@ -239,7 +258,7 @@ describe('behind the edge', () => {
     stream.write('x')
     await new Promise(resolve => stream.once('data', resolve))
     const end = endOf(stream)
-    await world.edge.administration.revokeTunnelTokens('home')
+    await world.edge.administration.call('tunnel-token.rotate', { params: { name: 'home' }, body: {} })
     expect(await end).not.toBe('end')
   })
 })

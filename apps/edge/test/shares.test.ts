@@ -67,9 +67,12 @@ describe('row 134: one visitor and a tunnel', () => {
     await world.daemon(offered => {
       if (!silent) echo(offered)
     })
-    other = await world.edge.administration.createServiceToken('other')
-    const include = [{ anyServiceToken: true }] as const
-    await world.edge.administration.setRules('db.localhost', [{ name: 'any', action: 'allow', include }])
+    other = await world.edge.administration.call('service-token.create', { body: { name: 'other' } })
+    const include = [{ anyServiceToken: true as const }]
+    await world.edge.administration.call('policy.put', {
+      params: { hostname: 'db.localhost' },
+      body: { rules: [{ name: 'any', action: 'allow', include }] },
+    })
   })
   afterAll(() => world[Symbol.asyncDispose]())
 

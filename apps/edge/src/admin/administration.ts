@@ -9,7 +9,6 @@ import {
   type RouteName,
 } from '@postern/admin'
 import { PosternError } from '@postern/interface'
-import type { Rule } from '@postern/policy'
 import type { ChangeNote } from '@postern/store'
 import { ACCESS } from './access.ts'
 import { ADMIN_TOKEN_ROUTES } from './admin-tokens.ts'
@@ -17,11 +16,10 @@ import { APPLICATIONS } from './applications.ts'
 import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller.ts'
 import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
 import { POLICIES } from './policies.ts'
-import type { ShownToken } from './seed.ts'
-import { planServiceToken, SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
+import { SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
 import { SETTINGS } from './settings.ts'
 import { STATUS } from './status.ts'
-import { planRevokeAll, TUNNELS } from './tunnels.ts'
+import { TUNNELS } from './tunnels.ts'
 import { Turns } from './turns.ts'
 
 /** Who handles each route: one that is missing does not compile. */
@@ -34,13 +32,6 @@ const HANDLERS: Handlers<RouteName> = {
   ...SERVICE_TOKEN_ROUTES,
   ...ADMIN_TOKEN_ROUTES,
   ...ACCESS,
-}
-
-export interface NewApplication {
-  readonly hostname: string
-  readonly tunnelId: string
-  readonly protocols?: readonly string[]
-  readonly rules: readonly Rule[]
 }
 
 /** Where a call came from, for its audit row. */
@@ -96,50 +87,9 @@ export class Administration implements AsyncDisposable {
     return handler(handling, checked(name, input))
   }
 
-  async addTunnel(name: string): Promise<void> {
-    await this.call('tunnel.create', { body: { name } })
-  }
-
-  async addApplication({ hostname, tunnelId, protocols, rules }: NewApplication): Promise<void> {
-    const body = { hostname, tunnel: tunnelId, rules: rules.map(sent), ...(protocols && { protocols: [...protocols] }) }
-    await this.call('application.create', { body })
-  }
-
-  async setRules(hostname: string, rules: readonly Rule[]): Promise<void> {
-    await this.call('policy.put', { params: { hostname }, body: { rules: rules.map(sent) } })
-  }
-
-  async removeApplication(hostname: string): Promise<void> {
-    await this.call('application.delete', { params: { hostname } })
-  }
-
-  /** @param expiresAt milliseconds since the epoch; may be past */
-  async createServiceToken(name: string, expiresAt?: number): Promise<ShownToken> {
-    const lives = expiresAt === undefined ? {} : { expiresAt }
-    return this.#local().change((snapshot, now) => planServiceToken(name, lives, snapshot, now))
-  }
-
-  async revokeServiceToken(idOrName: string): Promise<void> {
-    await this.call('service-token.revoke', { params: { token: idOrName } })
-  }
-
-  async createTunnelToken(tunnel: string): Promise<string> {
-    return (await this.call('tunnel-token.create', { params: { name: tunnel }, body: {} })).token
-  }
-
-  /** All tokens of a tunnel: its daemons are cut. */
-  async revokeTunnelTokens(tunnel: string): Promise<void> {
-    await this.#local().change((snapshot, now) => planRevokeAll(tunnel, snapshot, now))
-  }
-
   /** Waits for the changes that are being made. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#turns.over()
-  }
-
-  #local(): Handling {
-    const standing = standingOf(LOCAL, this.#workings.store.snapshot, Date.now())
-    return this.#handling(LOCAL, {}, standing, () => standing)
   }
 
   #handling(caller: Caller, origin: Origin, standing: Standing, authorize: () => Standing): Handling {
@@ -165,8 +115,6 @@ export class Administration implements AsyncDisposable {
     return { ...this.#workings, caller, standing, change, now: Date.now() }
   }
 }
-
-const sent = (rule: Rule) => structuredClone(rule) as never
 
 function checked<N extends RouteName>(name: N, input: Input<N>): Checked<N> {
   const route: Route = ROUTES[name]

@@ -42,7 +42,7 @@ export const SERVICE_TOKEN_ROUTES: Handlers<
 }
 
 /** @throws PosternError ALREADY_EXISTS: a good token has the name */
-export function planServiceToken(
+function planServiceToken(
   name: string,
   lives: { readonly expiresAt?: number },
   snapshot: Snapshot,

@@ -103,18 +103,6 @@ export const TUNNELS: Handlers<
   },
 }
 
-/** All tokens of a tunnel, at once. */
-export function planRevokeAll(name: string, snapshot: Snapshot, now: number): Planned<void> {
-  mustBeTunnel(snapshot, name)
-  const hashes = tunnelHashesOf(snapshot, name).map(one => ({ revokedAt: now, ...one }))
-  return {
-    changes: [recordOf(name, hashes), { revoke: `tunnel-token:${name}` }],
-    action: 'tunnel-token.revoke',
-    detail: { tunnel: name },
-    answer: () => undefined,
-  }
-}
-
 export function newTunnel(name: string, now: number): TunnelRecord {
   return { id: name, name, createdAt: now }
 }
