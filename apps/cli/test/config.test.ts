@@ -144,8 +144,8 @@ describe('postern access with a config file', () => {
   })
 
   it.each([
-    ['--config', (path: string) => [['--config', path], {}]],
-    ['POSTERN_CONFIG', (path: string) => [[], { POSTERN_CONFIG: path }]],
+    ['--config', (path: string) => [['--config', path], {}] as const],
+    ['POSTERN_CONFIG', (path: string) => [[], { POSTERN_CONFIG: path }] as const],
   ] as const)('reads the one that %s names', async (_name, how) => {
     write('mine.yaml', applications)
     const [args, env] = how(join(folder, 'mine.yaml'))
