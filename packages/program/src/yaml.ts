@@ -7,6 +7,7 @@ import {
   isPair,
   isScalar,
   isSeq,
+  Lexer,
   LineCounter,
   type Pair,
   parseDocument,
@@ -18,6 +19,8 @@ const DEEPEST = 32
 const MOST_ALIASES = 100
 /** What aliases may make of a file: they must not turn 1 MiB into gigabytes. */
 const MOST_VALUES = 200_000
+/** Words and signs. Each costs the parser a kilobyte and some microseconds, in which nothing else is done. Ten for a rule is usual. */
+const MOST_TOKENS = 200_000
 /** So many mistakes are told at once. */
 const MOST_TOLD = 8
 
@@ -31,6 +34,7 @@ export function parseYaml(path: string, text: string): ConfigFile {
     return `${path}:${line}:${col}`
   }
   const refuse = (offset: number, why: string) => new PosternError('CONFIG_INVALID', `${at(offset)}: ${why}`)
+  if (hasManyTokens(text)) throw new PosternError('CONFIG_INVALID', `${path}: more than ${MOST_TOKENS} words and signs`)
   const document = parse(text, lines)
   const { version, explicit } = document.directives?.yaml ?? {}
   if (explicit && version !== '1.2') throw refuse(0, 'only YAML 1.2 is read')
@@ -41,6 +45,12 @@ export function parseYaml(path: string, text: string): ConfigFile {
   }
   const value = new Reader(document, refuse).read(document.contents, 0)
   return { path, value, where: steps => at(offsetOf(document, steps)) }
+}
+
+function hasManyTokens(text: string): boolean {
+  let count = 0
+  for (const _token of new Lexer().lex(text)) if (++count > MOST_TOKENS) return true
+  return false
 }
 
 function parse(text: string, lineCounter: LineCounter): Document {
