@@ -19,7 +19,7 @@ const DEEPEST = 32
 const MOST_ALIASES = 100
 /** What aliases may make of a file: they must not turn 1 MiB into gigabytes. */
 const MOST_VALUES = 200_000
-/** Words and signs. Each costs the parser a kilobyte and some microseconds, in which nothing else is done. Ten for a rule is usual. */
+/** Words and signs. Each costs the parser a kilobyte and some microseconds, in which nothing else is done. Seven for a key and its value are usual. */
 const MOST_TOKENS = 200_000
 /** So many mistakes are told at once. */
 const MOST_TOLD = 8

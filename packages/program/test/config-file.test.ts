@@ -123,8 +123,8 @@ describe('a file made to be expensive', () => {
   })
 
   it('very many keys', async () => {
-    const text = Array.from({ length: 30_000 }, (_, n) => `k${n}: 1\n`).join('')
-    expect(Object.keys((await read(text)) as object)).toHaveLength(30_000)
+    const text = Array.from({ length: 20_000 }, (_, n) => `k${n}: 1\n`).join('')
+    expect(Object.keys((await read(text)) as object)).toHaveLength(20_000)
   })
 
   // The parser takes seconds and a gigabyte for a megabyte of these, in which a daemon would serve nobody.
