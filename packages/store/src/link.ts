@@ -2,24 +2,23 @@ import { Worker } from 'node:worker_threads'
 import { PosternError } from '@postern/interface'
 import type { Answers, Asked, Question, Reply, WriterStart } from './wire.ts'
 
-/** A statement that takes longer than this, in milliseconds, means a disk that hangs. */
-const DEADLINE = 30_000
-
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: PosternError) => void
-  readonly timer: NodeJS.Timeout
 }
 
 /** The way to the writer thread: questions in order, answers in order. */
 export class WriterLink {
   readonly #worker: Worker
+  readonly #deadline: number
   readonly #waiting = new Map<number, Waiting>()
   readonly #gone: Promise<void>
   #lost: PosternError | undefined
   #next = 1
 
-  constructor(start: WriterStart) {
+  /** @param deadline milliseconds; an answer that takes longer means a disk that hangs */
+  constructor(start: WriterStart, deadline: number) {
+    this.#deadline = deadline
     // Under test the sources themselves run.
     const file = import.meta.url.endsWith('.ts') ? './writer.ts' : './writer.js'
     this.#worker = new Worker(new URL(file, import.meta.url), { workerData: start, env: {}, name: 'postern-store' })
@@ -33,16 +32,25 @@ export class WriterLink {
     })
   }
 
-  /** @throws PosternError what the writer says; STORE_UNUSABLE when it is gone or hangs */
-  ask<A extends Asked>(asked: A): Promise<Answers[A['ask']]> {
+  /**
+   * @param onLate called when it hangs: what was asked may still be done
+   * @throws PosternError what the writer says; STORE_UNUSABLE when it is gone or hangs
+   */
+  async ask<A extends Asked>(asked: A, onLate?: () => void): Promise<Answers[A['ask']]> {
+    const late = Promise.withResolvers<never>()
+    const timer = setTimeout(() => {
+      onLate?.()
+      late.reject(new PosternError('STORE_UNUSABLE', `the database did not answer within ${this.#deadline / 1000} s`))
+    }, this.#deadline)
+    return Promise.race([this.wait(asked), late.promise]).finally(() => clearTimeout(timer))
+  }
+
+  /** {@link ask}, however long it takes. */
+  wait<A extends Asked>(asked: A): Promise<Answers[A['ask']]> {
     if (this.#lost !== undefined) return Promise.reject(this.#lost)
     const id = this.#next++
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    const timer = setTimeout(() => {
-      this.#waiting.delete(id)
-      reject(new PosternError('STORE_UNUSABLE', `the database did not answer within ${DEADLINE / 1000} s`))
-    }, DEADLINE)
-    this.#waiting.set(id, { resolve, reject, timer })
+    this.#waiting.set(id, { resolve, reject })
     this.#worker.postMessage({ ...asked, id } satisfies Question)
     return promise as Promise<Answers[A['ask']]>
   }
@@ -58,7 +66,6 @@ export class WriterLink {
     const waiting = this.#waiting.get(reply.id)
     if (waiting === undefined) return
     this.#waiting.delete(reply.id)
-    clearTimeout(waiting.timer)
     if ('failed' in reply) {
       const { code, message, next } = reply.failed
       waiting.reject(new PosternError(code, message, { next }))
@@ -67,10 +74,7 @@ export class WriterLink {
 
   #lose(cause: unknown): void {
     this.#lost ??= new PosternError('STORE_UNUSABLE', 'the database’s writer has stopped', { cause })
-    for (const { reject, timer } of this.#waiting.values()) {
-      clearTimeout(timer)
-      reject(this.#lost)
-    }
+    for (const { reject } of this.#waiting.values()) reject(this.#lost)
     this.#waiting.clear()
   }
 }

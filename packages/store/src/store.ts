@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import type { Call, Logger } from '@postern/interface'
+import { type Call, type Logger, PosternError } from '@postern/interface'
 import type { AuditCheck, AuditEntry, AuditRow } from './chain.ts'
 import { checkPrivateFile, ensurePrivateFile, ensurePrivateFolder } from './files.ts'
 import { WriterLink } from './link.ts'
@@ -38,9 +38,12 @@ export interface StoreOptions {
   readonly path: string
   /** Bytes the file may grow to; default 16 GiB. A full file is a failing disk. */
   readonly most?: number
+  /** Milliseconds the disk may take for anything; default 30,000. */
+  readonly deadline?: number
 }
 
 const MOST_BYTES = 16 * 2 ** 30
+const DEADLINE = 30_000
 
 /**
  * Opens the store.
@@ -50,13 +53,14 @@ const MOST_BYTES = 16 * 2 ** 30
  * await using store = await openStore({ path: '/var/lib/postern/edge.db' }, call)
  * store.snapshot.applications.get('db.example.com')
  */
-export async function openStore({ path, most = MOST_BYTES }: StoreOptions, call: Call): Promise<Store> {
+export async function openStore(options: StoreOptions, call: Call): Promise<Store> {
+  const { path, most = MOST_BYTES, deadline = DEADLINE } = options
   call.signal.throwIfAborted()
   await ensurePrivateFolder(dirname(path))
   await ensurePrivateFile(path)
   for (const suffix of ['-wal', '-shm', '-journal']) await checkPrivateFile(path + suffix)
   call.signal.throwIfAborted()
-  const link = new WriterLink({ path, most })
+  const link = new WriterLink({ path, most }, deadline)
   try {
     return new SqliteStore(link, await link.ask({ ask: 'snapshot' }), call.log)
   } catch (error) {
@@ -72,6 +76,8 @@ class SqliteStore implements Store {
   readonly #listeners = new Set<() => void>()
   #snapshot: Snapshot
   #reading: Promise<unknown> = Promise.resolve()
+  /** Whether a change was given up that may have been made all the same. */
+  #unsure = false
 
   constructor(link: WriterLink, snapshot: Snapshot, log: Logger) {
     this.#link = link
@@ -89,7 +95,7 @@ class SqliteStore implements Store {
   }
 
   get auditable(): boolean {
-    return this.#traffic.usable
+    return this.#traffic.usable && !this.#unsure
   }
 
   onChange(listener: () => void): () => void {
@@ -98,10 +104,29 @@ class SqliteStore implements Store {
   }
 
   async apply(changes: readonly Change[], note: ChangeNote): Promise<void> {
-    const version = await this.#link.ask({ ask: 'change', changes, note })
+    if (this.#unsure)
+      throw new PosternError('STORE_UNUSABLE', 'it is not known yet what became of an earlier change', {
+        next: 'Look at the disk; then try again.',
+      })
+    const version = await this.#link.ask({ ask: 'change', changes, note }, () => void this.#makeSure())
     // Answers come in the order of the questions, so no change is skipped here.
-    this.#snapshot = afterChange(this.#snapshot, changes, version)
+    this.#take(afterChange(this.#snapshot, changes, version))
+  }
+
+  #take(snapshot: Snapshot): void {
+    this.#snapshot = snapshot
     for (const listener of this.#listeners) listener()
+  }
+
+  /** What the disk has decides: once the writer answers again, that is read. Until then nobody new is let in. */
+  async #makeSure(): Promise<void> {
+    if (this.#unsure) return
+    this.#unsure = true
+    // Where the writer is gone it stays unknown.
+    const snapshot = await this.#link.wait({ ask: 'snapshot' }).catch(() => undefined)
+    if (snapshot === undefined) return
+    this.#unsure = false
+    this.#take(snapshot)
   }
 
   audit(entry: AuditEntry): boolean {

@@ -111,6 +111,24 @@ describe('state', () => {
     expect([there.records.get('service-token')?.size, there.applications.size]).toEqual([20_000, 20_000])
   })
 
+  test('a change that a slow disk made after it was given up is there: nobody is let in until that is known', {
+    timeout: 60_000,
+  }, async () => {
+    await using store = await openStore({ path, deadline: 300 }, call)
+    await store.apply(seed, note)
+    const seen: number[] = []
+    store.onChange(() => seen.push(store.snapshot.version))
+    const many = Array.from({ length: 200_000 }, (_, n): Change => ({ revoke: `k${n}` }))
+    await expect(store.apply(many, note)).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
+    expect(store.auditable).toBe(false)
+    await expect(store.apply([{ revoke: 'x' }], note)).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
+    await expect.poll(() => store.auditable, { timeout: 50_000 }).toBe(true)
+    expect([store.snapshot.version, store.snapshot.revocations.size]).toEqual([2, 200_000])
+    expect(seen).toEqual([2])
+    await store.apply([{ revoke: 'x' }], note)
+    expect(store.snapshot.revocations.size).toBe(200_001)
+  })
+
   test('listeners hear of each change with the snapshot already new', async () => {
     await using store = await openStore({ path }, call)
     const seen: number[] = []
