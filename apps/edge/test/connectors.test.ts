@@ -77,6 +77,23 @@ describe('row 101: the connectors of a tunnel', () => {
     expect(world.edge.counts().connectors).toBe(2)
   })
 
+  test('one that says another’s id from elsewhere is noted, and shown with its address', async () => {
+    const id = randomUUID()
+    await world.daemon(echo, undefined, about(0, id))
+    await expect.poll(joined).toHaveLength(1)
+    await world.daemon(echo, undefined, about(1, id))
+    await expect.poll(() => world.edge.counts().connectors).toBe(2)
+    const [first] = world.edge.routes.all()
+    if (first === undefined) throw new Error('no daemon')
+    world.edge.routes.add({ ...first, id: 'elsewhere', index: 7, remoteAddress: '192.0.2.1' })
+    const [connector] = (await world.edge.administration.call('tunnel.get', { params: { name: 'home' } })).connectors
+    expect(connector).toMatchObject({ id, connections: 3, remoteAddresses: ['127.0.0.1', '192.0.2.1'] })
+    world.edge.routes.remove({ ...first, id: 'elsewhere' })
+    expect(world.edge.routes.known('home', id, '127.0.0.1')).toEqual({ here: true, others: 0 })
+    expect(world.edge.routes.known('home', id, '192.0.2.1')).toEqual({ here: false, others: 0 })
+    expect(await joined()).toHaveLength(1)
+  })
+
   test('one of several connections is counted once', async () => {
     const id = randomUUID()
     const { connectors: before } = await world.edge.administration.call('status.get', {})

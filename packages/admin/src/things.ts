@@ -11,7 +11,10 @@ export const connector = z
   .object({
     id: z.string(),
     version: z.string().optional(),
+    /** Of its first connection. */
     remoteAddress: z.string(),
+    /** Of all its connections: two may be one machine with two ways out, or two that say the same id. */
+    remoteAddresses: z.array(z.string()),
     since: instant,
     connections: z.int(),
     /** The tunnel token it came with. */

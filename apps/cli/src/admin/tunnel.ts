@@ -117,7 +117,7 @@ function describe({ name, online, createdAt, applications, connectors, tokens }:
       connectors.map(one => [
         one.id,
         one.version,
-        one.remoteAddress,
+        one.remoteAddresses.join(' '),
         relative(one.since),
         one.connections,
         one.tokenId,

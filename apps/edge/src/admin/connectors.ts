@@ -13,6 +13,7 @@ export function connectorsOf(routes: Pick<Routes, 'of'>, tunnel: string): Connec
       id,
       ...(version !== undefined && { version }),
       remoteAddress,
+      remoteAddresses: [...new Set(connections.map(one => one.remoteAddress))],
       since: instantOf(Math.min(...connections.map(({ since }) => since))),
       connections: connections.length,
       ...(tokenId !== undefined && { tokenId }),

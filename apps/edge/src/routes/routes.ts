@@ -57,11 +57,20 @@ export class Routes {
     }
   }
 
-  /** How many other connectors the tunnel has, and whether this one is among them already. */
-  known(tunnelId: string, connectorId: string): { readonly here: boolean; readonly others: number } {
-    const ids = new Set(this.#byTunnel.get(tunnelId)?.map(one => one.connectorId))
-    const here = ids.delete(connectorId)
-    return { here, others: ids.size }
+  /**
+   * How many other connectors the tunnel has, and whether this one is there already, from this address: its id is its own word,
+   * and whoever has the tunnel's token may say the same.
+   */
+  known(
+    tunnelId: string,
+    connectorId: string,
+    remoteAddress: string,
+  ): { readonly here: boolean; readonly others: number } {
+    const all = this.of(tunnelId)
+    const here = all.some(one => one.connectorId === connectorId && one.remoteAddress === remoteAddress)
+    const others = new Set(all.map(one => one.connectorId))
+    others.delete(connectorId)
+    return { here, others: others.size }
   }
 
   /**

@@ -73,7 +73,7 @@ function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext
       since: Date.now(),
       tunnel,
     }
-    const { here, others } = routes.known(tunnelId, connectorId)
+    const { here, others } = routes.known(tunnelId, connectorId, remoteAddress)
     routes.add(connection)
     if (!here) {
       const detail = { tunnel: tunnelId, connector: connectorId, ...said, ...token, others }
