@@ -210,6 +210,50 @@ describe('who is connected', () => {
     expect(await administration.call('tunnel.get', home)).toMatchObject({ online: false })
   })
 
+  test('whose secret is replaced twice within the overlap: the one before last ends, the other two are good until one is revoked', async () => {
+    const token = { params: { token: world.token.id } }
+    const rotate = () => administration.call('service-token.rotate', { ...token, body: { overlapSeconds: 60 } })
+    const first = await world.session()
+    const second = await rotate()
+    const secondly = await world.session(world.headers(second))
+    const third = await rotate()
+    expect(await first.closed).toMatchObject({ code: 'ACCESS_ENDED' })
+    await expect(world.session()).rejects.toMatchObject({ code: expect.stringMatching(/^(AUTH_REJECTED|TOKEN_)/) })
+    const again = await world.session(world.headers(second))
+    const thirdly = await world.session(world.headers(third))
+    await administration.call('service-token.revoke', token)
+    for (const session of [secondly, again, thirdly])
+      expect(await session.closed).toMatchObject({ code: 'ACCESS_ENDED' })
+  })
+
+  test('as a daemon, when its token is replaced twice: each is good for its own overlap, and revoked alone', async () => {
+    const rotate = async (overlapSeconds: number) =>
+      (await administration.call('tunnel-token.rotate', { ...home, body: { overlapSeconds } })).token
+    const join = (token: string) => world.daemon(undefined, { 'postern-tunnel-token': token })
+    const tokens = [world.tunnelToken, await rotate(600), await rotate(60)]
+    const [first, second, third] = await Promise.all(tokens.map(join))
+    const { tokens: shown } = await administration.call('tunnel.get', home)
+    const [one, two] = shown.map(({ expiresAt }) => Date.parse(expiresAt ?? '') - Date.now())
+    expect(one).toBeLessThanOrEqual(60_000) // the second rotation shortened it
+    expect(two).toBeLessThanOrEqual(60_000)
+    await administration.call('tunnel-token.revoke', { params: { name: 'home', id: shown[1]?.id ?? '' } })
+    expect(await second?.closed).toMatchObject({ code: 'ACCESS_ENDED' })
+    await (await join(tokens[0] ?? '')).close()
+    expect([first?.draining, third?.draining]).toEqual([false, false])
+    await rotate(0)
+    for (const daemon of [first, third]) expect(await daemon?.closed).toMatchObject({ code: 'ACCESS_ENDED' })
+  })
+
+  test('with a secret that would have ended before the overlap: it ends when it would have', async () => {
+    const body = { name: 'short', expiresInSeconds: 30 }
+    const { id, expiresAt } = await administration.call('service-token.create', { body })
+    const overlap = { params: { token: id }, body: { overlapSeconds: 3600 } }
+    expect(await administration.call('service-token.rotate', overlap)).toMatchObject({
+      previousUntil: expiresAt,
+      expiresAt,
+    })
+  })
+
   test('as one daemon of two is put out alone', async () => {
     const [one, two] = [randomUUID(), randomUUID()]
     const first = await world.daemon(echo, undefined, { connector: one, connection: 0, version: '1.2.3' })
