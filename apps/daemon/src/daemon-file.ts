@@ -6,7 +6,7 @@ import { checkConnections } from './daemon.ts'
 import { RUN_FLAGS } from './flags.ts'
 import type { DefaultPort } from './ingress.ts'
 import { type FileRule, readIngress } from './ingress-file.ts'
-import { Mistakes } from './mistakes.ts'
+import { Mistakes, nameOf } from './mistakes.ts'
 
 type Members = Readonly<Record<string, Json>>
 
@@ -119,7 +119,7 @@ function checkPluginKey(key: string, used: ReadonlySet<string>, registry: Regist
   const names = [key, ...(key.endsWith('File') ? [key.slice(0, -'File'.length)] : [])]
   const owners = names.flatMap(name => registry.ownersOf(name)).map(({ kind, name }) => `${kind} ${name}`)
   const mine = [...new Set(owners)].filter(owner => used.has(owner))
-  const told = JSON.stringify(key.slice(0, 64))
+  const told = nameOf(key)
   if (mine.length === 1) return
   if (mine.length > 1)
     mistakes.add([key], `${told} is an option of ${mine.join(' and of ')}; give it by flag or variable`)

@@ -2,7 +2,7 @@ import { type Json, PosternError } from '@postern/interface'
 import { nearest } from '@postern/options'
 import type { ConfigFile } from '@postern/program'
 import { type DefaultPort, readService, showService } from './ingress.ts'
-import type { Mistakes } from './mistakes.ts'
+import { type Mistakes, nameOf } from './mistakes.ts'
 import { covers, matches, type Pattern, readHostnamePattern, readPath, shareHostnames, showPattern } from './pattern.ts'
 
 /** Thousands of rules would be a program's work; and each is compared with each before it for rules that nobody reaches. */
@@ -129,7 +129,7 @@ function readFileRule(
 
 function unknownKey(key: string): string {
   const meant = nearest(key, KEYS)
-  return `${JSON.stringify(key.slice(0, 64))} is not a key of a rule; ${meant ? `did you mean ${meant}?` : `there are ${KEYS.join(', ')}`}`
+  return `${nameOf(key)} is not a key of a rule; ${meant ? `did you mean ${meant}?` : `there are ${KEYS.join(', ')}`}`
 }
 
 /** @throws PosternError OPTION_INVALID */

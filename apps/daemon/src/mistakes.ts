@@ -4,6 +4,11 @@ import type { ConfigFile } from '@postern/program'
 /** So many are told in one message; `ingress validate` tells all. */
 const MOST_TOLD = 8
 
+/** A key as a message may repeat it: what does not look like one may be a secret whose colon was forgotten. */
+export function nameOf(key: string): string {
+  return /^[a-z_-]{1,24}$/i.test(key) ? JSON.stringify(key) : 'a word here'
+}
+
 /** What is wrong with a config file, all of it, each with its place. */
 export class Mistakes {
   readonly #file: ConfigFile

@@ -108,6 +108,7 @@ describe('which file', () => {
 
 describe('a file with mistakes is refused whole', () => {
   it.each([
+    ['a colon that was forgotten', 'token ptt_eyJ0IjoiaG9tZSJ9: x\n', ':1:1: a word here is not a key of this file'],
     ['an unknown key', 'edgee: https://x\n', ':1:1: "edgee" is not a key of this file; did you mean edge?'],
     ['a key of a plugin that is misspelt', 'tokenFil: x\n', 'did you mean tokenFile?'],
     [
