@@ -7,7 +7,7 @@ import { type OutputChunk, rolldown } from 'rolldown'
 const folder = dirname(import.meta.dirname)
 const dist = join(folder, 'dist')
 
-for (const old of globSync('*.cjs', { cwd: dist })) rmSync(join(dist, old))
+const before = globSync('*.cjs', { cwd: dist })
 const bundle = await rolldown({
   input: { main: join(dist, 'main.js') },
   platform: 'node',
@@ -26,6 +26,9 @@ const { output } = await bundle.write({
   minify: false,
 })
 await bundle.close()
+// Afterwards: a `postern` that runs, or starts in this moment, finds all it was built with.
+const written = new Set(output.map(({ fileName }) => fileName))
+for (const old of before) if (!written.has(old)) rmSync(join(dist, old))
 
 const chunks = output.filter((one): one is OutputChunk => one.type === 'chunk')
 writeFileSync(join(dist, 'THIRD-PARTY.txt'), notices(chunks.flatMap(chunk => chunk.moduleIds)))
