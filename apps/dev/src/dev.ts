@@ -33,7 +33,7 @@ export interface Dev extends AsyncDisposable {
   readonly serviceToken: { readonly id: string; readonly secretFile: string }
   readonly ssh: { readonly what: string; readonly user: string; readonly keys: SshKeys; readonly configFile: string }
   readonly echo: { readonly what: string }
-  /** A command that runs `postern` under this Node. */
+  /** A command that runs `postern` under this Node, for this edge: it needs no credential, CA or port to be said. */
   readonly postern: string
 }
 
@@ -76,8 +76,9 @@ export async function startDev(options: DevOptions, call: Call): Promise<Dev> {
     )
     const secretFile = join(folder, 'service-token')
     writeFileSync(secretFile, `${serviceToken.secret}\n`, { mode: 0o600 })
-    const postern = writeCommand(folder)
-    const access = `${postern} access ssh --hostname ${SSH_HOST}:${edge.port} --id ${serviceToken.id} --secret-file ${secretFile} --ca ${caFile}`
+    writeClientConfig(folder, edge, caFile, { id: serviceToken.id, secretFile })
+    const postern = writeCommand(folder, edge)
+    const access = `${postern} access ssh --hostname ${SSH_HOST}`
     const user = userInfo().username
     const configFile = writeSshConfig(folder, keys, user, access)
     const parts = owned.move()
@@ -132,14 +133,22 @@ async function startSampleDaemon(
   )
 }
 
+/** What a person would have in `~/.config/postern/config.yaml`. */
+function writeClientConfig(folder: string, edge: RunningEdge, ca: string, credential: Dev['serviceToken']): void {
+  const applications = { [SSH_HOST]: credential, [ECHO_HOST]: credential }
+  const config = { edge: `https://localhost:${edge.port}`, ca, applications }
+  writeFileSync(join(folder, 'config.yaml'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
+}
+
 /** `postern`, for a shell whose own Node may be older than this one. */
-function writeCommand(folder: string): string {
+function writeCommand(folder: string, edge: RunningEdge): string {
   const file = join(folder, 'postern')
   const script = fileURLToPath(import.meta.resolve('@postern/cli/package.json')).replace(
     /package\.json$/,
     'bin/postern.js',
   )
-  writeFileSync(file, `#!/bin/sh\nexec '${process.execPath}' '${script}' "$@"\n`)
+  const env = `POSTERN_CONFIG='${join(folder, 'config.yaml')}' POSTERN_ADMIN_SOCKET='${edge.adminSocket ?? ''}'`
+  writeFileSync(file, `#!/bin/sh\n${env} exec '${process.execPath}' '${script}' "$@"\n`)
   chmodSync(file, 0o700)
   return file
 }

@@ -77,8 +77,6 @@ ${ms(job.milliseconds)}  an SSH command went through, let in by a service token.
 }
 
 function nextSteps(dev: Dev): string {
-  const access = (protocol: string, host: string) =>
-    `${dev.postern} access ${protocol} --hostname ${host}:${dev.port} --id ${dev.serviceToken.id} --secret-file ${dev.serviceToken.secretFile} --ca ${dev.caFile}`
   return `
 Try it yourself, in another terminal:
 
@@ -86,13 +84,18 @@ Try it yourself, in another terminal:
   ssh -F ${dev.ssh.configFile} ${SSH_HOST}
 
   # a private TCP service, on stdin and stdout: its last line comes after your end
-  printf 'hello\\n' | ${access('tcp', ECHO_HOST)}
+  printf 'hello\\n' | ${dev.postern} access tcp --hostname ${ECHO_HOST}
 
-  # the same service on a local port
-  ${access('tcp', ECHO_HOST)} --url localhost:7007
+  # the same service on a local port, and the SSH server on another
+  ${dev.postern} access tcp -L 7007:${ECHO_HOST} -L 7022:${SSH_HOST}
 
   # what a stranger gets
-  ${access('tcp', ECHO_HOST).replace(/--secret-file \S+/, '--secret wrong')}
+  ${dev.postern} access tcp --hostname ${ECHO_HOST} --id ${dev.serviceToken.id} --secret wrong
+
+  # who came, and who may; then take it away, and whatever is open ends
+  ${dev.postern} admin audit --limit 10
+  ${dev.postern} admin policy show ${ECHO_HOST}
+  ${dev.postern} admin service-token revoke ${dev.serviceToken.id}
 
 Ctrl-C stops everything and removes ${dev.folder}.
 `
