@@ -81,12 +81,15 @@ export class AuditChain {
    * Removes traffic from before a time, the oldest first, inside the caller's transaction. Of each run the last hash stays, so
    * that the rest can still be checked.
    *
+   * Behind a row that is young there are none but younger ones; behind one from the future, when the clock was wrong, there may be.
+   *
+   * @param after goes on behind this sequence number
    * @param most rows looked at
-   * @returns rows removed
    */
-  removeBefore(time: number, most: number): number {
-    const oldest = "select sequence, at, hash from audit where class = 'traffic' order by sequence limit ?"
-    const rows = this.#database.prepare(oldest).all(most)
+  removeBefore(time: number, now: number, after: number, most: number): Removal {
+    const oldest =
+      "select sequence, at, hash from audit where class = 'traffic' and sequence > ? order by sequence limit ?"
+    const rows = this.#database.prepare(oldest).all(after, most)
     const old = rows.filter(({ at }) => Number(at) < time)
     const remove = this.#database.prepare('delete from audit where sequence = ?')
     let run: Run | undefined
@@ -101,7 +104,8 @@ export class AuditChain {
       }
     }
     this.#noteRemoved(run)
-    return old.length
+    const isMore = rows.length === most && rows.some(({ at }) => Number(at) < time || Number(at) > now)
+    return { removed: old.length, ...(isMore && { next: Number(rows.at(-1)?.sequence) }) }
   }
 
   /** Walks the whole chain. */
@@ -142,6 +146,12 @@ export class AuditChain {
       (right?.hash ?? run.hash) as Uint8Array,
     )
   }
+}
+
+/** What one look removed, and behind which row to look next; absent at the end. */
+export interface Removal {
+  readonly removed: number
+  readonly next?: number
 }
 
 /** Rows that were removed, and the last one's hash. */

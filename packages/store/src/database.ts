@@ -52,7 +52,9 @@ export class Database {
       case 'rows':
         return readPage(this.#database, asked.query, this.#audit.last)
       case 'remove':
-        return transaction(this.#database, () => this.#audit.removeBefore(asked.before, asked.most))
+        return transaction(this.#database, () =>
+          this.#audit.removeBefore(asked.before, asked.now, asked.after, asked.most),
+        )
       case 'check':
         return this.#check()
       case 'close':

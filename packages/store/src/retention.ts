@@ -1,4 +1,5 @@
 import type { Json, Logger } from '@postern/interface'
+import type { Removal } from './chain.ts'
 
 /** Days that traffic is kept unless the setting `auditDays` says otherwise. */
 const DAYS = 90
@@ -13,8 +14,13 @@ const INTERVAL = 3_600_000
 const STEP = 500
 
 export interface RetentionOptions {
-  /** Removes some rows from before a time. @returns how many of them went; none: there are no more */
-  readonly remove: (before: number, most: number) => Promise<number>
+  /** Removes rows from before a time, behind a sequence number. */
+  readonly remove: (asked: {
+    readonly before: number
+    readonly now: number
+    readonly after: number
+    readonly most: number
+  }) => Promise<Removal>
   /** The setting `auditDays`; whatever is no whole number from 1 to 36,500 is 90. */
   readonly days: () => Json | undefined
   readonly log: Logger
@@ -37,7 +43,11 @@ export class Retention implements Disposable {
     const before = now - auditDaysOf(days()) * DAY
     let rows = 0
     try {
-      for (let step = -1; step !== 0 && !this.#over; rows += step) step = await remove(before, STEP)
+      for (let after: number | undefined = 0; after !== undefined && !this.#over; ) {
+        const { removed, next }: Removal = await remove({ before, now, after, most: STEP })
+        rows += removed
+        after = next
+      }
       if (rows > 0)
         log.info('old traffic was removed from the audit log', { rows, before: new Date(before).toISOString() })
     } catch (error) {

@@ -84,7 +84,7 @@ class SqliteStore implements Store {
     this.#snapshot = snapshot
     this.#traffic = new TrafficQueue(entries => link.ask({ ask: 'traffic', entries }), log)
     this.#retention = new Retention({
-      remove: (before, most) => link.ask({ ask: 'remove', before, most }),
+      remove: asked => link.ask({ ask: 'remove', ...asked }),
       days: () => this.#snapshot.settings.get('auditDays'),
       log,
     })

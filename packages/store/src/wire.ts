@@ -1,5 +1,5 @@
 import type { Code } from '@postern/interface'
-import type { AuditCheck, AuditEntry } from './chain.ts'
+import type { AuditCheck, AuditEntry, Removal } from './chain.ts'
 import type { AuditPage, AuditQuery } from './query.ts'
 import type { Change, ChangeNote, Snapshot } from './records.ts'
 
@@ -9,7 +9,13 @@ export type Asked =
   | { readonly ask: 'change'; readonly changes: readonly Change[]; readonly note: ChangeNote }
   | { readonly ask: 'traffic'; readonly entries: readonly AuditEntry[] }
   | { readonly ask: 'rows'; readonly query: AuditQuery }
-  | { readonly ask: 'remove'; readonly before: number; readonly most: number }
+  | {
+      readonly ask: 'remove'
+      readonly before: number
+      readonly now: number
+      readonly after: number
+      readonly most: number
+    }
   | { readonly ask: 'check' }
   | { readonly ask: 'close' }
 
@@ -19,7 +25,7 @@ export interface Answers {
   change: number
   traffic: undefined
   rows: AuditPage
-  remove: number
+  remove: Removal
   check: AuditCheck & { readonly integrity: string }
   close: undefined
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { AuditEntry } from '../src/chain.ts'
+import type { AuditEntry, Removal } from '../src/chain.ts'
 import { Database } from '../src/database.ts'
 import type { AuditPage, AuditQuery } from '../src/query.ts'
 import { Retention } from '../src/retention.ts'
@@ -129,7 +129,7 @@ describe('retention', () => {
     (database.answer({ ask: 'rows', query: { most: 1000 } }) as AuditPage).rows.map(row => row.sequence)
   const removing = (database: Database, days?: number) =>
     new Retention({
-      remove: async (before, most) => database.answer({ ask: 'remove', before, most }) as number,
+      remove: async asked => database.answer({ ask: 'remove', ...asked }) as Removal,
       days: () => days,
       log,
     })
@@ -170,6 +170,19 @@ describe('retention', () => {
     fill(database, [now])
     expect(sequences(database)).toEqual([1235])
     expect(database.answer({ ask: 'check' })).toEqual({ integrity: 'ok', rows: 1, removed: 1234 })
+    database.answer({ ask: 'close' })
+  })
+
+  test('rows from when the clock was wrong keep none behind them', async () => {
+    const database = new Database(path, 2 ** 30)
+    const future = Array.from({ length: 1100 }, () => ({ at: now + 10 * 365 * DAY, action: 't' }))
+    database.answer({ ask: 'traffic', entries: future })
+    fill(database, [old, 'c', old, fresh])
+    using retention = removing(database)
+    await retention.sweep(now)
+    expect(sequences(database)).toHaveLength(1000)
+    expect(sequences(database).slice(0, 3)).toEqual([1104, 1102, 1100])
+    expect(database.answer({ ask: 'check' })).toEqual({ integrity: 'ok', rows: 1102, removed: 2 })
     database.answer({ ask: 'close' })
   })
 
