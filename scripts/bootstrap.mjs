@@ -23,6 +23,7 @@ const TASKS = {
   setup: () => true,
   build: () => turbo('build'),
   start: args => build() && node(join('apps', 'dev', 'bin', 'postern-dev.js'), ...args),
+  commands: () => build() && node(join('scripts', 'commands.ts')),
   test: args => node(join('scripts', 'test.ts'), ...args),
   check: args => build() && node(join('scripts', 'check.ts'), ...args),
   generate: args => build() && node(join('scripts', 'generate.ts'), ...args),

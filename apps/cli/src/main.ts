@@ -1,20 +1,15 @@
-import { readFile } from 'node:fs/promises'
 import type { Call } from '@postern/interface'
-import { findCommand, type HostOptionSpecs, parseCommandLine, renderHelp, resolvePending } from '@postern/options'
-import { PROGRAM_FLAGS, type Program, runProgram } from '@postern/program'
+import { findCommand, parseCommandLine, renderHelp, resolvePending } from '@postern/options'
+import { PROGRAM_FLAGS, type Program, runProgram, VERSION_FLAG } from '@postern/program'
 import { type CliCommand, COMMANDS, protocolOf } from './commands.ts'
 
 const HELP = { help: PROGRAM_FLAGS.help }
-const VERSION = {
-  version: { type: 'boolean', default: false, aliases: ['V'], summary: 'the version of this program' },
-} as const satisfies HostOptionSpecs
 
 /** Settles when the program is over. Its caller waits for it: a program that hangs without anything to wait for then ends with 13, not 0. */
-export const over: Promise<void> = runProgram('postern', main)
+export const over: Promise<void> = runProgram('postern', main, new URL('../package.json', import.meta.url))
 
 async function main(program: Program, call: Call): Promise<void> {
   const { argv } = program
-  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) return program.print(`${await version()}\n`)
   const protocol = protocolOf(argv, program.env)
   if (protocol !== undefined) return (await import('./access.ts')).access(protocol, argv.slice(2), program, call)
   const { command, path, rest } = findCommand<CliCommand>(argv, COMMANDS)
@@ -24,7 +19,7 @@ async function main(program: Program, call: Call): Promise<void> {
 
 /** A command that only has children shows them. @throws PosternError OPTION_UNKNOWN: what was meant was not help */
 function help(program: Program, command: CliCommand, path: readonly string[]): void {
-  const flags = path.length === 0 ? { ...HELP, ...VERSION } : HELP
+  const flags = path.length === 0 ? { ...HELP, ...VERSION_FLAG } : HELP
   resolvePending(parseCommandLine(program.argv.slice(path.length), flags), [], { own: flags })
   program.print(
     renderHelp({
@@ -35,9 +30,4 @@ function help(program: Program, command: CliCommand, path: readonly string[]): v
       examples: command.examples ?? [],
     }),
   )
-}
-
-async function version(): Promise<string> {
-  const manifest: { version: string } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
-  return manifest.version
 }

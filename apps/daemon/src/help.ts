@@ -1,6 +1,6 @@
 import type { Call } from '@postern/interface'
 import { type HostOptionSpecs, parseCommandLine, renderHelp, resolvePending } from '@postern/options'
-import { PROGRAM_FLAGS, type Program } from '@postern/program'
+import { PROGRAM_FLAGS, type Program, VERSION_FLAG } from '@postern/program'
 import type { Registry } from '@postern/registry'
 import type { DaemonCommand } from './commands.ts'
 
@@ -18,7 +18,8 @@ export interface Page {
 export async function runHelp({ specs, commands, ...page }: Page, registry: Registry, call: Call): Promise<string> {
   const { options } = await registry.load('auth', 'tunnel-token', 'client', call)
   const sections = [
-    { title: 'Options', specs },
+    // The page that has commands is the program's first.
+    { title: 'Options', specs: commands ? { ...specs, ...VERSION_FLAG } : specs },
     { title: '--auth tunnel-token', specs: options },
   ]
   return renderHelp({ ...page, ...(commands && { commands }), sections })

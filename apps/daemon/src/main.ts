@@ -1,4 +1,4 @@
 import { runProgram } from '@postern/program'
 import { posternd } from './posternd.ts'
 
-await runProgram('posternd', posternd)
+await runProgram('posternd', posternd, new URL('../package.json', import.meta.url))

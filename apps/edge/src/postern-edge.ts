@@ -13,7 +13,7 @@ import {
   resolvePending,
   type Values,
 } from '@postern/options'
-import { PROGRAM_FLAGS, type Program, readLevel } from '@postern/program'
+import { PROGRAM_FLAGS, type Program, readLevel, VERSION_FLAG } from '@postern/program'
 import type { EdgeConfig } from './config.ts'
 import { checkEdge, initialiseEdge, type Seeded } from './data.ts'
 import { type RunningEdge, startEdge } from './edge.ts'
@@ -99,8 +99,8 @@ export async function posternEdge(program: Program, call: Call): Promise<void> {
     renderHelp({
       usage: `${['postern-edge', ...path].join(' ')} ${command.run === undefined ? 'COMMAND ' : ''}[options]`,
       summary: command.summary,
-      commands: command.commands ?? {},
-      sections: command.specs === undefined ? [] : [{ title: 'Options', specs: command.specs }],
+      ...(command.commands && { commands: command.commands }),
+      sections: [{ title: 'Options', specs: command.specs ?? { help: PROGRAM_FLAGS.help, ...VERSION_FLAG } }],
       examples:
         command.example === undefined
           ? Object.values(COMMANDS.commands ?? {}).flatMap(({ example }) => example ?? [])

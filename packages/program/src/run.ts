@@ -18,6 +18,11 @@ export const PROGRAM_FLAGS = {
   help: { type: 'boolean', default: false, aliases: ['h'], summary: 'this text' },
 } as const
 
+/** For the help of a program's first page: {@link runProgram} answers it. */
+export const VERSION_FLAG = {
+  version: { type: 'boolean', default: false, aliases: ['V'], summary: 'the version of this program' },
+} as const
+
 /** What a program's work is given. */
 export interface Program {
   readonly argv: readonly string[]
@@ -35,8 +40,14 @@ export interface Program {
 /**
  * Runs a program's work and ends the process: 0, the status of docs/errors.md that belongs to what was thrown, or 128 plus the
  * signal's number after a stop that the work did not take as its end. Whatever was thrown, nobody sees a stack trace or a secret.
+ *
+ * @param manifest the program's package.json, whose version `--version` alone prints
  */
-export async function runProgram(name: string, work: (program: Program, call: Call) => Promise<void>): Promise<void> {
+export async function runProgram(
+  name: string,
+  work: (program: Program, call: Call) => Promise<void>,
+  manifest?: URL,
+): Promise<void> {
   const argv = process.argv.slice(2)
   const json = wantsJson(argv)
   const redactor = createRedactor()
@@ -63,12 +74,22 @@ export async function runProgram(name: string, work: (program: Program, call: Ca
   }
   const program: Program = { argv, env: process.env, cwd: process.cwd(), stop, redactor, print: out.result, log, json }
   try {
+    if (manifest && argv.length === 1 && VERSION_WORDS.includes(argv[0] ?? ''))
+      return program.print(await versionIn(manifest))
     await work(program, { signal: stop.now, log: log('info') })
   } catch (error) {
     fail(error)
   }
   // All is closed by now and the process ends by itself. Should a plugin have left something open, it does not wait for it.
   setTimeout(() => process.exit(), LEFT_OPEN).unref()
+}
+
+const VERSION_WORDS: readonly string[] = ['--version', '-V']
+
+async function versionIn(manifest: URL): Promise<string> {
+  const { readFile } = await import('node:fs/promises')
+  const { version }: { version: string } = JSON.parse(await readFile(manifest, 'utf8'))
+  return `${version}\n`
 }
 
 /** Known before parsing, so that its errors obey it. */

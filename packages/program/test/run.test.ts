@@ -191,3 +191,27 @@ describe('a stop', () => {
     expect(await ended).toMatchObject({ code: 130, stderr: '' })
   })
 })
+
+describe('--version', () => {
+  const asked = async (...argv: string[]) => {
+    const work = `import { runProgram } from ${JSON.stringify(source)}
+await runProgram('greet', async program => program.print('worked\\n'), new URL('file://${join(import.meta.dirname, '../package.json')}'))`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', work, 'greet', ...argv], {
+      cwd: join(import.meta.dirname, '..'),
+      timeout: 15_000,
+    })
+    let stdout = ''
+    child.stdout.on('data', chunk => (stdout += chunk))
+    const [code] = await once(child, 'close')
+    return { code, stdout }
+  }
+
+  it.each(['--version', '-V'])('%s alone prints it, and nothing is done', async flag => {
+    const { code, stdout } = await asked(flag)
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^\d+\.\d+\.\d+\n$/)])
+  })
+
+  it('beside anything else it is the work’s own business', async () => {
+    expect(await asked('--version', 'x')).toEqual({ code: 0, stdout: 'worked\n' })
+  })
+})
