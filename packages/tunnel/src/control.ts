@@ -23,7 +23,11 @@ export function checkAbout(about: About): void {
 
 function isAbout(value: unknown): value is About {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
-  return Buffer.byteLength(JSON.stringify(value)) <= MAX_ABOUT
+  try {
+    return Buffer.byteLength(JSON.stringify(value)) <= MAX_ABOUT
+  } catch {
+    return false // nested deeper than this Node can follow
+  }
 }
 
 export function encodeControl(message: ControlMessage): Buffer {
