@@ -6,8 +6,19 @@ export {
   readAdminToken,
   readSetupToken,
 } from './bearer-token.ts'
+export { type Algorithm, LONGEST_TOKEN } from './compact-jws.ts'
+export {
+  IDENTITY_HEADER,
+  IDENTITY_TYP,
+  identityClaims,
+  readIdentityClaims,
+  type TokenIdentity,
+} from './identity-token.ts'
+export { KeyRing, type KeyRingOptions, type SignOptions, type StoredKeyRing } from './key-ring.ts'
+export { type Jwks, type PublicJwk, readJwks, type VerificationKey } from './public-keys.ts'
 export { hashId, hashSecret, verifySecret } from './secret.ts'
 export { createServiceToken, isServiceTokenId, type NewServiceToken } from './service-token.ts'
+export type { KeyState, StoredKey } from './signing-key.ts'
 export {
   createTunnelToken,
   isTunnelId,
@@ -16,3 +27,11 @@ export {
   readTunnelToken,
   type TunnelTokenParts,
 } from './tunnel-token.ts'
+export {
+  checkExpected,
+  type ExpectedToken,
+  type FindKey,
+  type TokenClaims,
+  type VerifiedToken,
+  verifyToken,
+} from './verify-token.ts'
