@@ -142,6 +142,7 @@ describe('7: a verifier that could verify nothing is not made', () => {
     ['a team domain with a user', { teamDomain: `me@${TEAM}` }],
     ['no audience', { audience: undefined }],
     ['an empty audience', { audience: '' }],
+    ['an audience with a port', { audience: `${APP}:8443` }],
     ['a list of audiences', { audience: [APP] }],
     ['any audience', { audience: '*' + '.example.com/' }],
     ['keys that are missing', { keys: undefined }],
