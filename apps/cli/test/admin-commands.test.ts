@@ -204,7 +204,7 @@ describe('applications and their policies', () => {
     writeFileSync(rules, '- name: x\n  action: alow\n  include: []\n', { mode: 0o600 })
     const { code, stderr } = await local('admin', 'policy', 'set', 'db.localhost', '-f', rules)
     expect(code).toBe(3)
-    expect(stderr).toContain(`${rules}:2:3: [0].action is not "allow" or "deny"`)
+    expect(stderr).toContain(`${rules}:2:3: [0].action is not "allow" or "deny" or "bypass" or "service"`)
     expect((await local('admin', 'policy', 'show', 'db.localhost')).stdout).toBe(shown)
   })
 })

@@ -2,6 +2,7 @@ import { PosternError } from '@postern/interface'
 import { decide } from '@postern/policy'
 import type { ApplicationRecord, Snapshot, Store } from '@postern/store'
 import type { AccessAdmission, Admission, ConnectorAdmission } from './authorize/authorize.ts'
+import { policyOf } from './authorize/policy.ts'
 
 /** Milliseconds between looks at the clock: an expiry is noticed within this. */
 const CHECK_INTERVAL = 1000
@@ -81,13 +82,13 @@ export class Live implements Disposable {
 }
 
 function accessEnded(
-  { application, identities, permit }: AccessAdmission,
+  { application, identities, permit, remoteAddress }: AccessAdmission,
   current: ApplicationRecord | undefined,
   now: number,
 ): string | undefined {
   if (current?.id !== application.id) return 'the application was removed'
   if (current.tunnelId !== application.tunnelId) return 'the application was moved to another tunnel'
-  const decision = decide({ identities, now }, current.rules)
+  const decision = decide({ identities, now, address: remoteAddress }, policyOf(current))
   if (!decision.allow) return 'the policy does not let you in any more'
   return JSON.stringify(decision.permit) === JSON.stringify(permit) ? undefined : 'what you may do was changed'
 }

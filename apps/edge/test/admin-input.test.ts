@@ -74,11 +74,20 @@ describe('row 106: what is sent is checked strictly', () => {
   })
 
   test('what is wrong in a rule is said with its place, and never repeated', async () => {
-    const rule = { name: 'ci', action: 'allow', include: [{ anyServiceToken: true }, { email: 'hunter2' }] }
+    const rule = { name: 'ci', action: 'allow', include: [{ anyServiceToken: true }, { e_mail: 'hunter2' }] }
     const path = '/applications/db.localhost/rules'
     await refused({ method: 'PUT', path, body: { rules: [rule] } }, 400, /^rules\[0\]\.include\[1\]\.\w+ is /)
     const answer = await api.team({ method: 'PUT', path, token, body: { rules: [rule] } })
     expect(answer.body).not.toContain('hunter2')
+    for (const selector of [
+      { email: 'hunter2' },
+      { emailDomain: 'hunter2' },
+      { claim: { name: 'x', matches: '(hunter2' } },
+    ]) {
+      const sent = { method: 'PUT', path, body: { rules: [{ ...rule, include: [selector] }] } }
+      await refused(sent, 400, /^rule 1: include\[0\]\.\w+ (is|has) /)
+      expect((await api.team({ ...sent, token })).body).not.toContain('hunter2')
+    }
     const unknown = { ...rule, include: [{ serviceToken: 'nobody' }] }
     await refused(
       { method: 'PUT', path, body: { rules: [unknown] } },

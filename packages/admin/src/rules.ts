@@ -1,12 +1,33 @@
-import { MOST_RULES, MOST_SELECTORS } from '@postern/policy'
+import { ACTIONS, LONGEST_TEXT, MOST_ENTRIES, MOST_RULES, MOST_SELECTORS } from '@postern/policy'
 import { z } from 'zod'
 import { tokenRef } from './words.ts'
 
+const text = z.string().min(1).max(LONGEST_TEXT)
+const list = <T extends z.ZodType>(entry: T) => z.array(entry).min(1).max(MOST_ENTRIES)
+const scalar = z.union([z.string().max(LONGEST_TEXT), z.number(), z.boolean()])
+const claim = { name: text, issuer: text.exactOptional() }
+
+/** Who or what a rule speaks of; the policy package says what each means. */
 const selector = z
   .union([
     z.strictObject({ serviceToken: tokenRef }),
     z.strictObject({ anyServiceToken: z.literal(true) }),
-    z.strictObject({ identity: z.strictObject({ issuer: z.string().min(1), subject: z.string().min(1) }) }),
+    z.strictObject({ identity: z.strictObject({ issuer: text, subject: text }) }),
+    z.strictObject({ everyone: z.literal(true) }),
+    z.strictObject({ email: text }),
+    z.strictObject({ emailDomain: text }),
+    z.strictObject({ group: text }),
+    z.strictObject({ provider: text }),
+    z.strictObject({
+      claim: z.union([
+        z.strictObject({ ...claim, equals: scalar }),
+        z.strictObject({ ...claim, in: list(scalar) }),
+        z.strictObject({ ...claim, matches: text }),
+      ]),
+    }),
+    z.strictObject({ address: list(text) }),
+    z.strictObject({ path: list(text) }),
+    z.strictObject({ method: list(text) }),
   ])
   .meta({ id: 'Selector' })
 
@@ -19,7 +40,7 @@ const selectors = z.array(selector).max(MOST_SELECTORS)
 export const rule = z
   .strictObject({
     name: z.string().min(1).max(64),
-    action: z.enum(['allow', 'deny']),
+    action: z.enum(ACTIONS),
     include: selectors,
     require: selectors.optional(),
     exclude: selectors.optional(),

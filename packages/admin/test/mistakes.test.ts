@@ -27,7 +27,7 @@ describe('what is wrong with a value', () => {
       'serviceTokens.0.expiresInSeconds is less than 1',
       'applications.0.hostname has less than 1 characters',
       'applications.0.protocols has less than 1 entries',
-      'applications.0.rules.0.action is not "allow" or "deny"',
+      'applications.0.rules.0.action is not "allow" or "deny" or "bypass" or "service"',
       'applications.0.rules.0.include.0.serviceToken is missing',
       'applications.0.rules.0.include.0.serviceTokn is not known; did you mean serviceToken?',
       'applications.1.hostname is missing',

@@ -1,116 +1,139 @@
-import type { Identity, Json } from '@postern/interface'
-import { isRecord, isSelector, type Rule, type Selector } from './rule.ts'
-
-/** Issuer of the identities that the service-token verifier makes. */
-const SERVICE_TOKENS = 'postern:service-token'
-
-/** All a decision may depend on. The same facts and rules give the same decision. */
-export interface Facts {
-  /** Everything the verifiers made of what was presented. */
-  readonly identities: readonly Identity[]
-  /** Milliseconds since the epoch: an identity that has expired by then is as if absent. */
-  readonly now: number
-}
+import type { Json } from '@postern/interface'
+import { type Answer, currentOf, type Facts, type View, viewsOf } from './facts.ts'
+import type { Policy, PreparedRule, PreparedSelector } from './prepare.ts'
+import type { Action } from './rule.ts'
 
 export interface Decision {
   readonly allow: boolean
   /** The rule that decided; absent when no rule did, which is a deny. */
   readonly rule?: string
-  /** What the deciding allow rule lets a protocol do; null otherwise. */
+  /** What that rule does. `bypass`: let in, and nobody was looked at. */
+  readonly action?: Action
+  /** What the deciding rule lets a protocol do; null otherwise. */
   readonly permit: Json
+  /** Nobody is identified, nothing denied, and a person who signs in might be let in. Otherwise nobody is to be sent to sign in. */
+  readonly signIn: boolean
   /** A sentence per thing that was looked at, in the order it was. For administrators and the audit log, not for strangers. */
   readonly reasons: readonly string[]
 }
 
-/** `unknown`: the selector cannot be decided. It never helps anybody in. */
-type Answer = 'yes' | 'no' | 'unknown'
+/** What one rule says of the facts. */
+export interface Verdict {
+  readonly rule: string
+  readonly action: Action
+  /** `unknown`: it cannot be decided, which lets nobody in, and denies where the rule does. */
+  readonly applies: Answer
+  readonly why: string
+}
+
+/** In this order. Within a step rules come in their own. */
+const STEPS: readonly (readonly Action[])[] = [['deny'], ['bypass'], ['allow', 'service']]
 
 /**
  * Decides. Nobody is let in unless a rule says so.
  *
  * 1. Identities that have expired are left out.
- * 2. Deny rules, in order: the first that applies, or that cannot be decided, denies.
- * 3. Allow rules, in order: the first that applies for certain allows.
- * 4. Otherwise: deny.
+ * 2. `deny` rules: the first that applies, or that cannot be decided, denies.
+ * 3. `bypass` rules, for a single HTTP request: the first that applies for certain lets in.
+ * 4. `allow` and `service` rules, in the order they stand in: the first that applies for certain lets in.
+ * 5. Otherwise: deny.
  *
- * What cannot be decided (an unknown selector, a malformed rule) never helps anybody in: it does not match an include, fails a
- * require, matches an exclude, and a deny rule that hangs on it denies.
+ * A rule applies when any of `include` matches, all of `require` and none of `exclude`. What cannot be decided (a fact that is
+ * missing, an unknown selector, a malformed rule) never helps anybody in: it does not match an include, fails a require, matches
+ * an exclude, and a deny rule that hangs on it denies.
  */
-export function decide(facts: Facts, rules: readonly Rule[]): Decision {
+export function decide(facts: Facts, { rules }: Policy): Decision {
   const reasons: string[] = []
-  const present = facts.identities.filter(identity => isCurrent(identity, facts.now, reasons))
-  const read = rules.map(readRule)
-  if (read.includes(undefined)) return deny([...reasons, 'a rule is malformed, so nothing can be decided'])
-  for (const action of ['deny', 'allow'] as const) {
-    for (const rule of read) {
-      if (rule?.action !== action) continue
-      const [answer, why] = applies(rule, present)
-      reasons.push(`${rule.action} rule ${JSON.stringify(rule.name)}: ${why}`)
-      if (action === 'deny' && answer !== 'no') return deny(reasons, rule.name)
-      if (action === 'allow' && answer === 'yes') {
-        return { allow: true, rule: rule.name, permit: rule.permit ?? null, reasons }
-      }
+  const present = currentOf(facts, why => reasons.push(why))
+  if (rules === undefined) return deny([...reasons, 'a rule is malformed, so nothing can be decided'])
+  const views = viewsOf(facts, present)
+  for (const step of STEPS) {
+    for (const one of rules) {
+      const { name, action, permit } = one.rule
+      if (!step.includes(action)) continue
+      const { applies, why } = verdictOf(one, views(action))
+      reasons.push(`${action} rule ${JSON.stringify(name)}: ${why}`)
+      if (action === 'deny' && applies !== 'no') return { ...deny(reasons), rule: name, action }
+      if (action !== 'deny' && applies === 'yes')
+        return { allow: true, rule: name, action, permit: permit ?? null, signIn: false, reasons }
     }
   }
-  return deny([...reasons, rules.length === 0 ? 'there are no rules' : 'no allow rule applies'])
+  reasons.push(rules.length === 0 ? 'there are no rules' : 'no rule lets in')
+  return { ...deny(reasons), signIn: present.length === 0 && rules.some(one => mightLetIn(one, views('allow'))) }
 }
 
-function deny(reasons: readonly string[], rule?: string): Decision {
-  return { allow: false, permit: null, reasons, ...(rule !== undefined && { rule }) }
+/** The same, with what every rule says, also those that were not needed; in the order in which rules are looked at. */
+export function explain(
+  facts: Facts,
+  policy: Policy,
+): { readonly decision: Decision; readonly verdicts: readonly Verdict[] } {
+  const views = viewsOf(
+    facts,
+    currentOf(facts, () => {}),
+  )
+  const rules = policy.rules ?? []
+  const verdicts = STEPS.flatMap(step =>
+    rules.filter(({ rule }) => step.includes(rule.action)).map(one => verdictOf(one, views(one.rule.action))),
+  )
+  return { decision: decide(facts, policy), verdicts }
 }
 
-function isCurrent(identity: Identity, now: number, reasons: string[]): boolean {
-  const { expiresAt } = identity
-  // Not `<=`: an expiry that is no number has passed.
-  if (expiresAt === undefined || expiresAt > now) return true
-  reasons.push(`${nameOf(identity)} has expired`)
-  return false
+function deny(reasons: readonly string[]): Decision {
+  return { allow: false, permit: null, signIn: false, reasons }
 }
 
-/** A rule as far as it can be trusted; undefined when it has not the shape of one. */
-function readRule(rule: Rule): Rule | undefined {
-  const value: unknown = rule
-  if (!isRecord(value) || typeof value.name !== 'string') return undefined
-  if (value.action !== 'allow' && value.action !== 'deny') return undefined
-  const lists = [value.include, value.require ?? [], value.exclude ?? []]
-  return lists.every(Array.isArray) ? rule : undefined
+function verdictOf({ rule, lists }: PreparedRule, view: View): Verdict {
+  const [applies, why] = judge(rule.action, lists, view)
+  return { rule: rule.name, action: rule.action, applies, why }
 }
 
-/** Whether a rule applies, with the reason in words. */
-function applies(rule: Rule, present: readonly Identity[]): [Answer, string] {
-  const included = anyOf(rule.include, present)
-  if (included === 'no') return ['no', present.length === 0 ? 'nobody is identified' : 'not included']
-  const required = allOf(rule.require ?? [], present)
-  if (required === 'no') return ['no', 'a requirement is not met']
-  const excluded = anyOf(rule.exclude ?? [], present)
-  if (excluded === 'yes') return ['no', 'excluded']
-  if (included === 'yes' && required === 'yes' && excluded === 'no') return ['yes', 'applies']
-  return ['unknown', 'cannot be decided: it has a selector this version does not know']
+function judge(
+  action: Action,
+  { include, require, exclude }: PreparedRule['lists'],
+  view: View,
+): readonly [Answer, string] {
+  if (action === 'bypass' && view.request.method === undefined) return ['no', 'it is no single HTTP request']
+  let open: PreparedSelector | undefined
+  let included: Answer = 'no'
+  for (const one of include) {
+    const answer = one.test(view)
+    if (answer === 'yes') {
+      included = 'yes'
+      break
+    }
+    if (answer === 'unknown' && included === 'no') {
+      included = 'unknown'
+      open = one
+    }
+  }
+  if (included === 'no') return ['no', notIncluded(action, view)]
+  if (included === 'yes') open = undefined
+  for (const one of require) {
+    const answer = one.test(view)
+    if (answer === 'no') return ['no', `${one.text} is not met`]
+    if (answer === 'unknown') open ??= one
+  }
+  for (const one of exclude) {
+    const answer = one.test(view)
+    if (answer === 'yes') return ['no', `${one.text} matches`]
+    if (answer === 'unknown') open ??= one
+  }
+  return open === undefined ? ['yes', 'applies'] : ['unknown', `${open.text} cannot be decided: ${open.untold}`]
 }
 
-function anyOf(selectors: readonly Selector[], present: readonly Identity[]): Answer {
-  const answers = selectors.map(selector => matches(selector, present))
-  if (answers.includes('yes')) return 'yes'
-  return answers.includes('unknown') ? 'unknown' : 'no'
+function notIncluded(action: Action, { named, people }: View): string {
+  if (action === 'allow' || action === 'service') {
+    if (named.length === 0) return action === 'service' ? 'no service is identified' : 'nobody is identified'
+    if (action === 'allow' && people.length === 0) return 'not included; services are by token or identity only'
+  }
+  return 'not included'
 }
 
-function allOf(selectors: readonly Selector[], present: readonly Identity[]): Answer {
-  const answers = selectors.map(selector => matches(selector, present))
-  if (answers.includes('no')) return 'no'
-  return answers.includes('unknown') ? 'unknown' : 'yes'
-}
-
-function matches(selector: Selector, present: readonly Identity[]): Answer {
-  if (!isSelector(selector)) return 'unknown'
-  return present.some(identity => isMeant(selector, identity)) ? 'yes' : 'no'
-}
-
-function isMeant(selector: Selector, { kind, issuer, subject }: Identity): boolean {
-  if ('identity' in selector) return issuer === selector.identity.issuer && subject === selector.identity.subject
-  if (kind !== 'service' || issuer !== SERVICE_TOKENS) return false
-  return 'anyServiceToken' in selector || subject === selector.serviceToken
-}
-
-function nameOf({ issuer, subject }: Identity): string {
-  return `${issuer} ${subject}`
+/** Whether a rule might let in a person who is yet to sign in: what is known of the request is not against it. */
+function mightLetIn({ rule, lists: { include, require, exclude } }: PreparedRule, view: View): boolean {
+  if (rule.action !== 'allow' || !include.some(one => one.isAboutPeople)) return false
+  return (
+    require.every(one => one.isAboutPeople || one.test(view) === 'yes') &&
+    exclude.every(one => one.isAboutPeople || one.test(view) === 'no')
+  )
 }

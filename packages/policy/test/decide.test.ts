@@ -1,8 +1,7 @@
 import type { Identity } from '@postern/interface'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decide } from '../src/decide.ts'
-import { checkRules, type Rule } from '../src/rule.ts'
+import { checkRules, decide as decideWith, type Facts, preparePolicy, type Rule } from '../src/index.ts'
 
 const NOW = 1_800_000_000_000
 const token = (id: string, more: Partial<Identity> = {}): Identity => ({
@@ -14,6 +13,7 @@ const token = (id: string, more: Partial<Identity> = {}): Identity => ({
   ...more,
 })
 const rule = (value: object): Rule => ({ name: 'r', action: 'allow', include: [], ...value })
+const decide = (facts: Facts, rules: readonly Rule[]) => decideWith(facts, preparePolicy(rules))
 const allows = (rules: readonly Rule[], ...identities: Identity[]) => decide({ identities, now: NOW }, rules).allow
 
 describe('a decision', () => {
@@ -21,6 +21,7 @@ describe('a decision', () => {
     expect(decide({ identities: [token('a')], now: NOW }, [])).toEqual({
       allow: false,
       permit: null,
+      signIn: false,
       reasons: ['there are no rules'],
     })
     expect(allows([rule({ include: [{ anyServiceToken: true }] })])).toBe(false)
@@ -35,10 +36,15 @@ describe('a decision', () => {
     expect(decide({ identities: [token('a')], now: NOW }, rules)).toEqual({
       allow: true,
       rule: 'ci',
+      action: 'allow',
+      signIn: false,
       permit: { redis: { commands: ['GET'] } },
-      reasons: ['allow rule "others": not included', 'allow rule "ci": applies'],
+      reasons: [
+        'allow rule "others": not included; services are by token or identity only',
+        'allow rule "ci": applies',
+      ],
     })
-    expect(decide({ identities: [token('c')], now: NOW }, rules).reasons.at(-1)).toBe('no allow rule applies')
+    expect(decide({ identities: [token('c')], now: NOW }, rules).reasons.at(-1)).toBe('no rule lets in')
   })
 
   test('lets a deny rule win over an earlier allow rule', () => {
@@ -81,7 +87,14 @@ describe('a decision', () => {
 })
 
 const strange: unknown[] = [
-  { everyone: true },
+  { moonPhase: 'full' },
+  { everyone: 'yes' },
+  { email: 'not an address' },
+  { claim: { name: 'a' } },
+  { claim: { name: 'a', matches: '(?=x)' } },
+  { address: ['10.0.0.1/8'] },
+  { path: ['api'] },
+  { inGroup: 'not there' },
   { anyServiceToken: 'yes' },
   { anyServiceToken: true, country: 'NL' },
   { serviceToken: '' },
@@ -125,7 +138,7 @@ test.each([
   null,
   'allow',
   [],
-  { name: 'x', action: 'bypass', include: [] },
+  { name: 'x', action: 'block', include: [] },
   { name: 'x', action: 'allow' },
   { name: 'x', action: 'allow', include: [], exclude: {} },
   { action: 'allow', include: [] },

@@ -16,6 +16,7 @@ import type { ApplicationRecord, AuditEntry, Store } from '@postern/store'
 import { countedAddress } from '../front/address.ts'
 import { requestedHostname } from '../front/hostname.ts'
 import type { FailureCounter } from './attempts.ts'
+import { policyOf, requestFacts } from './policy.ts'
 import { type NamedVerifier, type Verified, verifyAll } from './verify.ts'
 
 /** Somebody who was let in, and everything needed to see later whether that still holds. */
@@ -83,10 +84,13 @@ export class Authorizer {
     if ('refused' in asking) return asking
     const application = store.snapshot.applications.get(asking.hostname)
     if (application === undefined) return this.#refuse(asking, 'NOT_FOUND')
-    const identities = await this.#identify(asking, this.#options.access, call)
-    if ('refused' in identities) return identities
-    const decision = decide({ identities, now: Date.now() }, application.rules)
+    const found = await this.#identify(asking, this.#options.access, call)
+    if ('refused' in found) return found
+    const { identities, challenge } = found
+    const decision = decide({ identities, now: Date.now(), ...requestFacts(asked) }, policyOf(application))
     const detail = { rule: decision.rule ?? null, reasons: decision.reasons }
+    if (!decision.allow && identities.length === 0)
+      return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: challenge })
     if (!decision.allow) return this.#refuse(asking, 'ACCESS_DENIED', { identities, detail })
     const admitted = { ...admissionOf(asking, identities), application, permit: decision.permit }
     return this.#admit(asking, admitted, detail)
@@ -97,8 +101,10 @@ export class Authorizer {
     const asking = this.#begin(asked)
     if ('refused' in asking) return asking
     if (asking.hostname !== this.#options.teamDomain) return this.#refuse(asking, 'NOT_FOUND')
-    const identities = await this.#identify(asking, this.#options.connectors, call)
-    if ('refused' in identities) return identities
+    const found = await this.#identify(asking, this.#options.connectors, call)
+    if ('refused' in found) return found
+    const { identities, challenge } = found
+    if (identities.length === 0) return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: challenge })
     const tunnelId = identities.find(({ issuer }) => issuer === TUNNEL_TOKENS)?.subject
     if (tunnelId === undefined || !this.#options.store.snapshot.tunnels.has(tunnelId)) {
       return this.#refuse(asking, 'AUTH_REJECTED', { identities })
@@ -121,11 +127,9 @@ export class Authorizer {
     asking: Asking,
     verifiers: readonly NamedVerifier[],
     call: Call,
-  ): Promise<readonly Identity[] | { readonly refused: Refused }> {
+  ): Promise<Exclude<Verified, { refused: Code }> | { readonly refused: Refused }> {
     const verified = await verifyAll(verifiers, asking.presented, call)
-    if ('refused' in verified) return this.#turnDown(asking, verified, call)
-    if (verified.identities.length > 0) return verified.identities
-    return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: verified.challenge })
+    return 'refused' in verified ? this.#turnDown(asking, verified, call) : verified
   }
 
   /** A credential that is bad. Guessing is slowed per address; whoever knows the secret never comes here. */
