@@ -6,7 +6,7 @@ import { deflateRawSync } from 'node:zlib'
 import fc from 'fast-check'
 import { CompactEncrypt, FlattenedSign, GeneralSign, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { KeyRing, LONGEST_TOKEN } from '../src/index.ts'
+import { KeyRing, LONGEST_TOKEN, verifyToken } from '../src/index.ts'
 import { base64url, currentOf, EXPECTED, forge, goodClaims, goodHeader, SIGNING, signedBy, TYP } from './forge.ts'
 
 const es256 = KeyRing.create()
@@ -324,6 +324,37 @@ describe.each([
     await refused([one[0], one[1]].join('.'))
     for (let length = 0; length < one.join('.').length; length += 7) await refused(one.join('.').slice(0, length))
   })
+})
+
+test('is refused before a key is looked for', async () => {
+  const header = goodHeader(es256)
+  const looksFor = async (token: string) => {
+    let isAsked = false
+    const find = () => {
+      isAsked = true
+      return undefined
+    }
+    await expect(verifyToken(token, find, EXPECTED)).rejects.toMatchObject(REJECTED)
+    return isAsked
+  }
+  const sign = signedBy(es256)
+  expect(await looksFor(forge(header, goodClaims(), sign))).toBe(true)
+  for (const head of [
+    { ...header, alg: 'none' },
+    { ...header, alg: 'HS256' },
+    { ...header, kid: '../x' },
+    { ...header, kid: '' },
+    { ...header, kid: 'k'.repeat(129) },
+    { ...header, typ: 'JWT' },
+    { ...header, jku: 'https://x' },
+    [header],
+  ])
+    expect(await looksFor(forge(head, goodClaims(), sign))).toBe(false)
+  for (const payload of [[goodClaims()], [], 'null', '"text"'])
+    expect(await looksFor(forge(header, payload, sign))).toBe(false)
+  const token = forge(header, goodClaims(), sign)
+  for (const odd of [`${token}.AAAA`, `${token}.`, `${token}=`, token.split('.').slice(0, 2).join('.')])
+    expect(await looksFor(odd)).toBe(false)
 })
 
 describe('3: keys and addresses in the header', () => {

@@ -158,6 +158,14 @@ describe('7: a ring that cannot verify', () => {
     expect(() => KeyRing.from(stored as StoredKeyRing)).toThrow(expect.objectContaining(INVALID))
   })
 
+  test('nor one of RSA halves that are of two keys', () => {
+    const stored = KeyRing.create({ alg: 'RS256' }).exportSecret()
+    const [one, two] = stored.keys as [StoredKeyRing['keys'][0], StoredKeyRing['keys'][0]]
+    const { n = '', e = '' } = one.privateJwk
+    const mixed = { ...one, privateJwk: { ...two.privateJwk, n, e } }
+    expect(() => KeyRing.from({ ...stored, keys: [mixed, two] })).toThrow(expect.objectContaining(INVALID))
+  })
+
   test('nor one of weak keys', () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 1024 })
     const weak = { ...next, alg: 'RS256', privateJwk: privateKey.export({ format: 'jwk' }) }
@@ -203,11 +211,41 @@ describe('what is shown', () => {
     }
   })
 
-  test('what was exported can be changed without changing the ring', () => {
-    const ring = KeyRing.create()
-    const out = ring.exportSecret() as unknown as { keys: unknown[] }
-    out.keys.length = 0
-    expect(ring.jwks().keys).toHaveLength(2)
+  test('what was given or exported can be changed without changing the ring', () => {
+    type Open = { keys: { state: string }[] }
+    const given = KeyRing.create().exportSecret()
+    const ring = KeyRing.from(given)
+    for (const outside of [given, ring.exportSecret()] as unknown as Open[]) {
+      outside.keys[0]!.state = 'previous'
+      outside.keys.length = 1
+    }
+    expect(ring.list().map(key => key.state)).toEqual(['current', 'next'])
+  })
+})
+
+describe('published sets', () => {
+  const { keys } = KeyRing.create().jwks()
+  const rsa = (modulusLength: number, publicExponent: number) =>
+    generateKeyPairSync('rsa', { modulusLength, publicExponent }).publicKey.export({ format: 'jwk' })
+
+  test('have at most 64 keys', () => {
+    const more = (count: number) => Array.from({ length: count }, (_, index) => ({ kid: `${index}`, kty: 'oct' }))
+    expect(readJwks({ keys: [...keys, ...more(62)] }).size).toBe(2)
+    expect(() => readJwks({ keys: [...keys, ...more(63)] })).toThrow(expect.objectContaining(INVALID))
+  })
+
+  test('RSA of 2048 bits with the usual exponent is used; with another, or of an absurd size, it is not', () => {
+    const good = rsa(2048, 65537)
+    expect([...readJwks({ keys: [{ ...good, kid: 'r' }] }).values()]).toMatchObject([{ kid: 'r', alg: 'RS256' }])
+    const huge = Buffer.alloc(1025, 0xff).toString('base64url')
+    for (const weak of [
+      rsa(1024, 65537),
+      rsa(2048, 3),
+      { ...good, e: 'AQ' },
+      { ...good, n: huge },
+      { ...good, kty: 'oct' },
+    ])
+      expect(() => readJwks({ keys: [{ ...weak, kid: 'r' }] })).toThrow(expect.objectContaining(INVALID))
   })
 })
 
