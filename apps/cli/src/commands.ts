@@ -45,6 +45,11 @@ export const COMMANDS: CliCommand = {
       },
     },
     tunnel: { summary: 'Make and see tunnels, and give their daemons tokens', run: administer('tunnel') },
+    policy: {
+      summary: 'Try who is let in, and why: from a file or an edge',
+      run: async (argv, program, call) =>
+        (await import('./policy/policy.ts')).policy(['policy', ...argv], program, call),
+    },
     admin: { summary: 'Administer an edge: applications, policies, tokens, audit', run: administer('admin') },
   },
 }

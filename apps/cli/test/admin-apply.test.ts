@@ -136,7 +136,9 @@ describe('a file', () => {
     expect([code, stdout]).toEqual([3, ''])
     expect(stderr).toContain(`${path}:2:1: tunnles is not known; did you mean tunnels?\n`)
     expect(stderr).toContain(`${path}:5:5: applications[0].tunnel is not a text\n`)
-    expect(stderr).toMatch(/:6:\d+: applications\[0\]\.rules\[0\]\.action is not "allow" or "deny" or "bypass" or "service"\n/)
+    expect(stderr).toMatch(
+      /:6:\d+: applications\[0\]\.rules\[0\]\.action is not "allow" or "deny" or "bypass" or "service"\n/,
+    )
     expect(stderr).toMatch(/:6:\d+: applications\[0\]\.rules\[0\]\.include is missing\n/)
     expect(stderr).toContain('has 4 mistakes (CONFIG_INVALID)')
     const told = failure(await local('admin', 'apply', '-f', path, '--json'))

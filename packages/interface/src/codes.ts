@@ -63,6 +63,11 @@ export const CODES = {
   },
   FILE_UNREADABLE: { exit: 5, title: 'A file cannot be read', next: 'Check the path and its permissions.' },
   NODE_TOO_OLD: { exit: 6, title: 'This Node.js is too old', next: 'Install Node.js 24 or newer.' },
+  TEST_FAILED: {
+    exit: 7,
+    title: 'A policy decides otherwise than its tests say',
+    next: 'Correct the rules, or the cases; postern policy explain shows why.',
+  },
 
   LOGIN_REQUIRED: {
     exit: 10,
