@@ -52,7 +52,7 @@ export function decide(facts: Facts, { rules }: Policy): Decision {
       const { name, action, permit } = one.rule
       if (!step.includes(action)) continue
       const { applies, why } = verdictOf(one, views(action))
-      reasons.push(`${action} rule ${JSON.stringify(name)}: ${why}`)
+      reasons.push(one.label + why)
       if (action === 'deny' && applies !== 'no') return { ...deny(reasons), rule: name, action }
       if (action !== 'deny' && applies === 'yes')
         return { allow: true, rule: name, action, permit: permit ?? null, signIn: false, reasons }

@@ -47,7 +47,11 @@ export function isBelow(pattern: readonly string[], segments: readonly string[])
 
 function isPlain(segment: string): boolean {
   if (segment === '' || isDots(segment) || /[/\\%;\u0000-\u001f\u007f]/.test(segment)) return false
-  return segment === segment.normalize('NFKC')
+  return isAscii(segment) || segment === segment.normalize('NFKC')
+}
+
+function isAscii(text: string): boolean {
+  return /^[ -~]*$/.test(text)
 }
 
 function isDots(segment: string): boolean {

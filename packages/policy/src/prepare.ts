@@ -12,6 +12,8 @@ export interface Policy {
 
 export interface PreparedRule {
   readonly rule: Rule
+  /** `allow rule "staff": `, for reasons. */
+  readonly label: string
   readonly lists: Readonly<Record<List, readonly PreparedSelector[]>>
 }
 
@@ -41,7 +43,12 @@ function prepareRule(rule: Rule, reader: Reader): PreparedRule {
       const read = reader.read(selector, { action: rule.action, list }, 0)
       return { ...read, text: `${list}[${index}] ${shown(selector)}` }
     })
-  return { rule, lists: { include: prepared('include'), require: prepared('require'), exclude: prepared('exclude') } }
+  const label = `${rule.action} rule ${JSON.stringify(rule.name)}: `
+  return {
+    rule,
+    label,
+    lists: { include: prepared('include'), require: prepared('require'), exclude: prepared('exclude') },
+  }
 }
 
 const LONGEST_SHOWN = 100
