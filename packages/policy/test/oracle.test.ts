@@ -161,8 +161,8 @@ const rule = fc.record({
   name: fc.uuid(),
   action: fc.constantFrom('allow', 'allow', 'deny', 'bypass', 'service', 'service' as const),
   include: list(3),
-  require: fc.oneof(fc.constant([]), list(2)),
-  exclude: fc.oneof(fc.constant([]), list(2)),
+  require: fc.oneof(list(0), list(2)),
+  exclude: fc.oneof(list(0), list(2)),
 })
 const claims = fc.constantFrom<Record<string, Json>>(
   {},
