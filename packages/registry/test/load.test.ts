@@ -186,6 +186,6 @@ describe('waiting', () => {
     const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
     const before = timers()
     await (await withModule(authModule(), authEntry, 60_000)).create('auth', 'key', 'client', {}, host, call)
-    expect(timers()).toBe(before)
+    expect(timers()).toBeLessThanOrEqual(before) // one of an earlier test may end meanwhile
   })
 })
