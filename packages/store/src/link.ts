@@ -2,6 +2,9 @@ import { Worker } from 'node:worker_threads'
 import { PosternError } from '@postern/interface'
 import type { Answers, Asked, Question, Reply, WriterStart } from './wire.ts'
 
+/** Milliseconds; an answer that takes longer means a disk that hangs. */
+const DEADLINE = 30_000
+
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: PosternError) => void
@@ -10,15 +13,12 @@ interface Waiting {
 /** The way to the writer thread: questions in order, answers in order. */
 export class WriterLink {
   readonly #worker: Worker
-  readonly #deadline: number
   readonly #waiting = new Map<number, Waiting>()
   readonly #gone: Promise<void>
   #lost: PosternError | undefined
   #next = 1
 
-  /** @param deadline milliseconds; an answer that takes longer means a disk that hangs */
-  constructor(start: WriterStart, deadline: number) {
-    this.#deadline = deadline
+  constructor(start: WriterStart) {
     // Under test the sources themselves run.
     const file = import.meta.url.endsWith('.ts') ? './writer.ts' : './writer.js'
     this.#worker = new Worker(new URL(file, import.meta.url), { workerData: start, env: {}, name: 'postern-store' })
@@ -40,8 +40,8 @@ export class WriterLink {
     const late = Promise.withResolvers<never>()
     const timer = setTimeout(() => {
       onLate?.()
-      late.reject(new PosternError('STORE_UNUSABLE', `the database did not answer within ${this.#deadline / 1000} s`))
-    }, this.#deadline)
+      late.reject(new PosternError('STORE_UNUSABLE', `the database did not answer within ${DEADLINE / 1000} s`))
+    }, DEADLINE)
     return Promise.race([this.wait(asked), late.promise]).finally(() => clearTimeout(timer))
   }
 

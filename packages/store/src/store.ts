@@ -38,12 +38,9 @@ export interface StoreOptions {
   readonly path: string
   /** Bytes the file may grow to; default 16 GiB. A full file is a failing disk. */
   readonly most?: number
-  /** Milliseconds the disk may take for anything; default 30,000. */
-  readonly deadline?: number
 }
 
 const MOST_BYTES = 16 * 2 ** 30
-const DEADLINE = 30_000
 
 /**
  * Opens the store.
@@ -53,14 +50,13 @@ const DEADLINE = 30_000
  * await using store = await openStore({ path: '/var/lib/postern/edge.db' }, call)
  * store.snapshot.applications.get('db.example.com')
  */
-export async function openStore(options: StoreOptions, call: Call): Promise<Store> {
-  const { path, most = MOST_BYTES, deadline = DEADLINE } = options
+export async function openStore({ path, most = MOST_BYTES }: StoreOptions, call: Call): Promise<Store> {
   call.signal.throwIfAborted()
   await ensurePrivateFolder(dirname(path))
   await ensurePrivateFile(path)
   for (const suffix of ['-wal', '-shm', '-journal']) await checkPrivateFile(path + suffix)
   call.signal.throwIfAborted()
-  const link = new WriterLink({ path, most }, deadline)
+  const link = new WriterLink({ path, most })
   try {
     return new SqliteStore(link, await link.ask({ ask: 'snapshot' }), call.log)
   } catch (error) {

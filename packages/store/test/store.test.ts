@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Call } from '@postern/interface'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type ApplicationRecord, afterChange, type Change, EMPTY } from '../src/records.ts'
 import { openStore } from '../src/store.ts'
 
@@ -111,23 +111,26 @@ describe('state', () => {
     expect([there.records.get('service-token')?.size, there.applications.size]).toEqual([20_000, 20_000])
   })
 
-  test('a change that a slow disk made after it was given up is there: nobody is let in until that is known', {
-    timeout: 60_000,
-    retry: 3, // the deadline is short for the disk that it plays: a busy machine may miss it already when it opens the file
-  }, async () => {
-    await using store = await openStore({ path, deadline: 300 }, call)
+  test('a change that a slow disk made after it was given up is there: nobody is let in until that is known', async () => {
+    await using store = await openStore({ path }, call)
     await store.apply(seed, note)
     const seen: number[] = []
     store.onChange(() => seen.push(store.snapshot.version))
-    const many = Array.from({ length: 200_000 }, (_, n): Change => ({ revoke: `k${n}` }))
-    await expect(store.apply(many, note)).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
+    // The deadline passes before the writer's answer can be heard: that takes a turn of the loop.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const givenUp = store.apply([{ revoke: 'k' }], note)
+    const refused = expect(givenUp).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
+    vi.advanceTimersByTime(30_000)
+    vi.useRealTimers()
     expect(store.auditable).toBe(false)
-    await expect(store.apply([{ revoke: 'x' }], note)).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
-    await expect.poll(() => store.auditable, { timeout: 50_000 }).toBe(true)
-    expect([store.snapshot.version, store.snapshot.revocations.size]).toEqual([2, 200_000])
+    const meanwhile = store.apply([{ revoke: 'x' }], note)
+    await expect(meanwhile).rejects.toMatchObject({ code: 'STORE_UNUSABLE' })
+    await refused
+    await expect.poll(() => store.auditable, { timeout: 10_000 }).toBe(true)
+    expect([store.snapshot.version, [...store.snapshot.revocations.keys()]]).toEqual([2, ['k']])
     expect(seen).toEqual([2])
     await store.apply([{ revoke: 'x' }], note)
-    expect(store.snapshot.revocations.size).toBe(200_001)
+    expect([...store.snapshot.revocations.keys()]).toEqual(['k', 'x'])
   })
 
   test('listeners hear of each change with the snapshot already new', async () => {
