@@ -108,7 +108,7 @@ describe('the schema of rules', () => {
       }),
       { numRuns: 5000 },
     )
-    expect(accepted).toBeGreaterThan(50)
+    expect(accepted).toBeGreaterThan(10) // 60 on average
   })
 })
 
