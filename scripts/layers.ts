@@ -14,7 +14,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['store', 'client', 'program', 'admin', 'compliance', 'testkit'],
 ]
 /** What a plugin may import at run time, of ours. */
-const PLUGINS_MAY = new Set(['interface', 'options', 'pump', 'tokens', 'pki'])
+const PLUGINS_MAY = new Set(['interface', 'options', 'pump', 'tokens', 'pki', 'verify'])
 /** Every place that may import a plugin, or an app: the generated lists, and the app that is all of them in one process. */
 const MAY_IMPORT_PLUGINS = /^(apps\/[^/]+\/src\/builtin\.ts|apps\/dev\/|e2e\/|bench\/)/
 
