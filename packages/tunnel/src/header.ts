@@ -2,14 +2,20 @@ import { type Identity, type Json, PosternError, type Problem, readProblem } fro
 import { checkVersion, WIRE_VERSION } from './control.ts'
 import { encodeFrame } from './framing.ts'
 
+/**
+ * What a stream carries. `tcp`: one connection of one visitor, as bytes. `http`: HTTP/1.1 requests of several visitors, one
+ * after the other; who each is for is said in its own headers, so the stream's names nobody.
+ */
+export type StreamPurpose = 'tcp' | 'http'
+
 /** How a stream starts: where it wants to go and, between edge and daemon, for whom. */
 export interface StreamHeader {
   /** The application's: lower case, no trailing dot, 1–253 characters, no port. */
   readonly hostname: string
   /** 1–128 visible ASCII characters. */
   readonly requestId: string
-  readonly purpose: 'tcp'
-  /** At most 16. */
+  readonly purpose: StreamPurpose
+  /** At most 16. Not with the purpose `http`, and neither is a permit. */
   readonly identities?: readonly Identity[]
   readonly permit?: Json
 }
@@ -44,7 +50,9 @@ export function readHeader(value: unknown): StreamHeader {
   if (!isHostname(hostname)) throw violation('the stream header’s hostname is not one')
   if (typeof requestId !== 'string' || !VISIBLE.test(requestId))
     throw violation('the stream header’s requestId is not one')
-  if (purpose !== 'tcp') throw violation('the stream header’s purpose is not known')
+  if (purpose !== 'tcp' && purpose !== 'http') throw violation('the stream header’s purpose is not known')
+  if (purpose === 'http' && (identities !== undefined || permit !== undefined))
+    throw violation('a stream of several visitors’ requests says whose it is')
   return {
     hostname,
     requestId,

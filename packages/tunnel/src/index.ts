@@ -1,7 +1,7 @@
 export { cut, type Pumped, type PumpOptions, pump } from '@postern/pump'
 export { type Clock, systemClock } from './clock.ts'
 export { type About, WIRE_VERSION } from './control.ts'
-export type { StreamHeader } from './header.ts'
+export type { StreamHeader, StreamPurpose } from './header.ts'
 export { backoff, type KeepConnectedOptions, keepConnected, type Retry } from './keep-connected.ts'
 export {
   DEFAULT_LIMITS,

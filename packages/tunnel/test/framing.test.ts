@@ -93,6 +93,8 @@ describe('headers', () => {
     const read = (frame: Buffer): unknown => readHeader(JSON.parse(frame.subarray(2).toString()))
     expect(read(encodeHeader(full))).toEqual(full)
     expect(read(encodeHeader(headerOf()))).toEqual(headerOf())
+    const http = { ...headerOf(), purpose: 'http' } as const
+    expect(read(encodeHeader(http))).toEqual(http)
   })
 
   test.each([
@@ -104,6 +106,8 @@ describe('headers', () => {
     ['a hostname with a path', { ...headerOf(), v: 1, hostname: 'db/../x' }, 'PROTOCOL_VIOLATION'],
     ['a line break in the request id', { ...headerOf(), v: 1, requestId: 'a\nb' }, 'PROTOCOL_VIOLATION'],
     ['another purpose', { ...headerOf(), v: 1, purpose: 'udp' }, 'PROTOCOL_VIOLATION'],
+    ['identities of a shared stream', { ...full, v: 1, purpose: 'http', permit: undefined }, 'PROTOCOL_VIOLATION'],
+    ['a permit of a shared stream', { ...headerOf(), v: 1, purpose: 'http', permit: null }, 'PROTOCOL_VIOLATION'],
     ['identities that are none', { ...headerOf(), v: 1, identities: [{ kind: 'user' }] }, 'PROTOCOL_VIOLATION'],
     ['too many identities', { ...headerOf(), v: 1, identities: Array(17).fill(identity) }, 'PROTOCOL_VIOLATION'],
     [
