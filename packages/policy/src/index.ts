@@ -1,6 +1,7 @@
 export { type Decision, decide, explain, type Verdict } from './decide.ts'
+export { type Email, readEmail } from './email.ts'
 export type { Answer, Facts } from './facts.ts'
-export { checkGroups, DEEPEST_GROUP, type Groups, MOST_GROUPS, MOST_IN_GROUP } from './groups.ts'
+export { checkGroups, DEEPEST_GROUP, GROUP_NAME, type Groups, MOST_GROUPS, MOST_IN_GROUP } from './groups.ts'
 export { type Policy, preparePolicy } from './prepare.ts'
 export { ACTIONS, type Action, checkRules, MOST_RULES, MOST_SELECTORS, type Rule } from './rule.ts'
 export { type ClaimTest, LONGEST_TEXT, MOST_ENTRIES, type Scalar, type Selector } from './selector.ts'

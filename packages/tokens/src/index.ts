@@ -1,9 +1,11 @@
 export {
   type BearerTokenParts,
   createAdminToken,
+  createInvitation,
   createSetupToken,
   type NewBearerToken,
   readAdminToken,
+  readInvitation,
   readSetupToken,
 } from './bearer-token.ts'
 export { type Algorithm, LONGEST_TOKEN } from './compact-jws.ts'

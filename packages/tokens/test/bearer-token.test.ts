@@ -1,10 +1,19 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { createAdminToken, createSetupToken, readAdminToken, readSetupToken, verifySecret } from '../src/index.ts'
+import {
+  createAdminToken,
+  createInvitation,
+  createSetupToken,
+  readAdminToken,
+  readInvitation,
+  readSetupToken,
+  verifySecret,
+} from '../src/index.ts'
 
 describe.each([
   ['admin', createAdminToken, readAdminToken, readSetupToken, /^pat_[0-9a-f]{24}$/],
   ['setup', createSetupToken, readSetupToken, readAdminToken, /^pset_[0-9a-f]{24}$/],
+  ['invitation', createInvitation, readInvitation, readSetupToken, /^pinv_[0-9a-f]{24}$/],
 ] as const)('%s tokens', (_kind, create, read, readOther, form) => {
   test('carry their id and a secret that fits the hash', () => {
     const { id, token, hash } = create()
