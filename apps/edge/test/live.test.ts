@@ -51,7 +51,7 @@ test('a decision is made anew where the application was changed, not for everybo
     heard.resolve(listener)
     return () => {}
   }
-  const none = { settings: new Map(), tunnels: new Map(), records: new Map(), revocations: new Map() }
+  const none = { settings: new Map(), tunnels: new Map(), groups: {}, records: new Map(), revocations: new Map() }
   const withApplication = (one: ApplicationRecord, version: number): Snapshot => ({
     ...none,
     version,

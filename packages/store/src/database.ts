@@ -63,10 +63,10 @@ export class Database {
     }
   }
 
-  #change(changes: readonly Change[], note: ChangeNote): number {
+  #change(changes: readonly Change[], note: ChangeNote | undefined): number {
     return transaction(this.#database, () => {
       const version = writeState(this.#database, changes)
-      this.#audit.append('change', [{ at: Date.now(), ...note }])
+      if (note !== undefined) this.#audit.append('change', [{ at: Date.now(), ...note }])
       return version
     })
   }

@@ -58,6 +58,10 @@ export const MIGRATIONS: readonly string[] = [
   create table audit_removed (first integer primary key, last integer not null, hash blob not null) strict;
   create index audit_changes on audit (sequence) where class = 'change';
   `,
+  `
+  alter table applications add column options text not null default '{}';
+  create table groups (name text primary key, selectors text not null) strict, without rowid;
+  `,
 ]
 
 /** Marks a file as ours: "PSTN" in SQLite's application_id. */

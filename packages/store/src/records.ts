@@ -1,5 +1,23 @@
 import type { Json } from '@postern/interface'
-import type { Rule } from '@postern/policy'
+import type { Groups, Rule, Selector } from '@postern/policy'
+
+/** How one application is served. What is absent has its default. */
+export interface ApplicationOptions {
+  /** What people read instead of the hostname. */
+  readonly name?: string
+  /** Whom to ask for access, for the page that says no: an address, a link or a sentence. */
+  readonly contact?: string
+  /** Seconds from a person's sign-in until it ends here, 60 to ten years; default: as long as the team's sign-in. */
+  readonly sessionSeconds?: number
+  /** Seconds without a request or an open connection until a person signs in again; default: no such end. */
+  readonly idleSeconds?: number
+  /** Whether `Authorization: Bearer` is ours here: then it is judged, and does not reach the origin. Default false. */
+  readonly authorizationHeader?: boolean
+  /** Whether true CORS preflights, which carry no credential, reach the origin. Default false. */
+  readonly preflight?: boolean
+  /** Origins besides the application's own whose pages may open WebSockets here. */
+  readonly upgradeOrigins?: readonly string[]
+}
 
 /** A hostname with its policy and its route. */
 export interface ApplicationRecord {
@@ -10,6 +28,7 @@ export interface ApplicationRecord {
   /** Names of the protocols it speaks, for example `ssh`. */
   readonly protocols: readonly string[]
   readonly rules: readonly Rule[]
+  readonly options?: ApplicationOptions
   /** Milliseconds since the epoch; absent where an older Postern made it. */
   readonly createdAt?: number
 }
@@ -38,6 +57,8 @@ export interface Snapshot {
   /** By hostname. */
   readonly applications: ReadonlyMap<string, ApplicationRecord>
   readonly tunnels: ReadonlyMap<string, TunnelRecord>
+  /** Selectors that rules share, by name. The very same object for as long as no group is changed. */
+  readonly groups: Groups
   /** Plugins' own rows, by namespace, then id. */
   readonly records: ReadonlyMap<string, ReadonlyMap<string, Json>>
   /** By revoke key. */
@@ -50,11 +71,16 @@ export type Change =
   | { readonly put: 'tunnel'; readonly value: TunnelRecord }
   | { readonly put: 'application'; readonly value: ApplicationRecord }
   | { readonly put: 'record'; readonly namespace: string; readonly id: string; readonly value: Json }
+  | { readonly put: 'group'; readonly name: string; readonly value: readonly Selector[] }
+  | { readonly delete: 'group'; readonly name: string }
   | { readonly delete: 'tunnel'; readonly id: string }
   | { readonly delete: 'application'; readonly id: string }
   | { readonly delete: 'record'; readonly namespace: string; readonly id: string }
   /** `at`: see {@link Revocation}. A later one of the same key takes the place of an earlier one. */
   | { readonly revoke: string; readonly at?: number }
+
+/** Steps that change rows of a namespace and end nobody's access by being revoked. */
+export type Bookkeeping = Extract<Change, { put: 'record' } | { delete: 'record' }>
 
 /** Who changes what, for the audit row that is written in the same transaction. Never a secret. */
 export interface ChangeNote {
@@ -74,6 +100,7 @@ export const EMPTY: Snapshot = {
   settings: new Map(),
   applications: new Map(),
   tunnels: new Map(),
+  groups: {},
   records: new Map(),
   revocations: new Map(),
 }
@@ -90,14 +117,21 @@ export function afterChange(before: Snapshot, changes: readonly Change[], versio
   }
   const revocations = new Map(before.revocations)
   const applications = new Applications(before.applications)
+  let groups: Record<string, readonly Selector[]> | undefined
+  const changedGroups = () => {
+    groups ??= { ...before.groups }
+    return groups
+  }
   for (const change of changes) {
     if ('revoke' in change) revocations.set(change.revoke, revocationOf(version, change.at))
     else if ('put' in change) {
       if (change.put === 'setting') settings.set(change.key, change.value)
       if (change.put === 'tunnel') tunnels.set(change.value.id, change.value)
       if (change.put === 'record') rows(change.namespace).set(change.id, change.value)
+      if (change.put === 'group') changedGroups()[change.name] = change.value
       if (change.put === 'application') applications.put(change.value)
-    } else if (change.delete === 'record') rows(change.namespace).delete(change.id)
+    } else if (change.delete === 'group') delete changedGroups()[change.name]
+    else if (change.delete === 'record') rows(change.namespace).delete(change.id)
     else if (change.delete === 'tunnel') tunnels.delete(change.id)
     else applications.delete(change.id)
   }
@@ -106,6 +140,7 @@ export function afterChange(before: Snapshot, changes: readonly Change[], versio
     settings,
     applications: applications.byHostname,
     tunnels,
+    groups: groups ?? before.groups,
     records: new Map([...before.records, ...records]),
     revocations,
   }

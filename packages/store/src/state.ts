@@ -1,7 +1,14 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite'
 import type { Json } from '@postern/interface'
-import type { Rule } from '@postern/policy'
-import { type ApplicationRecord, type Change, revocationOf, type Snapshot, type TunnelRecord } from './records.ts'
+import type { Rule, Selector } from '@postern/policy'
+import {
+  type ApplicationOptions,
+  type ApplicationRecord,
+  type Change,
+  revocationOf,
+  type Snapshot,
+  type TunnelRecord,
+} from './records.ts'
 
 type Row = Record<string, SQLOutputValue>
 
@@ -18,6 +25,7 @@ export function readState(database: DatabaseSync): Snapshot {
       tunnelId: String(row.tunnel_id),
       protocols: parse(row.protocols) as string[],
       rules: (rules.get(String(row.id)) ?? []).map(rule => parse(rule.body) as unknown as Rule),
+      ...optionsOf(row),
       ...created(row),
     }),
   )
@@ -34,6 +42,9 @@ export function readState(database: DatabaseSync): Snapshot {
     settings: new Map(all('select * from settings').map(row => [String(row.key), parse(row.value)])),
     applications: new Map(applications.map(application => [application.hostname, application])),
     tunnels: new Map(tunnels.map(tunnel => [tunnel.id, tunnel])),
+    groups: Object.fromEntries(
+      all('select * from groups').map(row => [String(row.name), parse(row.selectors) as unknown as Selector[]]),
+    ),
     records,
     revocations: new Map(
       all('select * from revocations').map(row => [String(row.key), revocationOf(Number(row.version), row.at)]),
@@ -55,6 +66,7 @@ export function writeState(database: DatabaseSync, changes: readonly Change[]): 
     else if ('put' in change) put(change, run)
     else if (change.delete === 'record')
       run('delete from records where namespace = ? and id = ?', change.namespace, change.id)
+    else if (change.delete === 'group') run('delete from groups where name = ?', change.name)
     else if (change.delete === 'tunnel') run('delete from tunnels where id = ?', change.id)
     else run('delete from applications where id = ?', change.id)
   }
@@ -73,6 +85,8 @@ function put(change: Extract<Change, { put: string }>, run: Run): void {
   if (change.put === 'record') {
     run('insert or replace into records values (?, ?, ?)', change.namespace, change.id, JSON.stringify(change.value))
   }
+  if (change.put === 'group')
+    run('insert or replace into groups values (?, ?)', change.name, JSON.stringify(change.value))
   if (change.put === 'tunnel') {
     // Not `or replace`: that deletes first, and applications hang on the row.
     run(
@@ -87,21 +101,28 @@ function put(change: Extract<Change, { put: string }>, run: Run): void {
 }
 
 function putApplication(application: ApplicationRecord, run: Run): void {
-  const { id, hostname, tunnelId, protocols, rules, createdAt } = application
+  const { id, hostname, tunnelId, protocols, rules, options = {}, createdAt } = application
   run(
-    `insert into applications (id, hostname, tunnel_id, protocols, created_at) values (?, ?, ?, ?, ?) on conflict (id)
-     do update set hostname = excluded.hostname, tunnel_id = excluded.tunnel_id, protocols = excluded.protocols,
-       created_at = excluded.created_at`,
+    `insert into applications (id, hostname, tunnel_id, protocols, options, created_at) values (?, ?, ?, ?, ?, ?)
+     on conflict (id) do update set hostname = excluded.hostname, tunnel_id = excluded.tunnel_id,
+       protocols = excluded.protocols, options = excluded.options, created_at = excluded.created_at`,
     id,
     hostname,
     tunnelId,
     JSON.stringify(protocols),
+    JSON.stringify(options),
     wholeOrNull(createdAt),
   )
   run('delete from rules where application_id = ?', id)
   for (const [position, rule] of rules.entries()) {
     run('insert into rules values (?, ?, ?, ?)', id, position, rule.name, JSON.stringify(rule))
   }
+}
+
+/** None set is as good as none there: a record is the same after it was read again. */
+function optionsOf(row: Row): { readonly options?: ApplicationOptions } {
+  const options = parse(row.options) as ApplicationOptions
+  return Object.keys(options).length > 0 ? { options } : {}
 }
 
 function created(row: Row): { readonly createdAt?: number } {

@@ -4,7 +4,7 @@ import type { AuditCheck, AuditEntry, AuditRow } from './chain.ts'
 import { checkPrivateFile, ensurePrivateFile, ensurePrivateFolder } from './files.ts'
 import { WriterLink } from './link.ts'
 import type { AuditQuery } from './query.ts'
-import { afterChange, type Change, type ChangeNote, type Snapshot } from './records.ts'
+import { afterChange, type Bookkeeping, type Change, type ChangeNote, type Snapshot } from './records.ts'
 import { Retention } from './retention.ts'
 import { TrafficQueue } from './traffic.ts'
 
@@ -21,6 +21,12 @@ export interface Store extends AsyncDisposable {
    * @throws PosternError ALREADY_EXISTS, BAD_USAGE (a tunnel that is not there), STORE_UNUSABLE
    */
   apply(changes: readonly Change[], note: ChangeNote): Promise<void>
+  /**
+   * Keeps rows that nobody decided on, such as when somebody was last seen: as {@link Store.apply}, without an audit row.
+   *
+   * @throws PosternError STORE_UNUSABLE
+   */
+  keep(rows: readonly Bookkeeping[]): Promise<void>
   /**
    * Notes traffic: on disk within 50 ms, without anybody waiting for it.
    *
@@ -99,12 +105,20 @@ class SqliteStore implements Store {
     return () => this.#listeners.delete(listener)
   }
 
-  async apply(changes: readonly Change[], note: ChangeNote): Promise<void> {
+  apply(changes: readonly Change[], note: ChangeNote): Promise<void> {
+    return this.#change(changes, note)
+  }
+
+  keep(rows: readonly Bookkeeping[]): Promise<void> {
+    return this.#change(rows, undefined)
+  }
+
+  async #change(changes: readonly Change[], note: ChangeNote | undefined): Promise<void> {
     if (this.#unsure)
       throw new PosternError('STORE_UNUSABLE', 'it is not known yet what became of an earlier change', {
         next: 'Look at the disk; then try again.',
       })
-    const version = await this.#link.ask({ ask: 'change', changes, note }, () => void this.#makeSure())
+    const version = await this.#link.ask({ ask: 'change', changes, ...(note && { note }) }, () => void this.#makeSure())
     // Answers come in the order of the questions, so no change is skipped here.
     this.#take(afterChange(this.#snapshot, changes, version))
   }

@@ -6,7 +6,7 @@ import type { Change, ChangeNote, Snapshot } from './records.ts'
 /** What is asked of the writer thread. Plain data. */
 export type Asked =
   | { readonly ask: 'snapshot' }
-  | { readonly ask: 'change'; readonly changes: readonly Change[]; readonly note: ChangeNote }
+  | { readonly ask: 'change'; readonly changes: readonly Change[]; readonly note?: ChangeNote }
   | { readonly ask: 'traffic'; readonly entries: readonly AuditEntry[] }
   | { readonly ask: 'rows'; readonly query: AuditQuery }
   | {

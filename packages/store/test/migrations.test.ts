@@ -78,6 +78,7 @@ test.each([0, 3])('a file of version 1 with %i audit rows is brought here whole'
   })
   expect(records.get('service-token')?.get('pst_x')).toEqual({ name: 'ci', hash: 'h' })
   expect([...revocations]).toEqual([['service-token:pst_x', { version: 4 }]])
+  expect(store.snapshot.groups).toEqual({})
   await store.apply([{ put: 'setting', key: 'x', value: 1 }], { action: 'next', actor: 'me' })
   expect((await store.readAudit({ most: 10 })).map(row => row.sequence)).toEqual(
     Array.from({ length: rows + 1 }, (_, at) => rows + 1 - at),

@@ -96,6 +96,41 @@ describe('state', () => {
     expect(store.snapshot.tunnels.size).toBe(0)
   })
 
+  test('options and groups are there after a start, and groups stay the same object until one is changed', async () => {
+    const options = { sessionSeconds: 3600, name: 'Base', upgradeOrigins: ['https://a.example.com'] }
+    {
+      await using store = await openStore({ path }, call)
+      await store.apply(seed, note)
+      const { groups } = store.snapshot
+      const value = { ...db, options }
+      await store.apply([{ put: 'application', value }], note)
+      expect(store.snapshot.groups).toBe(groups)
+      const staff = [{ emailDomain: 'example.com' }]
+      await store.apply(
+        [
+          { put: 'group', name: 'staff', value: staff },
+          { put: 'group', name: 'constructor', value: [] },
+        ],
+        note,
+      )
+      await store.apply([{ delete: 'group', name: 'constructor' }], note)
+      expect(store.snapshot.groups).toEqual({ staff })
+    }
+    await using again = await openStore({ path }, call)
+    expect(again.snapshot.applications.get(db.hostname)?.options).toEqual(options)
+    expect(again.snapshot.groups).toEqual({ staff: [{ emailDomain: 'example.com' }] })
+  })
+
+  test('bookkeeping is kept, without an audit row', async () => {
+    {
+      await using store = await openStore({ path }, call)
+      await store.keep([{ put: 'record', namespace: 'seen', id: 'a', value: 5 }])
+      expect(await store.readAudit({ most: 10 })).toEqual([])
+    }
+    await using again = await openStore({ path }, call)
+    expect(again.snapshot.records.get('seen')?.get('a')).toBe(5)
+  })
+
   test('one change of forty thousand steps is taken in at once', { timeout: 5000 }, () => {
     const all = Array.from({ length: 20_000 }, (_, n) => `${n}`)
     const record = (id: string): Change => ({ put: 'record', namespace: 'service-token', id, value: null })
