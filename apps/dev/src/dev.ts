@@ -109,7 +109,12 @@ async function startSampleDaemon(
 ): Promise<RunningDaemon> {
   const registry = createRegistry(builtins)
   const client: ClientHost = {
-    secrets: { get: async () => undefined, set: async () => {}, exclusively: (_key, work) => work() },
+    secrets: {
+      get: async () => undefined,
+      set: async () => {},
+      delete: async () => {},
+      exclusively: (_key, work) => work(),
+    },
     ui: {
       show: line => call.log.info(line),
       open: async () => false,

@@ -38,6 +38,7 @@ export function fakeClientHost(answer?: (question: string) => string): FakeClien
       set: async (key, value) => {
         stored.set(key, value)
       },
+      delete: async key => void stored.delete(key),
       exclusively: async (key, work, call) => {
         const mine = (turns.get(key) ?? Promise.resolve()).then(() => {
           call.signal.throwIfAborted()

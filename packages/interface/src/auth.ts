@@ -9,6 +9,19 @@ export interface Credential {
   readonly tls?: { readonly cert: string; readonly key: string }
   /** Milliseconds since the epoch, where the scheme knows. */
   readonly expiresAt?: number
+  /** Whose it is, for a person to read: nothing is decided by it. */
+  readonly account?: Account
+}
+
+/** A sign-in of a person that this machine keeps. */
+export interface Account {
+  /** Where it was made, for example `https://team.example.com`. */
+  readonly issuer: string
+  readonly subject: string
+  readonly name?: string
+  readonly email?: string
+  /** Milliseconds since the epoch: when the person is asked again. */
+  readonly expiresAt?: number
 }
 
 export interface SignableRequest {
@@ -32,6 +45,13 @@ export interface AuthProvider extends Partial<AsyncDisposable> {
    * @throws PosternError LOGIN_REQUIRED when a person is needed and none is there; AUTH_REJECTED when it cannot answer a refusal
    */
   authenticate(request: AuthRequest, call: Call): Promise<Credential>
+  /**
+   * Ends the sign-in that would be used for this, or every one without a request: here in any case, and where it was made if
+   * that can be reached. Absent where nothing is kept.
+   *
+   * @returns whose they were
+   */
+  signOut?(request: Purpose | undefined, call: Call): Promise<readonly Account[]>
 }
 
 /** A request as it arrived, as plain data: it can be posted to a worker. */

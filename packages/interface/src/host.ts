@@ -10,7 +10,10 @@ export interface Host {
 export interface ClientHost {
   readonly secrets: Secrets
   readonly ui: Ui
-  /** The host's proxies and trust apply. */
+  /**
+   * `https:` only. The host's trust applies, and where the edge was said to listen elsewhere, its hostnames are asked there. A
+   * redirect is answered as it is: whoever follows it looks at where it leads first.
+   */
   fetch(input: URL, init: RequestInit & { signal: AbortSignal }): Promise<Response>
 }
 
@@ -31,12 +34,16 @@ export interface OriginHost {
 export interface Secrets {
   get(key: string): Promise<string | undefined>
   set(key: string, value: string): Promise<void>
+  /** No error where there is none. */
+  delete(key: string): Promise<void>
   /** One process at a time, also across processes. */
   exclusively<T>(key: string, work: () => Promise<T>, call: Call): Promise<T>
 }
 
 /** The terminal (/dev/tty, CON) or the browser; never stdin and stdout, which may be the pipe. */
 export interface Ui {
+  /** False where nobody is there to be asked: what needs a person is LOGIN_REQUIRED, at once. */
+  readonly interactive?: boolean
   show(line: string): void
   /** @returns false when it is known that no browser opened */
   open(url: URL): Promise<boolean>

@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Call, PosternError, type Secrets } from '@postern/interface'
@@ -17,6 +17,7 @@ export function fileSecrets(folder: string): Secrets {
   return {
     get: async key => readPrivate(path(key)),
     set: async (key, value) => writePrivate(path(key), value),
+    delete: async key => rm(path(key), { force: true }).catch(unwritable(path(key))),
     async exclusively(key, work, call) {
       await makePrivateFolder(folder)
       const release = await lock(`${path(key)}.lock`, call)

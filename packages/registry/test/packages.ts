@@ -11,7 +11,12 @@ export const call: Call = { signal: new AbortController().signal, log: silent }
 
 /** A host for plugins that ask nothing of it. */
 export const host: ClientHost = {
-  secrets: { get: async () => undefined, set: async () => {}, exclusively: async (_key, work) => work() },
+  secrets: {
+    get: async () => undefined,
+    set: async () => {},
+    delete: async () => {},
+    exclusively: async (_key, work) => work(),
+  },
   ui: { show() {}, open: async () => false, ask: async () => '' },
   fetch: () => Promise.reject(new Error('no network here')),
 }
