@@ -17,6 +17,13 @@ export const PEERS = {
   'systemd-analyze': { package: 'systemd', program: 'systemd-analyze' },
   postgres: { package: 'postgresql', versions: '/usr/lib/postgresql', program: 'bin/postgres' },
   psql: { package: 'postgresql-client', program: 'psql' },
+  chromium: { package: 'chromium', program: 'chromium' },
+  'lemonldap-ng': {
+    package: 'liblemonldap-ng-portal-perl',
+    path: '/usr/share/perl5/Lemonldap/NG/Portal/Issuer/OpenIDConnect.pm',
+  },
+  'perl-string-random': { package: 'libstring-random-perl', path: '/usr/share/perl5/String/Random.pm' },
+  'perl-io-string': { package: 'libio-string-perl', path: '/usr/share/perl5/IO/String.pm' },
   go: { package: 'golang-go', program: 'go' },
   'go-yamux': {
     package: 'golang-github-hashicorp-yamux-dev',
