@@ -1,5 +1,6 @@
 import type { Role } from '@postern/admin'
 import type { Json } from '@postern/interface'
+import type { Selector } from '@postern/policy'
 import type { Snapshot } from '@postern/store'
 
 /** Namespaces of the store. The first two are shared with the plugins that verify what is kept there. */
@@ -60,8 +61,17 @@ export function isGood({ expiresAt, revokedAt }: Lives, now: number): boolean {
   return (revokedAt === undefined || revokedAt > now) && (expiresAt === undefined || expiresAt > now)
 }
 
-/** Whether somebody can administer the edge with a token. */
+/** Setting: selectors of the people who administer in the browser. */
+export const ADMINISTRATORS = 'administrators'
+
+export function administratorsOf(snapshot: Snapshot): readonly Selector[] {
+  const kept = snapshot.settings.get(ADMINISTRATORS)
+  return Array.isArray(kept) ? (kept as unknown as readonly Selector[]) : []
+}
+
+/** Whether somebody can administer the edge, with a token or in the browser. */
 export function isAdministered(snapshot: Snapshot, now: number): boolean {
+  if (administratorsOf(snapshot).length > 0) return true
   return [...adminTokensOf(snapshot).values()].some(one => one.role === 'admin' && isGood(one, now))
 }
 
@@ -88,7 +98,7 @@ export function rowOf(record: Lives): Json {
 type Row = { readonly [key: string]: Json }
 
 /** Rows that can be read; what cannot lets nobody in. */
-function rowsOf<R>(snapshot: Snapshot, namespace: string, fits: (row: Row) => boolean): ReadonlyMap<string, R> {
+export function rowsOf<R>(snapshot: Snapshot, namespace: string, fits: (row: Row) => boolean): ReadonlyMap<string, R> {
   const rows = [...(snapshot.records.get(namespace) ?? [])]
   return new Map(rows.filter(([, row]) => isRow(row) && fits(row)) as [string, R][])
 }

@@ -14,9 +14,12 @@ const MOST_KEYS = 10_000
 export class FailureCounter implements Attempts {
   readonly #failures = new Map<string, { count: number; since: number }>()
   readonly #now: () => number
+  readonly #window: number
 
-  constructor(now: () => number = Date.now) {
+  /** @param window milliseconds from the first failure of a key, after which its count begins again */
+  constructor(now: () => number = Date.now, window: number = WINDOW) {
     this.#now = now
+    this.#window = window
   }
 
   /** Keys remembered now. */
@@ -34,19 +37,25 @@ export class FailureCounter implements Attempts {
 
   isOver(key: string, most: number = MOST_FAILURES): boolean {
     const found = this.#failures.get(key)
-    return found !== undefined && found.count >= most && this.#now() - found.since < WINDOW
+    return found !== undefined && found.count >= most && this.#now() - found.since < this.#window
   }
 
   /** @returns failures of this key in the current window, this one included */
   count(key: string): number {
     const now = this.#now()
     const found = this.#failures.get(key)
-    const fresh = found === undefined || now - found.since >= WINDOW
+    const fresh = found === undefined || now - found.since >= this.#window
     const next = fresh ? { count: 1, since: now } : { count: found.count + 1, since: found.since }
     this.#failures.delete(key)
     this.#failures.set(key, next)
     if (this.#failures.size > MOST_KEYS) this.#failures.delete(this.#failures.keys().next().value ?? '')
     return next.count
+  }
+
+  /** One that was counted and was none after all. */
+  takeBack(key: string): void {
+    const found = this.#failures.get(key)
+    if (found !== undefined && found.count > 0) found.count -= 1
   }
 
   /** The counter as one plugin sees it: its keys are its own. */

@@ -1,0 +1,118 @@
+import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
+import { PosternError } from '@postern/interface'
+
+/** Characters (code points, after normalisation). NIST SP 800-63B-4 §3.1.1.2: by length alone, without rules of composition. */
+export const SHORTEST_PASSWORD = 12
+export const LONGEST_PASSWORD = 256
+
+/** OWASP's password storage cheat sheet: N=2^16, r=8, p=1. 64 MiB for each that is worked on. */
+const LOG_COST = 16
+const COST: ScryptOptions = { N: 2 ** LOG_COST, r: 8, p: 1, maxmem: 128 * 2 ** 20 }
+const SALT_BYTES = 16
+const DIGEST_BYTES = 32
+/** At once: 128 MiB, and two threads of libuv’s four, so that files and names are never behind passwords. */
+const MOST_AT_ONCE = 2
+/** About five seconds of work on a small machine. */
+const MOST_WAITING = 32
+
+const HASH = /^scrypt\$16\$8\$1\$([A-Za-z0-9_-]{22})\$([A-Za-z0-9_-]{43})$/
+/** Worked through when there is nothing to compare with: whom nobody knows takes as long as whom somebody does. */
+const NOBODY = formOf(randomBytes(SALT_BYTES), randomBytes(DIGEST_BYTES))
+
+/** Hashes passwords, a bounded number at once; others wait in a bounded line. */
+export class Passwords {
+  #working = 0
+  readonly #line = new Set<() => void>()
+
+  /**
+   * What may be kept of a password: `scrypt$16$8$1$<salt>$<digest>`.
+   *
+   * @throws PosternError BAD_USAGE: too short, too long, or no text; EDGE_UNAVAILABLE: too many wait; `signal.reason`
+   */
+  async hash(password: string, signal: AbortSignal): Promise<string> {
+    const wrong = wrongWith(password)
+    if (wrong !== undefined)
+      throw new PosternError('BAD_USAGE', wrong, { speaker: 'edge', next: 'Choose another one.' })
+    const salt = randomBytes(SALT_BYTES)
+    return formOf(salt, await this.#digest(normal(password), salt, signal))
+  }
+
+  /**
+   * Whether a password is the one that was hashed. The same work whether or not there is a hash, and whatever the password is.
+   *
+   * @throws PosternError EDGE_UNAVAILABLE: too many wait; `signal.reason`
+   */
+  async verify(password: string, hash: string | undefined, signal: AbortSignal): Promise<boolean> {
+    const isPossible = wrongWith(password) === undefined
+    const known = HASH.exec(hash ?? '')
+    const [, salt = '', digest = ''] = known ?? HASH.exec(NOBODY) ?? []
+    const text = isPossible ? normal(password) : ''
+    const equal = timingSafeEqual(
+      await this.#digest(text, Buffer.from(salt, 'base64url'), signal),
+      Buffer.from(digest, 'base64url'),
+    )
+    return equal && known !== null && isPossible
+  }
+
+  async #digest(password: string, salt: Uint8Array, signal: AbortSignal): Promise<Buffer> {
+    await this.#turn(signal)
+    try {
+      return await derive(password, salt)
+    } finally {
+      this.#working -= 1
+      const [next] = this.#line
+      next?.()
+    }
+  }
+
+  /** Resolves with one more at work. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    if (this.#working >= MOST_AT_ONCE) await this.#wait(signal)
+    else this.#working += 1
+  }
+
+  #wait(signal: AbortSignal): Promise<void> {
+    if (this.#line.size >= MOST_WAITING)
+      throw new PosternError('EDGE_UNAVAILABLE', 'too many people sign in at this moment', { speaker: 'edge' })
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#line.delete(go)
+        reject(signal.reason)
+      }
+      const go = () => {
+        this.#line.delete(go)
+        signal.removeEventListener('abort', leave)
+        this.#working += 1
+        resolve()
+      }
+      this.#line.add(go)
+      signal.addEventListener('abort', leave, { once: true })
+    })
+  }
+}
+
+/** The same characters, however a keyboard composed them. */
+function normal(password: string): string {
+  return password.normalize('NFC')
+}
+
+/** @returns what is wrong, as a sentence for whoever chose it; undefined when it may be used */
+function wrongWith(password: string): string | undefined {
+  // Before it is normalised, which may lengthen it threefold.
+  if (password.length > 4 * LONGEST_PASSWORD) return `the password has more than ${LONGEST_PASSWORD} characters`
+  if (!password.isWellFormed()) return 'the password is no text'
+  const { length } = [...normal(password)]
+  if (length > LONGEST_PASSWORD) return `the password has more than ${LONGEST_PASSWORD} characters`
+  return length < SHORTEST_PASSWORD ? `the password has fewer than ${SHORTEST_PASSWORD} characters` : undefined
+}
+
+function derive(password: string, salt: Uint8Array): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    scrypt(password, salt, DIGEST_BYTES, COST, (error, digest) => (error ? reject(error) : resolve(digest)))
+  })
+}
+
+function formOf(salt: Buffer, digest: Buffer): string {
+  return `scrypt$${LOG_COST}$8$1$${salt.toString('base64url')}$${digest.toString('base64url')}`
+}
