@@ -5,6 +5,7 @@ import { request as httpRequest } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '@postern/dev'
 import { Running } from './program.ts'
 
@@ -54,12 +55,23 @@ export async function startLemonldap({ folder, tls, redirectUri }: LemonldapOpti
     await new Promise<void>(resolve => portal.close(() => resolve()))
   }
   try {
-    await server.says(/Accepting connections/)
+    await answers(`http://127.0.0.1:${inside}/.well-known/openid-configuration`)
   } catch (error) {
     await stop()
     throw error
   }
   return { issuer, ...client, [Symbol.asyncDispose]: stop }
+}
+
+/** It says nothing when it is ready. */
+async function answers(url: string): Promise<void> {
+  const until = Date.now() + 60_000
+  for (;;) {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(5000) }).catch(() => undefined)
+    if (answer?.ok) return
+    if (Date.now() > until) throw new Error('LemonLDAP::NG did not start')
+    await sleep(200)
+  }
 }
 
 function writeConfiguration(
