@@ -62,12 +62,13 @@ export class Plugins implements AsyncDisposable {
 
   async #compose(
     wanted: readonly Wanted[],
-    { forPlugins: file }: Settings,
+    { forPlugins: file, values }: Settings,
     line: CommandLine,
     call: Call,
   ): Promise<Composed> {
     const { registry, sources } = this.#reader
-    const hosts = { client: clientHost(this.#program), origin: originHost }
+    const { edge, ca } = values
+    const hosts = { client: clientHost(this.#program), origin: originHost({ edge, trust: await readTrust(ca) }) }
     const from = { ...sources, ...(file && { file }) }
     const composed = await composePlugins({ registry, line, own: this.#own, wanted, sources: from, hosts }, call)
     this.#open.use(composed)

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { builtins, type RunningDaemon, readRule, type ServedRule, startDaemon } from '@postern/daemon'
+import { builtins, originHost, type RunningDaemon, readRule, type ServedRule, startDaemon } from '@postern/daemon'
 import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
 import { type Call, type ClientHost, PosternError } from '@postern/interface'
 import { createRegistry } from '@postern/registry'
@@ -122,20 +122,17 @@ async function startSampleDaemon(
     },
     fetch: (input, init) => fetch(input, init),
   }
-  const origin = { resolve: async () => ['127.0.0.1'] }
   const auth = [await registry.create('auth', 'tunnel-token', 'client', { token }, client, call)]
   const transport = await registry.create('transport', 'websocket', 'client', {}, client, call)
+  const to = { edge: new URL(`https://${TEAM_DOMAIN}:${edge.port}`), trust: { ca: [readFileSync(caFile, 'utf8')] } }
+  const origin = originHost(to)
   const rules: ServedRule[] = []
   for (const [hostname, service] of Object.entries(services)) {
     const rule = readRule(hostname, service, scheme => registry.forScheme(scheme)?.entry.defaultPort ?? 'none')
     const name = registry.forScheme(rule.service.protocol)?.entry.name ?? ''
     rules.push({ ...rule, server: await registry.create('protocol', name, 'origin', {}, origin, call) })
   }
-  const ca = [readFileSync(caFile, 'utf8')]
-  return startDaemon(
-    { edge: new URL(`https://${TEAM_DOMAIN}:${edge.port}`), rules, auth, transport, trust: { ca }, connections: 2 },
-    call,
-  )
+  return startDaemon({ ...to, rules, auth, transport, connections: 2 }, call)
 }
 
 /** What a person would have in `~/.config/postern/config.yaml`. */

@@ -102,12 +102,14 @@ export function fakeEdgeHost(): FakeEdgeHost {
   return host
 }
 
-/** An origin side's host: everything resolves to this machine. */
+/** An origin side's host: everything resolves to this machine, and the team domain publishes no keys. */
 export function fakeOriginHost(): OriginHost {
   return {
     resolve: async (_host: string, call: Call) => {
       call.signal.throwIfAborted()
       return ['127.0.0.1']
     },
+    team: TEAM_DOMAIN,
+    fetch: async () => Response.json({ keys: [] }),
   }
 }

@@ -184,6 +184,18 @@ export const CODES = {
     title: 'The daemon reaches its ingress rules’ services and nothing else',
     next: 'Add an ingress rule for the service on the daemon.',
   },
+  ORIGIN_UNTRUSTED: {
+    exit: 37,
+    status: 502,
+    title: 'The service’s certificate is not trusted, or it speaks no TLS',
+    next: 'Give caFile or serverName in the ingress rule’s options, or correct the service’s scheme.',
+  },
+  ORIGIN_FAILED: {
+    exit: 38,
+    status: 502,
+    title: 'The service gave no answer that can be used',
+    next: 'Look at the service’s own log; whether it did what was asked is not known.',
+  },
 
   STREAM_CUT: {
     exit: 40,

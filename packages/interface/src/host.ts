@@ -28,6 +28,14 @@ export interface EdgeHost {
 export interface OriginHost {
   /** Addresses of a name, by the daemon's own resolver. */
   resolve(host: string, call: Call): Promise<readonly string[]>
+  /** The team domain of the edge that this daemon dials, with its port where that is not 443: `team.example.com:8443`. */
+  readonly team: string
+  /**
+   * A GET at the team domain, over the way and with the trust that the daemon dials its edge with. No redirect is followed.
+   *
+   * @param url of `https://<team>` only
+   */
+  fetch(url: URL, init: RequestInit & { signal: AbortSignal }): Promise<Response>
 }
 
 /** The user's own secrets on this machine: the OS keyring or 0600 files. */

@@ -40,6 +40,11 @@ export type {
   ProtocolRules,
   ProtocolServer,
   RemoteSide,
+  RequestAnswer,
+  RequestRule,
+  RequestsSide,
+  RuleFindings,
+  RuleSpec,
 } from './protocol.ts'
 export type {
   Dialled,

@@ -1,7 +1,7 @@
 import type { AuthProvider, AuthVerifier } from './auth.ts'
 import type { Host } from './host.ts'
 import type { OptionSpecs, Options } from './options.ts'
-import type { Protocol, ProtocolRules, ProtocolServer } from './protocol.ts'
+import type { Protocol, ProtocolRules, ProtocolServer, RuleSpec } from './protocol.ts'
 import type { Transport, TransportListener } from './transport.ts'
 
 /**
@@ -27,6 +27,8 @@ export interface Plugin<K extends Kind, S extends Side<K>, O extends OptionSpecs
   /** As typed after `--auth`, `--transport`; lower-case letters, digits and hyphens. */
   readonly name: string
   readonly options: O
+  /** Origin sides of protocols that see requests: what one ingress rule may say. */
+  readonly rule?: RuleSpec
   /** The user's options first, then what the host lends this side. Heavy imports belong here, not at the top of the module. */
   create(options: Options<O>, host: S extends keyof Host ? Host[S] : never): Kinds[K][S] | Promise<Kinds[K][S]>
 }

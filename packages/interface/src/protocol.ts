@@ -1,5 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { Identity } from './auth.ts'
+import type { PosternError } from './errors.ts'
+import type { OptionSpecs } from './options.ts'
 import type { Application, Call, Destination, Json } from './words.ts'
 
 /** What the client lends a protocol. */
@@ -58,6 +60,71 @@ export interface ProtocolServer extends Partial<AsyncDisposable> {
    * thrown after cuts the stream. Resolves when both directions are done.
    */
   serve(offered: OfferedStream, remote: RemoteSide, call: Call): Promise<void>
+  /**
+   * For the protocol that serves `http:` alone: one stream with HTTP/1.1 requests of several visitors, one after the other, each
+   * answered by the ingress rule of its path. The stream is accepted at once, since there is nothing to dial before a request is
+   * there; a request that cannot be answered gets an answer of its own. Resolves when the edge has ended the stream.
+   */
+  serveRequests?(offered: OfferedStream, requests: RequestsSide, call: Call): Promise<void>
+}
+
+/** What the daemon lends a protocol for one stream of requests. */
+export interface RequestsSide {
+  /** The application’s, as the edge sent it: lower case, no port, never a pattern. */
+  readonly hostname: string
+  /**
+   * The ingress rule that answers a request for this path, as the rules are now. Ask for each request anew.
+   *
+   * @param path as it was sent, without its query
+   * @returns undefined where no rule does, or where servers read the path in more ways than one
+   */
+  at(path: string): RequestRule | undefined
+  /** Told once for each request, when it is over: the daemon counts and logs it. */
+  answered(answer: RequestAnswer): void
+}
+
+/** One ingress rule at work. The same object as long as the rule stays as it is, so what is pooled may hang on it. */
+export interface RequestRule {
+  /** Where requests go, or the HTTP status with which the rule itself answers. */
+  readonly service: URL | number
+  /** What the rule’s `options:` say, with defaults, as {@link RuleSpec.options} declares them. */
+  readonly options: Readonly<Record<string, unknown>>
+  /** Aborted with a PosternError when the rule is removed or changed: what it carries then is cut. */
+  readonly signal: AbortSignal
+  /**
+   * A connection to the rule’s service and nothing else, ever. It may outlive the stream it was made for, and carry the requests
+   * of another; it does not outlive the rule.
+   *
+   * @throws PosternError ORIGIN_REFUSED, ORIGIN_NOT_RESOLVED, ORIGIN_TIMEOUT, ORIGIN_UNREACHABLE
+   */
+  dial(call: Call): Promise<Duplex>
+}
+
+/** What became of one request. */
+export interface RequestAnswer {
+  readonly rule: RequestRule | undefined
+  /** The HTTP status that was answered; absent when the request was cut before. */
+  readonly status?: number
+  /** What failed, where the answer is not the service’s own or is not whole. */
+  readonly error?: PosternError
+  /** Milliseconds from the request’s head to the end of its answer. */
+  readonly duration: number
+}
+
+/** What a protocol’s ingress rules may say besides their service: `ProtocolServer`s with `serveRequests` only. */
+export interface RuleSpec {
+  /** Keys of a rule’s `options:`. No secrets: the file is no place for them. */
+  readonly options: OptionSpecs
+  /** Looks at a rule before it is served. Files may be read, nothing is dialled. */
+  check?(service: URL | number, options: Readonly<Record<string, unknown>>): Promise<RuleFindings>
+}
+
+/** A sentence each. */
+export interface RuleFindings {
+  /** Why the rule cannot be served. */
+  readonly mistakes: readonly string[]
+  /** What whoever wrote it should know. */
+  readonly warnings: readonly string[]
 }
 
 /** Edge side, optional, never sees bytes. A rule may say `permit: { redis: { commands: ["GET"] } }`. */
