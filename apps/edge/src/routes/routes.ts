@@ -37,6 +37,7 @@ export class Routes {
   readonly #doubted = new Set<Connection>()
   /** Until when, by tunnel and connector. */
   readonly #evicted = new Map<string, number>()
+  readonly #connectionOf = new WeakMap<Duplex, Connection>()
   readonly #log: Logger
   #next = 0
 
@@ -146,7 +147,9 @@ export class Routes {
     for (const connection of this.#inTurn(tunnelId).slice(0, MOST_TRIES)) {
       if (connection.tunnel.draining) continue
       try {
-        return await connection.tunnel.open(header, call)
+        const stream = await connection.tunnel.open(header, call)
+        this.#connectionOf.set(stream, connection)
+        return stream
       } catch (error) {
         if (call.signal.aborted || !PosternError.is(error)) throw error
         if (!TRY_ANOTHER.includes(error.code) && !this.#isGone(connection)) throw error
@@ -160,6 +163,12 @@ export class Routes {
       speaker: 'edge',
       cause: last,
     })
+  }
+
+  /** Whether nothing new should begin on this stream: its daemon is leaving, or is gone. */
+  isLeaving(stream: Duplex): boolean {
+    const connection = this.#connectionOf.get(stream)
+    return connection === undefined || connection.tunnel.draining || this.#isGone(connection)
   }
 
   /** The healthy ones, beginning with whoever's turn it is; those that may be dead come last. */
