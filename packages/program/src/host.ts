@@ -2,21 +2,44 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ClientHost, PosternError } from '@postern/interface'
+import type { EdgeAt } from './edge-fetch.ts'
 import { userFolder } from './files.ts'
 import type { Program } from './run.ts'
-import { fileSecrets } from './secrets.ts'
 import { terminal } from './ui.ts'
 
 /** Bytes. The bundles that systems come with have a quarter of it. */
 const LARGEST_CA = 1024 * 1024
 
-/** What a program lends the client sides of its plugins. */
-export function clientHost(program: Pick<Program, 'env'>): ClientHost {
+/**
+ * What a program lends the client sides of its plugins. What it needs for that is imported when a plugin asks for it: most never
+ * fetch, keep or open anything.
+ *
+ * @param at the edge that they are about; without it, `fetch` asks every place at its own address
+ */
+export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt): ClientHost {
+  const folder = join(userFolder(env), 'secrets')
+  const secrets = lazily(async () => {
+    const { keyringSecrets, systemKeyring } = await import('./keyring.ts')
+    return keyringSecrets(folder, () => systemKeyring(`Postern (${folder})`, env), terminal.show)
+  })
+  const fetching = lazily(async () =>
+    (await import('./edge-fetch.ts')).edgeFetch(at ?? { hostname: '', trust: { ca: [] } }),
+  )
   return {
-    secrets: fileSecrets(join(userFolder(program.env), 'secrets')),
+    secrets: {
+      get: async key => (await secrets()).get(key),
+      set: async (key, value) => (await secrets()).set(key, value),
+      delete: async key => (await secrets()).delete(key),
+      exclusively: async (key, work, call) => (await secrets()).exclusively(key, work, call),
+    },
     ui: terminal,
-    fetch: (input, init) => fetch(input, init),
+    fetch: async (input, init) => (await fetching())(input, init),
   }
+}
+
+function lazily<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => (made ??= make())
 }
 
 /** Where `--plugin NAME` looks: from the working folder up, then among the user's own plugins. */

@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import type { ReadStream, WriteStream } from 'node:tty'
 import { type Call, PosternError, type Ui } from '@postern/interface'
+import { mayHaveBrowser, openBrowser } from './browser.ts'
 import { printable } from './log.ts'
 
 const [READ, WRITE] =
@@ -9,11 +10,14 @@ const [READ, WRITE] =
 
 /**
  * The person at the terminal, beside stdin and stdout, which may be the pipe. Without a terminal, lines go to stderr and a
- * question is LOGIN_REQUIRED: nobody could answer it. No browser is opened yet, and `open` says so with false.
+ * question is LOGIN_REQUIRED: nobody could answer it.
  */
 export const terminal: Ui = {
+  get interactive() {
+    return mayHaveBrowser(process.env) || hasTerminal()
+  },
   show: line => void process.stderr.write(`${printable(line)}\n`),
-  open: async () => false,
+  open: async url => openBrowser(url, process.env),
   ask: (question, how, call) => ask(question, how.secret, call),
 }
 
@@ -35,6 +39,15 @@ async function ask(question: string, secret: boolean, call: Call): Promise<strin
     if (secret) output.write('\n')
     input.destroy()
     output.destroy()
+  }
+}
+
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync(WRITE, 'w'))
+    return true
+  } catch {
+    return false
   }
 }
 
