@@ -3,6 +3,9 @@ import { readJwks, type VerificationKey } from '@postern/tokens'
 
 type Keys = ReadonlyMap<string, VerificationKey>
 
+/** As the fetch API’s own, for programs that reach the team domain in a way of theirs. */
+export type Fetch = (url: URL, init: RequestInit & { signal: AbortSignal }) => Promise<Response>
+
 /** A key that was removed is refused after this at the latest, while the team domain answers. */
 const FRESH_MS = 5 * 60_000
 /** How long a set is used when the team domain does not answer. Longer than an outage, shorter than a stolen key should live. */
@@ -21,6 +24,7 @@ const MOST_BYTES = 256 * 1024
 export class RemoteKeys {
   readonly #url: URL
   readonly #onProblem: (problem: PosternError) => void
+  readonly #fetch: Fetch
   #keys: Keys | undefined
   /** Monotonic, ms: when the set came, and when one was last asked for. */
   #since = 0
@@ -28,9 +32,10 @@ export class RemoteKeys {
   #problem: PosternError | undefined
   #asking: Promise<void> | undefined
 
-  constructor(url: URL, onProblem: (problem: PosternError) => void) {
+  constructor(url: URL, onProblem: (problem: PosternError) => void, fetchFrom: Fetch = fetch) {
     this.#url = url
     this.#onProblem = onProblem
+    this.#fetch = fetchFrom
   }
 
   /** @throws EDGE_UNREACHABLE when there is no set, or none of the last 24 hours */
@@ -71,7 +76,7 @@ export class RemoteKeys {
   async #refresh(): Promise<void> {
     this.#tried = performance.now()
     try {
-      this.#keys = readJwks(await fetchJson(this.#url))
+      this.#keys = readJwks(await fetchJson(this.#url, this.#fetch))
       this.#since = performance.now()
       this.#problem = undefined
     } catch (error) {
@@ -91,8 +96,8 @@ export class RemoteKeys {
 }
 
 /** Bounded in time, size and place: no redirect is followed. */
-async function fetchJson(url: URL): Promise<unknown> {
-  const response = await fetch(url, {
+async function fetchJson(url: URL, fetchFrom: Fetch): Promise<unknown> {
+  const response = await fetchFrom(url, {
     redirect: 'error',
     credentials: 'omit',
     headers: { accept: 'application/jwk-set+json, application/json', 'accept-encoding': 'identity' },

@@ -10,7 +10,7 @@ import {
   verifyToken,
 } from '@postern/tokens'
 import { type PresentedToken, tokenOf } from './presented.ts'
-import { RemoteKeys } from './remote-keys.ts'
+import { type Fetch, RemoteKeys } from './remote-keys.ts'
 
 export interface VerifierOptions {
   /** The edge’s own hostname, with its port where that is not 443: `team.example.com`. Tokens are from `https://` and this. */
@@ -26,6 +26,8 @@ export interface VerifierOptions {
   readonly keys?: unknown
   /** How far this clock and the edge’s may be apart: 0 to 60 s. Default 10. */
   readonly clockToleranceSeconds?: number
+  /** How keys are fetched, for programs that reach the team domain in a way of their own. Default: the global `fetch`. */
+  readonly fetch?: Fetch
   /** Told when the team domain did not give its keys. The last ones stay in use for 24 hours. */
   readonly onProblem?: (problem: PosternError) => void
 }
@@ -80,7 +82,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
 }
 
 function keysOf(options: VerifierOptions): FindKey {
-  const { teamDomain, jwks, onProblem = () => {} } = options
+  const { teamDomain, jwks, fetch, onProblem = () => {} } = options
   if ('keys' in options) {
     if (jwks) throw new PosternError('OPTION_CONFLICT', 'give jwks (where the keys are) or keys, not both')
     const keys = readJwks(options.keys)
@@ -90,7 +92,7 @@ function keysOf(options: VerifierOptions): FindKey {
   const isSafe = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))
   if (!isSafe || url.username !== '' || url.password !== '')
     throw invalid('jwks is an https URL without a user name; http is for this machine only')
-  const remote = new RemoteKeys(url, onProblem)
+  const remote = new RemoteKeys(url, onProblem, fetch)
   return kid => remote.find(kid)
 }
 

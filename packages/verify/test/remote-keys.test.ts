@@ -47,6 +47,22 @@ describe('fetching', () => {
     expect(endpoint.asked).toBe(1)
   })
 
+  test('goes the program’s own way where it has one, with the same limits', async () => {
+    const asked: { url: string; redirect: string | undefined }[] = []
+    verifier = createVerifier({
+      teamDomain: TEAM,
+      audience: APP,
+      fetch: async (url, { redirect, signal }) => {
+        signal.throwIfAborted()
+        asked.push({ url: url.href, redirect })
+        return Response.json(ring.jwks())
+      },
+    })
+    await accepted()
+    expect(asked).toEqual([{ url: `https://${TEAM}/.well-known/jwks.json`, redirect: 'error' }])
+    expect(endpoint.asked).toBe(0)
+  })
+
   test('a token that is no token of this kind asks nothing', async () => {
     for (const odd of ['a.b.c', 'x', await identityToken(ring, { typ: 'at+jwt' }), `${await identityToken(ring)}=`])
       await expect(verifier.verify(odd)).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
