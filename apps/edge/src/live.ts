@@ -82,13 +82,13 @@ export class Live implements Disposable {
 }
 
 function accessEnded(
-  { application, identities, permit, remoteAddress }: AccessAdmission,
+  { application, identities, permit, remoteAddress, request }: AccessAdmission,
   current: ApplicationRecord | undefined,
   now: number,
 ): string | undefined {
   if (current?.id !== application.id) return 'the application was removed'
   if (current.tunnelId !== application.tunnelId) return 'the application was moved to another tunnel'
-  const decision = decide({ identities, now, address: remoteAddress }, policyOf(current))
+  const decision = decide({ identities, now, address: remoteAddress, ...(request && { request }) }, policyOf(current))
   if (!decision.allow) return 'the policy does not let you in any more'
   return JSON.stringify(decision.permit) === JSON.stringify(permit) ? undefined : 'what you may do was changed'
 }

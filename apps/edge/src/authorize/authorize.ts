@@ -11,11 +11,11 @@ import {
   problem,
   type SentHeaders,
 } from '@postern/interface'
-import { decide } from '@postern/policy'
+import { decide, type Facts } from '@postern/policy'
 import type { ApplicationRecord, AuditEntry, Store } from '@postern/store'
 import { countedAddress } from '../front/address.ts'
 import { requestedHostname } from '../front/hostname.ts'
-import type { FailureCounter } from './attempts.ts'
+import { FailureCounter } from './attempts.ts'
 import { policyOf, requestFacts } from './policy.ts'
 import { type NamedVerifier, type Verified, verifyAll } from './verify.ts'
 
@@ -32,6 +32,8 @@ export interface Admission {
 export interface AccessAdmission extends Admission {
   readonly application: ApplicationRecord
   readonly permit: Json
+  /** What was asked for over HTTP: rules may be about it. */
+  readonly request?: Facts['request']
 }
 
 export interface ConnectorAdmission extends Admission {
@@ -41,14 +43,18 @@ export interface ConnectorAdmission extends Admission {
 export interface Refused {
   readonly problem: Problem
   readonly headers: SentHeaders
+  /** Who was refused, where that is known. */
+  readonly identities?: readonly Identity[]
 }
 
 export type Outcome<A extends Admission> = { readonly admitted: A } | { readonly refused: Refused }
 
-/** What is asked: by plain requests for access as well, so that they are decided as an upgrade would be. */
+/** What is asked: by an HTTP request or upgrade for an application as well, where its path and method count. */
 export interface Asked {
-  readonly purpose: PipePurpose | 'plain'
+  readonly purpose: PipePurpose | 'plain' | 'http'
   readonly presented: Presented
+  /** Of the request, where it has one already. */
+  readonly requestId?: string
 }
 
 export interface AuthorizerOptions {
@@ -68,10 +74,13 @@ const TUNNEL_TOKENS = 'postern:tunnel-token'
 const MOST_KNOCKS = 600
 /** Of all addresses together: whoever has many fills the disk no sooner. */
 const MOST_KNOCKS_IN_ALL = 6000
+/** Milliseconds in which the same visitor’s HTTP requests, let in by the same rule, leave one row. */
+const SAME_VISIT = 300_000
 
 /** The one place where it is decided who gets in, for every way in. */
 export class Authorizer {
   readonly #options: AuthorizerOptions
+  readonly #visits = new FailureCounter(Date.now, SAME_VISIT)
 
   constructor(options: AuthorizerOptions) {
     this.#options = options
@@ -87,12 +96,14 @@ export class Authorizer {
     const found = await this.#identify(asking, this.#options.access, call)
     if ('refused' in found) return found
     const { identities, challenge } = found
-    const decision = decide({ identities, now: Date.now(), ...requestFacts(asked) }, policyOf(application))
+    const facts = requestFacts(asked)
+    const decision = decide({ identities, now: Date.now(), ...facts }, policyOf(application))
     const detail = { rule: decision.rule ?? null, reasons: decision.reasons }
     if (!decision.allow && identities.length === 0)
       return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: challenge })
     if (!decision.allow) return this.#refuse(asking, 'ACCESS_DENIED', { identities, detail })
-    const admitted = { ...admissionOf(asking, identities), application, permit: decision.permit }
+    const request = facts.request && { request: facts.request }
+    const admitted = { ...admissionOf(asking, identities), application, permit: decision.permit, ...request }
     return this.#admit(asking, admitted, detail)
   }
 
@@ -112,8 +123,7 @@ export class Authorizer {
     return this.#admit(asking, { ...admissionOf(asking, identities), tunnelId }, { tunnel: tunnelId })
   }
 
-  #begin({ presented, purpose }: Asked): Asking | { readonly refused: Refused } {
-    const requestId = randomUUID()
+  #begin({ presented, purpose, requestId = randomUUID() }: Asked): Asking | { readonly refused: Refused } {
     try {
       const hostname = requestedHostname(presented.headers.host, presented.url)
       return { requestId, hostname, presented, purpose, version: this.#options.store.snapshot.version }
@@ -146,9 +156,21 @@ export class Authorizer {
 
   #admit<A extends Admission>(asking: Asking, admitted: A, detail: Json): Outcome<A> {
     const { store } = this.#options
-    const noted = store.auditable && store.audit(entryOf(asking, admitted.identities, true, undefined, detail))
+    const entry = entryOf(asking, admitted.identities, true, undefined, detail)
+    const noted = store.auditable && this.#noteVisit(entry)
     if (noted) return { admitted }
     return { refused: { problem: problem('AUDIT_UNAVAILABLE', asking.requestId, { speaker: 'edge' }), headers: {} } }
+  }
+
+  /** @returns whether the audit log knows of the visit: a page is many requests, and leaves one row. */
+  #noteVisit(entry: AuditEntry): boolean {
+    const { actor, hostname, remoteAddress, detail } = entry
+    const { purpose, decision } = detail as { purpose: Asked['purpose']; decision?: { rule?: string } }
+    if (purpose !== 'http') return this.#options.store.audit(entry)
+    const visit = JSON.stringify([actor, hostname, decision?.rule, remoteAddress])
+    if (this.#visits.count(visit) > 1 || this.#options.store.audit(entry)) return true
+    this.#visits.takeBack(visit)
+    return false
   }
 
   #refuse(
@@ -160,7 +182,7 @@ export class Authorizer {
     if (this.isKnockNoted(asking.presented.remoteAddress, actorOf(identities))) {
       this.#options.store.audit(entryOf(asking, identities, false, code, detail))
     }
-    return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers } }
+    return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers, identities } }
   }
 
   /**
