@@ -200,5 +200,8 @@ function withoutOurCookies(value: string): string {
 
 /** A nameless cookie `=__Host-…` is sent back as if that were its name, so it counts as one. */
 function isOurCookie(text: string): boolean {
-  return text.replace(/^[\s=]+/, '').toLowerCase().startsWith(RESERVED_COOKIE)
+  return text
+    .replace(/^[\s=]+/, '')
+    .toLowerCase()
+    .startsWith(RESERVED_COOKIE)
 }
