@@ -6,6 +6,8 @@ export interface EdgeConfig {
   readonly data: string
   /** Default 127.0.0.1:8443; port 0 takes any free one. */
   readonly listen?: { readonly host?: string; readonly port?: number }
+  /** The port people reach it at, where that is another than it listens on; default: the one it listens on. */
+  readonly publicPort?: number
   /** PEM files of a certificate for every hostname. Without them, the dev CA in the data folder issues. */
   readonly tls?: { readonly cert: string; readonly key: string }
   /** The Unix socket of the administration; default `admin.sock` in the data folder, false for none (always on Windows). */

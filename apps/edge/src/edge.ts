@@ -18,11 +18,15 @@ import type { Certificates } from './front/certificates.ts'
 import { Front, type PlainHandler } from './front/front.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
 import { CertificateReload } from './front/reload.ts'
+import { Seal } from './keys/seal.ts'
+import { hasTeamKeys, TeamKeys } from './keys/team-keys.ts'
 import { Live } from './live.ts'
+import { Origins } from './origins.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
 import { Memory } from './routes/memory.ts'
 import { Routes } from './routes/routes.ts'
 import { Shares } from './routes/shares.ts'
+import { Sessions } from './sign-in/sessions.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { drain } from './ways/drain.ts'
@@ -58,6 +62,7 @@ export interface RunningEdge extends AsyncDisposable {
   close(): Promise<void>
 }
 
+const DEFAULT_PORT = 8443
 /** Milliseconds. */
 const GRACE = 10_000
 
@@ -76,10 +81,32 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
   const teamDomain = teamDomainOf(store, config.data)
   const { certificates, caFile } = await certificatesFor(config, teamDomain, store, call)
   const failures = new FailureCounter()
+  let port = config.publicPort ?? config.listen?.port ?? DEFAULT_PORT
+  const listens = (bound: number) => {
+    if (config.publicPort === undefined) port = bound
+  }
+  const origins = new Origins(teamDomain, () => port)
+  const seal = await Seal.open(config.data, hasTeamKeys(store.snapshot))
+  const keys = stack.use(await TeamKeys.open({ store, seal, origins, log: call.log }))
+  const sessions = stack.use(new Sessions(store, call.log))
   const registry = createRegistry(config.plugins ?? builtins)
   const plugins = stack.use(await startPlugins(registry, store, failures, call))
   const setupTokenFile = config.setupToken ? await ensureSetupToken(store, config.data) : undefined
-  const made = { store, teamDomain, certificates, caFile, plugins, failures, adminSocket, setupTokenFile }
+  const made = {
+    store,
+    teamDomain,
+    certificates,
+    caFile,
+    plugins,
+    failures,
+    adminSocket,
+    setupTokenFile,
+    origins,
+    seal,
+    keys,
+    sessions,
+    listens,
+  }
   const edge = new Edge({ ...made, config, software: await version(), log: call.log })
   edge.owns(stack.move())
   try {
@@ -106,6 +133,12 @@ interface EdgeParts {
   readonly certificates: Certificates
   readonly caFile: string | undefined
   readonly plugins: EdgePlugins
+  readonly origins: Origins
+  readonly sessions: Sessions
+  readonly keys: TeamKeys
+  readonly seal: Seal
+  /** Told the port once it is known. */
+  readonly listens: (port: number) => void
   readonly failures: FailureCounter
   readonly log: Logger
 }
@@ -150,7 +183,11 @@ class Edge implements RunningEdge {
       shares: new Shares(),
       memory: new Memory(),
       live: new Live(store),
-      sessions: new Set<Tunnel>(),
+      origins: parts.origins,
+      sessions: parts.sessions,
+      keys: parts.keys,
+      seal: parts.seal,
+      tunnels: new Set<Tunnel>(),
       carried: new Set<Promise<unknown>>(),
       draining: () => this.#draining,
       signal: this.#now.signal,
@@ -161,7 +198,7 @@ class Edge implements RunningEdge {
       ownCa: caFile !== undefined,
       address: () => this.address,
       routes: this.routes,
-      sessions: this.#context.sessions,
+      sessions: this.#context.tunnels,
       software: parts.software,
       forgetSetupFile: () => forgetSetupFile(config.data),
     })
@@ -210,10 +247,11 @@ class Edge implements RunningEdge {
       const serve = (asked: AdminRequest) => this.#admin.serve(asked)
       this.#stack.use(await startAdminSocket({ path, serve, log: call.log }, call))
     }
-    const { host = '127.0.0.1', port = 8443 } = this.#parts.config.listen ?? {}
+    const { host = '127.0.0.1', port = DEFAULT_PORT } = this.#parts.config.listen ?? {}
     const bound = await this.#front.listen(host, port, call)
     this.host = bound.address
     this.port = bound.port
+    this.#parts.listens(bound.port)
     const { read } = this.#parts.certificates
     if (read !== undefined) {
       const use = (server: TlsOptions) => this.#front.setCertificates(server)
@@ -232,9 +270,9 @@ class Edge implements RunningEdge {
   }
 
   counts(): ReturnType<RunningEdge['counts']> {
-    const { sessions, routes, live } = this.#context
+    const { tunnels, routes, live } = this.#context
     return {
-      sessions: sessions.size,
+      sessions: tunnels.size,
       connectors: routes.all().length,
       sockets: this.#front.connections,
       admitted: live.count,

@@ -34,6 +34,11 @@ const TLS = {
 const RUN = {
   ...DATA,
   listen: { type: 'string', default: '127.0.0.1:8443', summary: 'address and port', env: ['POSTERN_EDGE_LISTEN'] },
+  publicPort: {
+    type: 'number',
+    summary: 'port people reach it at, where something in front forwards to it (default: the one it listens on)',
+    env: ['POSTERN_EDGE_PUBLIC_PORT'],
+  },
   ...TLS,
   adminSocket: {
     type: 'string',
@@ -228,6 +233,7 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
   const config: EdgeConfig = {
     data: values.data,
     listen: listenOf(values.listen),
+    ...publicPortOf(values.publicPort),
     grace: values.gracePeriod,
     setupToken: true,
     ...tlsOf(values),
@@ -263,6 +269,12 @@ function adminSocketOf(
 ): Pick<EdgeConfig, 'adminSocket'> {
   if (adminSocket === undefined) return {}
   return { adminSocket: adminSocket === 'off' ? false : resolve(cwd, adminSocket) }
+}
+
+function publicPortOf(publicPort: number | undefined): Pick<EdgeConfig, 'publicPort'> {
+  if (publicPort === undefined) return {}
+  if (Number.isInteger(publicPort) && publicPort >= 1 && publicPort <= 65_535) return { publicPort }
+  throw new PosternError('OPTION_INVALID', '--public-port is a port, 1 to 65535')
 }
 
 async function check(argv: readonly string[], program: Program, call: Call): Promise<void> {

@@ -2,10 +2,14 @@ import { type Code, type Logger, PosternError, type Problem, problem, type Speak
 import type { AuditEntry, Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
 import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
+import type { Seal } from '../keys/seal.ts'
+import type { TeamKeys } from '../keys/team-keys.ts'
 import type { Live } from '../live.ts'
+import type { Origins } from '../origins.ts'
 import type { Memory } from '../routes/memory.ts'
 import type { Routes } from '../routes/routes.ts'
 import type { Shares } from '../routes/shares.ts'
+import type { Sessions } from '../sign-in/sessions.ts'
 
 /** What every way in works with. */
 export interface WayContext {
@@ -15,8 +19,15 @@ export interface WayContext {
   readonly shares: Shares
   readonly memory: Memory
   readonly live: Live
-  /** Clients' sessions now. */
-  readonly sessions: Set<Tunnel>
+  readonly origins: Origins
+  /** Who is signed in. */
+  readonly sessions: Sessions
+  /** What the team signs with. */
+  readonly keys: TeamKeys
+  /** For what the store keeps and must be read again. */
+  readonly seal: Seal
+  /** Clients' tunnels now. */
+  readonly tunnels: Set<Tunnel>
   /** Connections of visitors now, each until both directions are done. */
   readonly carried: Set<Promise<unknown>>
   readonly teamDomain: string

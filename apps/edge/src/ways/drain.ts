@@ -10,14 +10,14 @@ const LAST_WORD = 500
  *
  * @param grace milliseconds; the context's signal ends them sooner
  */
-export async function drain({ sessions, routes, carried, log, signal }: WayContext, grace: number): Promise<void> {
+export async function drain({ tunnels, routes, carried, log, signal }: WayContext, grace: number): Promise<void> {
   const call = { log, signal: AbortSignal.any([AbortSignal.timeout(grace), signal]) }
   const drained = (tunnels: Iterable<Tunnel>) => Promise.allSettled([...tunnels].map(tunnel => tunnel.drain(call)))
-  await drained(sessions)
+  await drained(tunnels)
   await untilAborted(Promise.allSettled(carried), call.signal)
   await drained(routes.all().map(({ tunnel }) => tunnel))
   const cut = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
-  const left = [...sessions, ...routes.all().map(({ tunnel }) => tunnel)]
+  const left = [...tunnels, ...routes.all().map(({ tunnel }) => tunnel)]
   for (const tunnel of left) tunnel.cut(cut)
   // The reason is on its way; a peer that does not read it must not hold us up.
   await untilAborted(Promise.all(left.map(tunnel => tunnel.closed)), AbortSignal.timeout(LAST_WORD))

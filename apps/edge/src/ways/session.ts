@@ -7,7 +7,7 @@ import { carry, openToDaemon } from './stream.ts'
 
 /** A client's pipe: the same session as a daemon's, with the edge as its server. Resolves when it is over. */
 export async function serveSession(incoming: Incoming, admission: AccessAdmission, context: WayContext): Promise<void> {
-  const { routes, live, store, sessions, log } = context
+  const { routes, live, store, tunnels, log } = context
   if (!routes.isOnline(admission.application.tunnelId)) {
     note(store, admission, { action: 'session.refused', allowed: false, code: 'TUNNEL_OFFLINE' })
     return incoming.reject(problem('TUNNEL_OFFLINE', admission.requestId, { speaker: 'edge' }))
@@ -26,7 +26,7 @@ export async function serveSession(incoming: Incoming, admission: AccessAdmissio
     { role: 'server', speaker: 'edge', hears: ['client'], log, onStream },
     { log, signal: context.signal },
   )
-  sessions.add(tunnel)
+  tunnels.add(tunnel)
   const forget = live.keepAccess(admission, reason => {
     tunnel.cut(reason)
     // What is being opened reaches no service any more, though the pipe may take seconds to go.
@@ -34,7 +34,7 @@ export async function serveSession(incoming: Incoming, admission: AccessAdmissio
   })
   const error = await tunnel.closed
   forget()
-  sessions.delete(tunnel)
+  tunnels.delete(tunnel)
   over.abort(error ?? new PosternError('SESSION_LOST', 'the session is over', { speaker: 'edge' }))
   note(store, admission, {
     action: 'session.end',
