@@ -8,6 +8,8 @@ export interface EdgeConfig {
   readonly listen?: { readonly host?: string; readonly port?: number }
   /** The port people reach it at, where that is another than it listens on; default: the one it listens on. */
   readonly publicPort?: number
+  /** Hosts that the edge may ask at private addresses, and over plain HTTP: an identity provider of one's own. */
+  readonly allowPrivate?: readonly string[]
   /** PEM files of a certificate for every hostname. Without them, the dev CA in the data folder issues. */
   readonly tls?: { readonly cert: string; readonly key: string }
   /** The Unix socket of the administration; default `admin.sock` in the data folder, false for none (always on Windows). */

@@ -18,6 +18,7 @@ import type { Certificates } from './front/certificates.ts'
 import { Front, type PlainHandler } from './front/front.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
 import { CertificateReload } from './front/reload.ts'
+import { guardedFetch } from './guarded-fetch.ts'
 import { Seal } from './keys/seal.ts'
 import { hasTeamKeys, TeamKeys } from './keys/team-keys.ts'
 import { Live } from './live.ts'
@@ -90,7 +91,7 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
   const keys = stack.use(await TeamKeys.open({ store, seal, origins, log: call.log }))
   const sessions = stack.use(new Sessions(store, call.log))
   const registry = createRegistry(config.plugins ?? builtins)
-  const plugins = stack.use(await startPlugins(registry, store, failures, call))
+  const plugins = stack.use(await startPlugins(registry, store, failures, { keys, fetch: guardedFetch(config) }, call))
   const setupTokenFile = config.setupToken ? await ensureSetupToken(store, config.data) : undefined
   const made = {
     store,

@@ -1,12 +1,19 @@
-import { type AuthVerifier, type Call, type EdgeHost, PosternError, type TransportListener } from '@postern/interface'
+import type { AuthVerifier, Call, EdgeHost, Json, TransportListener } from '@postern/interface'
 import { createRedactor, createSecretReader, readOptions, screaming } from '@postern/options'
 import type { Registry } from '@postern/registry'
 import type { Store } from '@postern/store'
 import type { FailureCounter } from './authorize/attempts.ts'
 import type { NamedVerifier } from './authorize/verify.ts'
+import type { TeamKeys } from './keys/team-keys.ts'
 
 /** The verifier of the daemons' own credential; every other one is for applications. */
 const CONNECTORS = 'tunnel-token'
+
+/** What every plugin is lent the same. */
+export interface Lent {
+  readonly keys: Pick<TeamKeys, 'jwks' | 'issuer'>
+  readonly fetch: EdgeHost['fetch']
+}
 
 export interface EdgePlugins extends AsyncDisposable {
   readonly access: readonly NamedVerifier[]
@@ -23,6 +30,7 @@ export async function startPlugins(
   registry: Registry,
   store: Store,
   failures: FailureCounter,
+  lent: Lent,
   call: Call,
 ): Promise<EdgePlugins> {
   await using started = new AsyncDisposableStack()
@@ -42,7 +50,7 @@ export async function startPlugins(
       { ...sources, envPrefix, owner: `the ${kind} plugin ${name}` },
       call.signal,
     )
-    const plugin = await registry.create(kind, name, 'edge', values, hostOf(name, store, failures), call)
+    const plugin = await registry.create(kind, name, 'edge', values, hostOf(name, store, failures, lent), call)
     started.defer(async () => plugin[Symbol.asyncDispose]?.())
     return plugin
   }
@@ -63,7 +71,7 @@ export async function startPlugins(
 }
 
 /** What one plugin is lent: its own rows, read from memory. */
-function hostOf(name: string, store: Store, failures: FailureCounter): EdgeHost {
+function hostOf(name: string, store: Store, failures: FailureCounter, { keys, fetch }: Lent): EdgeHost {
   const note = (action: string, id: string) => ({ action, actor: `plugin ${name}`, detail: { id } })
   return {
     records: {
@@ -71,10 +79,8 @@ function hostOf(name: string, store: Store, failures: FailureCounter): EdgeHost 
       put: (id, value) => store.apply([{ put: 'record', namespace: name, id, value }], note('record.put', id)),
       delete: id => store.apply([{ delete: 'record', namespace: name, id }], note('record.delete', id)),
     },
-    keys: { jwks: async () => ({ keys: [] }) },
+    keys: { jwks: async () => keys.jwks() as unknown as Json, issuer: async () => keys.issuer },
     attempts: failures.of(name),
-    fetch: async () => {
-      throw new PosternError('INTERNAL', 'this edge lends no fetch yet')
-    },
+    fetch,
   }
 }

@@ -39,6 +39,11 @@ const RUN = {
     summary: 'port people reach it at, where something in front forwards to it (default: the one it listens on)',
     env: ['POSTERN_EDGE_PUBLIC_PORT'],
   },
+  allowPrivate: {
+    type: 'string',
+    summary: 'hosts, with commas between, that the edge may ask at private addresses: an identity provider of yours',
+    env: ['POSTERN_EDGE_ALLOW_PRIVATE'],
+  },
   ...TLS,
   adminSocket: {
     type: 'string',
@@ -234,6 +239,7 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
     data: values.data,
     listen: listenOf(values.listen),
     ...publicPortOf(values.publicPort),
+    ...(values.allowPrivate !== undefined && { allowPrivate: values.allowPrivate.split(',').map(host => host.trim()) }),
     grace: values.gracePeriod,
     setupToken: true,
     ...tlsOf(values),

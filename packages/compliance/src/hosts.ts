@@ -95,7 +95,7 @@ export function fakeEdgeHost(): FakeEdgeHost {
       put: async (id, value) => void rows.set(id, structuredClone(value)),
       delete: async id => void rows.delete(id),
     },
-    keys: { jwks: async () => ({ keys: [] }) },
+    keys: { jwks: async () => ({ keys: [] }), issuer: async () => `https://${TEAM_DOMAIN}` },
     attempts: { allow: async () => true, failed: async key => void failures.push(key) },
     fetch: (input, init) => fetch(input, init),
   }

@@ -65,8 +65,12 @@ export interface Records {
   delete(id: string): Promise<void>
 }
 
+/** What the team signs with. */
 export interface Keys {
+  /** The public keys (RFC 7517 §5). The same object for as long as they are the same. */
   jwks(): Promise<Json>
+  /** `iss` of what is signed with them: the team domain's origin. */
+  issuer(): Promise<string>
 }
 
 /** Slows guessing without locking out who knows the secret: count failures only, by a key the guesser cannot choose freely. */

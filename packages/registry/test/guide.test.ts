@@ -35,7 +35,7 @@ test('the plugin in docs/plugins.md works as it is printed there', async () => {
   const edgeHost = {
     records: { get: async (id: string) => rows.get(id), put: async () => {}, delete: async () => {} },
     attempts: { allow: async () => true, failed: async () => {} },
-    keys: { jwks: async () => null },
+    keys: { jwks: async () => null, issuer: async () => '' },
     fetch: () => Promise.reject(new Error('no network here')),
   } satisfies EdgeHost
   const verifier = await registry.create('auth', 'api-key', 'edge', {}, edgeHost, call)
