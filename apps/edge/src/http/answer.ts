@@ -1,0 +1,85 @@
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Http2ServerResponse } from 'node:http2'
+import { PosternError } from '@postern/interface'
+import type { Exchange } from '../front/exchange.ts'
+import { answerHeaders, grouped, pairsOf, trailersOf } from './headers.ts'
+import type { HttpLimits } from './limits.ts'
+import { failureOf, grpcTrailers, isGrpc } from './refuse.ts'
+
+/**
+ * Passes an answer on, to its end. What breaks on the way, or may not go on, is cut so that nobody takes it for whole.
+ *
+ * @returns what cut it; undefined when it went through, or the visitor left
+ */
+export async function relay(
+  exchange: Exchange,
+  { request, answer }: { readonly request: ClientRequest; readonly answer: IncomingMessage },
+  { signal, limits }: { readonly signal: AbortSignal; readonly limits: HttpLimits },
+): Promise<unknown> {
+  const { response } = exchange
+  const over = Promise.withResolvers<unknown>()
+  answer.on('error', error => {
+    const reason: unknown = signal.aborted ? signal.reason : error
+    over.resolve(exchange.signal.aborted ? undefined : reason)
+    cutAnswer(exchange, reason, limits)
+  })
+  answer.once('end', () => end(exchange, answer))
+  response.once('close', () => over.resolve(undefined))
+  response.once('finish', () => over.resolve(undefined))
+  writeHead(exchange, answer)
+  answer.pipe(response, { end: false })
+  const error = await over.promise
+  // A stream on which anything is left unsaid must not carry somebody else's request.
+  if (!request.writableFinished || !answer.complete) request.destroy()
+  return error
+}
+
+function writeHead(exchange: Exchange, answer: IncomingMessage): void {
+  const { response, requestId } = exchange
+  const { headers } = answerHeaders(answer.rawHeaders)
+  const { statusCode = 502, statusMessage = '' } = answer
+  headers.push('Postern-Request-Id', requestId)
+  if (isHttp2(response)) {
+    response.writeHead(statusCode, grouped(pairsOf(headers)))
+    return
+  }
+  const framed = answer.headers['content-length'] !== undefined
+  const sent = framed ? withoutTrailer(headers) : headers
+  if (/^[\t\x20-\x7e\x80-\xff]+$/.test(statusMessage)) response.writeHead(statusCode, statusMessage, sent)
+  else response.writeHead(statusCode, sent)
+  // With the first bytes where there are some, at once where there are none: an event stream's head is news.
+  setImmediate(() => {
+    if (!response.destroyed && !response.writableEnded) response.flushHeaders()
+  })
+}
+
+/** Only chunks have trailers in HTTP/1.1, and Node throws where they are announced for anything else. */
+function withoutTrailer(headers: readonly string[]): string[] {
+  return [...pairsOf(headers)].filter(([name]) => name.toLowerCase() !== 'trailer').flat()
+}
+
+function end({ response }: Exchange, answer: IncomingMessage): void {
+  const trailers = trailersOf(answer.rawTrailers)
+  if (isHttp2(response)) {
+    for (const [name, value] of Object.entries(grouped(trailers))) response.setTrailer(name, value)
+  } else if (trailers.length > 0) response.addTrailers(trailers)
+  response.end()
+}
+
+/** Ends an answer whose head is out. A call of gRPC is told why, where its protocol has a place for that. */
+function cutAnswer(exchange: Exchange, error: unknown, { lastWord }: HttpLimits): void {
+  const { response, requestId } = exchange
+  const cut = () => exchange.cut(error instanceof Error ? error : undefined)
+  if (!isHttp2(response) || !isGrpc(exchange) || response.stream.destroyed) {
+    cut()
+    return
+  }
+  response.addTrailers(grpcTrailers(failureOf(PosternError.from(error, 'ORIGIN_FAILED'), requestId)))
+  response.end()
+  const timer = setTimeout(cut, lastWord)
+  response.stream.once('close', () => clearTimeout(timer))
+}
+
+function isHttp2(response: Exchange['response']): response is Http2ServerResponse {
+  return 'stream' in response
+}
