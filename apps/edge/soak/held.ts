@@ -33,7 +33,7 @@ export default async function run({ connections = 0, seed = 1 }: Readonly<Record
     {
       data,
       listen: { port: 0 },
-      limits: { headTime: HEAD_TIME, requestTime: HEAD_TIME, connections: connections + SPARE },
+      limits: { headTime: HEAD_TIME, idleTime: HEAD_TIME, connections: connections + SPARE },
     },
     call,
   )

@@ -15,7 +15,8 @@ import { builtins } from './builtin.ts'
 import type { EdgeConfig } from './config.ts'
 import { certificatesFor, databaseOf, teamDomainOf } from './data.ts'
 import type { Certificates } from './front/certificates.ts'
-import { Front, type PlainHandler } from './front/front.ts'
+import type { Exchange } from './front/exchange.ts'
+import { Front } from './front/front.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
 import { CertificateReload } from './front/reload.ts'
 import { guardedFetch } from './guarded-fetch.ts'
@@ -203,7 +204,9 @@ class Edge implements RunningEdge {
       software: parts.software,
       forgetSetupFile: () => forgetSetupFile(config.data),
     })
+    const limits = { ...FRONT_LIMITS, ...config.limits }
     this.#admin = new AdminHttp({
+      bodyTime: limits.bodyTime,
       administration: this.administration,
       store,
       failures,
@@ -213,17 +216,27 @@ class Edge implements RunningEdge {
     this.#front = new Front({
       certificates,
       log,
-      limits: { ...FRONT_LIMITS, ...config.limits },
-      plain: (...asked) => this.#plain(...asked),
+      limits,
+      exchange: exchange => this.#serve(exchange),
+      upgrade: upgrade =>
+        void answerPlain(upgrade.presented, (...refusal) => upgrade.refuse(...refusal), this.#context),
+      isTransports: (hostname, subprotocols) => this.#isTransports(hostname, subprotocols),
     })
   }
 
   /** What is no upgrade: the team domain's API, else somebody for an application. */
-  #plain(...[request, refuse, response]: Parameters<PlainHandler>): void {
-    const presented = this.#front.present(request)
-    if (isForApi(presented, this.teamDomain)) {
-      void this.#admin.serve({ request, response, refuse, local: false })
-    } else void answerPlain(presented, refuse, this.#context)
+  #serve(exchange: Exchange): void {
+    const { request, response, presented } = exchange
+    const refuse: Exchange['refuse'] = (...refusal) => exchange.refuse(...refusal)
+    if (isForApi(presented, this.teamDomain))
+      void this.#admin.serve({ request, response, presented, refuse, local: false })
+    else void answerPlain(presented, refuse, this.#context)
+  }
+
+  /** Ours, by name; and everything for whoever speaks no HTTP, existing or not. */
+  #isTransports(hostname: string, subprotocols: readonly string[]): boolean {
+    if (subprotocols.some(name => name.startsWith('postern-'))) return true
+    return this.store.snapshot.applications.get(hostname)?.protocols.includes('http') !== true
   }
 
   get address(): string {

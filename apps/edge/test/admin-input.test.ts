@@ -230,7 +230,7 @@ describe('one connection', () => {
   })
 
   test('whose body does not come is given up, and nothing is done', { timeout: 30_000 }, async () => {
-    await using slow = await startWorld({ limits: { requestTime: 1000, headTime: 1000 } }, [], 0)
+    await using slow = await startWorld({ limits: { bodyTime: 1000 } }, [], 0)
     const ann = { name: 'ann', role: 'admin' } as const
     const admin = await slow.edge.administration.call('admin-token.create', { body: ann })
     const { version } = slow.edge.store.snapshot

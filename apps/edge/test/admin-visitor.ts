@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import type { Json } from '@postern/interface'
 import type { RunningEdge } from '../src/index.ts'
-import { type Answer, parseAnswer } from './visitor.ts'
+import { type Answer, parseAnswer, readAnswer } from './visitor.ts'
 
 /** One request to the API, as it is to be written. */
 export interface AdminAsk {
@@ -42,19 +42,14 @@ export function apiOf(edge: RunningEdge, folder: string): Api {
 }
 
 async function exchange(socket: Socket, ready: string, ask: AdminAsk, host: string): Promise<AdminAnswer> {
-  const chunks: Buffer[] = []
-  socket.on('data', (chunk: Buffer) => chunks.push(chunk))
+  const whole = readAnswer(socket, ask.method === 'HEAD')
   await new Promise<void>((resolve, reject) => {
     socket.once(ready, resolve)
     socket.once('error', reject)
   })
   socket.on('error', () => {})
   socket.write(bytesOf(ask, host))
-  await new Promise<void>(resolve => {
-    socket.once('close', () => resolve())
-    socket.once('end', () => socket.end())
-  })
-  const text = Buffer.concat(chunks).toString('utf8')
+  const text = Buffer.from(await whole, 'latin1').toString('utf8')
   const answer = parseAnswer(text)
   const body = text.slice(text.indexOf('\r\n\r\n') + 4)
   const isJson = /json$/.test(answer.headers['content-type'] ?? '') && body !== ''

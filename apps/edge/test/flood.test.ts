@@ -18,7 +18,9 @@ describe('row 133: who knocks without end', () => {
       certificates: { server: {} },
       limits: { ...FRONT_LIMITS, connectionsPerAddress: 1 },
       log,
-      plain: () => {},
+      exchange: () => {},
+      upgrade: () => {},
+      isTransports: () => true,
     })
     const { port } = await front.listen('127.0.0.1', 0, call)
     const knock = () => {

@@ -32,10 +32,12 @@ beforeAll(async () => {
     ),
     limits: { ...FRONT_LIMITS, connectionsPerAddress: 60, headTime: 2000 },
     log: quiet,
-    plain: (request, answer) => {
-      seen.push(front.present(request))
-      answer(problem('LOGIN_REQUIRED', 'id'), { 'www-authenticate': ['A', 'B'] })
+    exchange: exchange => {
+      seen.push(exchange.presented)
+      exchange.refuse(problem('LOGIN_REQUIRED', 'id'), { 'www-authenticate': ['A', 'B'] })
     },
+    upgrade: upgrade => upgrade.refuse(problem('LOGIN_REQUIRED', 'id')),
+    isTransports: () => true,
   })
   port = (await front.listen('127.0.0.1', 0, call)).port
   ask = asker(port, ca.file, 'db.localhost')

@@ -50,7 +50,7 @@ describe.skipIf(process.platform !== 'linux')('row 127: who connects and holds',
   test('a byte at a time, of a hello, a head or a body: all are gone in time, and good visitors are served', {
     timeout: 60_000,
   }, async () => {
-    await using world = await startWorld({ limits: { headTime: 1500, requestTime: 3000 } })
+    await using world = await startWorld({ limits: { headTime: 1500, idleTime: 3000 } })
     const stream = await (await world.session()).open(header(), patience())
     const steady = world.edge.counts().sockets
     const drip = (socket: Duplex, text: string) => {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { Duplex } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 
 export interface Answer {
@@ -43,14 +44,39 @@ export function parseAnswer(text: string): Answer {
   return { status, headers, body, code }
 }
 
+/** Where the first answer in a text ends; undefined while it is not all there. */
+export function endOfAnswer(text: string, isHead = false): number | undefined {
+  const at = text.indexOf('\r\n\r\n')
+  if (at < 0) return undefined
+  const { status, headers } = parseAnswer(text)
+  if (status === 100) return undefined
+  const end = at + 4 + (isHead || status === 204 ? 0 : Number(headers['content-length'] ?? Number.POSITIVE_INFINITY))
+  return text.length >= end ? end : undefined
+}
+
+/** Everything until the first answer is whole, or the other end closes. */
+export async function readAnswer(socket: Duplex, isHead: boolean): Promise<string> {
+  let text = ''
+  await new Promise<void>(resolve => {
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1')
+      if (endOfAnswer(text, isHead) !== undefined) resolve()
+    })
+    socket.once('close', () => resolve())
+    socket.once('end', () => socket.end())
+  })
+  socket.destroy()
+  return text
+}
+
 export type Ask = (request: string, servername?: string) => Promise<Answer>
 
 /** One request, as it is written, and its answer. */
 export function asker(port: number, caFile: string, host: string): Ask {
   return async (request, servername = host) => {
     const socket = await dial(port, caFile, servername)
-    const all = readAll(socket)
+    const answer = readAnswer(socket, request.startsWith('HEAD '))
     socket.write(request, 'latin1')
-    return parseAnswer(await all)
+    return parseAnswer(await answer)
   }
 }

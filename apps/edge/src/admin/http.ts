@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { ServerResponse } from 'node:http'
 import { BASE, type Input, ROUTES, type Route, type RouteName } from '@postern/admin'
 import {
   type Code,
   type Json,
   type Logger,
   PosternError,
+  type Presented,
   type Problem,
   problem,
   type SentHeaders,
@@ -13,6 +14,7 @@ import {
 import type { Store } from '@postern/store'
 import type { FailureCounter } from '../authorize/attempts.ts'
 import { countedAddress } from '../front/address.ts'
+import { type Exchange, sendHead } from '../front/exchange.ts'
 import type { Administration } from './administration.ts'
 import { type Caller, identify, LOCAL, standingOf } from './caller.ts'
 import { parseStrictly } from './json.ts'
@@ -26,12 +28,12 @@ const ANSWER_TIME = 30_000
 
 /** One request for the API, and the ways to answer it. */
 export interface AdminRequest {
-  readonly request: IncomingMessage
-  /** Absent for an upgrade: there is nothing to upgrade to. */
-  readonly response: ServerResponse | undefined
+  readonly request: Exchange['request']
+  readonly response: Exchange['response']
+  readonly presented: Presented
   /** Whether whoever shows no token is the local administrator. */
   readonly local: boolean
-  /** Answers on the bare connection, reads nothing more, and ends it. */
+  /** Answers with a problem; a body that was not read does not become somebody's next request. */
   refuse(problem: Problem, headers: SentHeaders): void
 }
 
@@ -42,6 +44,8 @@ export interface AdminHttpOptions {
   /** Whether one more refusal leaves an audit row. */
   readonly isKnockNoted: (remoteAddress: string, actor: string | undefined) => boolean
   readonly log: Logger
+  /** Milliseconds for a body to come. */
+  readonly bodyTime: number
 }
 
 /** The API over HTTP, one request at a time. Nothing of a body is read before it is known who asks, and that they may. */
@@ -59,14 +63,14 @@ export class AdminHttp {
     try {
       caller = this.#identify(asked)
       const answer = await this.#answer(asked, caller, requestId)
-      if (asked.response !== undefined) send(asked.response, answer, requestId)
+      send(asked, answer, requestId)
     } catch (error) {
       this.#refuse(asked, error, requestId, caller)
     }
   }
 
-  #identify({ request, local }: AdminRequest): Caller {
-    const [sent, ...more] = request.headersDistinct.authorization ?? []
+  #identify({ presented, local }: AdminRequest): Caller {
+    const [sent, ...more] = presented.headers.authorization ?? []
     if (more.length > 0) throw badUsage('exactly one Authorization header is wanted')
     if (sent === undefined && local) return LOCAL
     if (sent === undefined) throw new PosternError('LOGIN_REQUIRED', 'no admin token was presented', { next: GIVE_ONE })
@@ -75,27 +79,24 @@ export class AdminHttp {
   }
 
   async #answer(asked: AdminRequest, caller: Caller, requestId: string): Promise<unknown> {
-    const { request, response } = asked
-    const { administration } = this.#options
-    const { method = '', url = '' } = request
+    const { administration, bodyTime } = this.#options
+    const { method, url, remoteAddress } = asked.presented
     const { name, params } = found(method, url, caller)
     administration.authorize(name, caller)
     const route: Route = ROUTES[name]
-    if (response === undefined) throw badUsage('the API upgrades to nothing')
     if (route.query === undefined && url.includes('?')) throw badUsage('this route takes no query')
-    const body = await readBody(request, response, name)
+    const body = await readBody(asked, name, bodyTime)
     const input = { params, query: readQuery(url), body } as unknown as Input<RouteName>
-    const { remoteAddress } = request.socket
     return administration.call(name, input, caller, {
       requestId,
-      ...(remoteAddress !== undefined && { remoteAddress }),
+      ...(remoteAddress !== '' && { remoteAddress }),
     })
   }
 
   #refuse(asked: AdminRequest, thrown: unknown, requestId: string, caller: Caller | undefined): void {
     const error = PosternError.from(thrown)
     const { failures, log } = this.#options
-    const remoteAddress = asked.request.socket.remoteAddress ?? ''
+    const { remoteAddress } = asked.presented
     let { code } = error
     if (error.code === 'INTERNAL') log.error('an administration request failed', { requestId, error: String(thrown) })
     if (code === 'AUTH_REJECTED') {
@@ -106,13 +107,12 @@ export class AdminHttp {
     }
     const refusal = problemOf(error, code, requestId)
     if (refusal.status === 401 || refusal.status === 403 || refusal.status === 429)
-      this.#note(refusal, asked.request, caller)
+      this.#note(refusal, asked.presented, caller)
     asked.refuse(refusal, { ...SAFE, ...(refusal.status === 401 && { 'www-authenticate': 'Bearer' }) })
   }
 
-  #note({ code, requestId }: Problem, { method = '', socket }: IncomingMessage, caller: Caller | undefined): void {
+  #note({ code, requestId }: Problem, { method, remoteAddress }: Presented, caller: Caller | undefined): void {
     const { store, isKnockNoted } = this.#options
-    const remoteAddress = socket.remoteAddress ?? ''
     const actor = caller === undefined ? undefined : actorOf(caller, store)
     if (!isKnockNoted(remoteAddress, actor)) return
     const [action, allowed, detail] = ['admin.refused', false, { method }]
@@ -134,26 +134,33 @@ function found(method: string, url: string, caller: Caller): Found {
 }
 
 async function readBody(
-  request: IncomingMessage,
-  response: ServerResponse,
+  { request, response, presented }: AdminRequest,
   name: RouteName,
+  time: number,
 ): Promise<Json | undefined> {
   const route: Route = ROUTES[name]
-  const { 'content-length': length, 'transfer-encoding': encoding, 'content-type': type = '' } = request.headers
+  const { 'content-length': [length] = [], 'content-type': [type = ''] = [], expect } = presented.headers
   if (route.body === undefined) {
-    if (encoding !== undefined || Number(length ?? 0) !== 0) throw badUsage('this route takes no body')
+    const announced = presented.headers['transfer-encoding'] !== undefined || Number(length ?? 0) !== 0
+    // Over HTTP/2 a body need not be announced.
+    if (announced || (length === undefined && !isAtEnd(request))) throw badUsage('this route takes no body')
     return undefined
   }
   if (!/^application\/json *(;|$)/i.test(type)) throw badUsage('the body must be application/json')
   const most = name === 'access.apply' ? LARGEST_DOCUMENT : LARGEST_BODY
   if (Number(length ?? 0) > most) throw tooLarge(most)
-  if (request.headers.expect !== undefined) response.writeContinue()
-  return parseStrictly(await readAll(request, most))
+  if (expect !== undefined) response.writeContinue()
+  return parseStrictly(await readAll(request, most, time))
 }
 
-async function readAll(request: IncomingMessage, most: number): Promise<Buffer> {
+function isAtEnd(request: Exchange['request']): boolean {
+  return !('stream' in request) || request.stream.endAfterHeaders
+}
+
+async function readAll(request: Exchange['request'], most: number, time: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
+  const timer = setTimeout(() => request.destroy(new PosternError('TIMED_OUT', 'the body did not come in time')), time)
   try {
     // Left open when it is left early: the answer still has to go out on its connection.
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
@@ -163,22 +170,28 @@ async function readAll(request: IncomingMessage, most: number): Promise<Buffer> 
     }
   } catch (error) {
     throw PosternError.from(error, 'BAD_USAGE')
+  } finally {
+    clearTimeout(timer)
   }
   return Buffer.concat(chunks)
 }
 
-function send(response: ServerResponse, answer: unknown, requestId: string): void {
+function send({ response, local }: AdminRequest, answer: unknown, requestId: string): void {
   const body = answer === undefined ? undefined : Buffer.from(JSON.stringify(answer))
   response.on('error', () => {})
-  response.socket?.setTimeout(ANSWER_TIME, () => response.destroy())
-  response.writeHead(body === undefined ? 204 : 200, {
+  response.setTimeout(ANSWER_TIME, () => {
+    if (response instanceof ServerResponse) response.destroy()
+    else response.stream.destroy(new Error('nobody takes the answer'))
+  })
+  sendHead(response, body === undefined ? 204 : 200, {
     ...SAFE,
     'cache-control': 'no-store',
     'postern-request-id': requestId,
-    connection: 'close',
+    ...(local && { connection: 'close' }),
     ...(body && { 'content-type': 'application/json', 'content-length': body.length }),
   })
-  response.end(body)
+  if (body === undefined) response.end()
+  else response.end(body)
 }
 
 function problemOf(error: PosternError, code: Code, requestId: string): Problem {

@@ -7,6 +7,7 @@ import { type Call, type Logger, PosternError } from '@postern/interface'
 import { ensurePrivateFolder } from '@postern/store'
 import type { EdgeConfig } from '../config.ts'
 import { answerProblem } from '../front/answer.ts'
+import { receivedHeaders } from '../front/head.ts'
 import type { AdminRequest } from './http.ts'
 
 /** `sun_path` of unix(7) holds 108 bytes with a zero at the end; macOS 104. */
@@ -86,12 +87,14 @@ function serveOn(server: ReturnType<typeof createServer>, { serve }: AdminSocket
     // One request a connection, as on the public port.
     if (asked.has(socket)) return void socket.destroy()
     asked.add(socket)
-    const isHead = request.method === 'HEAD'
+    const { method = '', url = '', rawHeaders } = request
+    const headers = Object.fromEntries(receivedHeaders(rawHeaders))
     void serve({
       request,
       response,
+      presented: { method, url, headers, remoteAddress: '' },
       local: true,
-      refuse: (problem, headers) => answerProblem(socket, problem, headers, isHead),
+      refuse: (problem, headers) => answerProblem(socket, problem, headers, method === 'HEAD'),
     })
   }
   server.on('connection', socket => socket.on('error', () => {}))

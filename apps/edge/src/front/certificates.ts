@@ -31,7 +31,6 @@ const COMMON: TlsOptions = {
   minVersion: 'TLSv1.2',
   ciphers: CIPHERS,
   honorCipherOrder: true,
-  ALPNProtocols: ['http/1.1'],
 }
 
 const DAY = 86_400_000

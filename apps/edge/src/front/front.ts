@@ -1,47 +1,49 @@
-import { randomUUID } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createServer, type Server } from 'node:https'
-import type { AddressInfo, Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
-import type { TlsOptions } from 'node:tls'
+import type { EventEmitter } from 'node:events'
+import { IncomingMessage, type ServerResponse } from 'node:http'
 import {
-  type Call,
-  type HttpDoor,
-  type Logger,
-  PosternError,
-  type Presented,
-  type Problem,
-  problem,
-  type ReceivedHeaders,
-  type SentHeaders,
-} from '@postern/interface'
-import { countedAddress } from './address.ts'
+  createSecureServer,
+  type Http2SecureServer,
+  type Http2ServerRequest,
+  Http2ServerResponse,
+  type ServerHttp2Stream,
+} from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { TLSSocket, TlsOptions } from 'node:tls'
+import { type Call, type HttpDoor, type Logger, PosternError, type Presented } from '@postern/interface'
 import { answerProblem } from './answer.ts'
 import type { Certificates } from './certificates.ts'
+import { Connections } from './connections.ts'
+import { type Exchange, HttpExchange, sendProblem, type UpgradeExchange } from './exchange.ts'
+import { type Head, HeadRefused, readHead, subprotocolsOf } from './head.ts'
+import { Http1Connection, http1Options } from './http1.ts'
+import { closeAfterAnswer, guardWrites, http2Options, watchSession } from './http2.ts'
 import type { FrontLimits } from './limits.ts'
+import { headersOf, problemOf, refusalOf } from './refusal.ts'
+import {
+  checkStreamUpgrade,
+  checkUpgrade,
+  checkWebSocket,
+  methodOfConnect,
+  plainHeaders,
+  SocketUpgrade,
+  StreamUpgrade,
+} from './upgrade.ts'
 
 type Claim = Parameters<HttpDoor['onUpgrade']>[0]
-
-/**
- * A request that is no upgrade of ours: the way in `plain` answers it, as an upgrade would be answered. There is a `response`
- * unless it wanted an upgrade.
- */
-export type PlainHandler = (
-  request: IncomingMessage,
-  answer: (problem: Problem, headers?: SentHeaders) => void,
-  response?: ServerResponse,
-) => void
 
 export interface FrontOptions {
   readonly certificates: Certificates
   readonly limits: FrontLimits
   readonly log: Logger
-  readonly plain: PlainHandler
+  /** Answers a request. Whatever goes wrong in it is its own to answer. */
+  readonly exchange: (exchange: Exchange) => void
+  /** Answers an upgrade to WebSocket that is no transport's. */
+  readonly upgrade: (upgrade: UpgradeExchange) => void
+  /** Whether an upgrade is offered to the transports, and to nobody else. */
+  readonly isTransports: (hostname: string, subprotocols: readonly string[]) => boolean
 }
 
-/** Milliseconds between looks at connections that are too slow. */
-const CHECK_INTERVAL = 1000
-const SAY_INTERVAL = 1000
 /**
  * Connections that may wait until they are taken; the kernel takes the smaller of this and its own limit, 4096 on Linux. Of 3,000
  * that came at once, as everybody does after a restart, Node's own 511 lost 1,200 for seconds; this lost none.
@@ -49,38 +51,39 @@ const SAY_INTERVAL = 1000
 const BACKLOG = 4096
 
 /**
- * The public port: TLS, HTTP/1.1, limits. One request per connection, so that nobody's answer can be mixed up with another's;
- * knows nothing of applications.
+ * The public port: TLS, HTTP/1.1 and HTTP/2, limits. It hands out requests whose heads can be read in one way; it knows nothing of
+ * applications, and reads no body.
  */
 export class Front implements HttpDoor {
   readonly kind = 'http'
   readonly #options: FrontOptions
-  readonly #server: Server
+  readonly #server: Http2SecureServer
+  readonly #connections: Connections
   readonly #claims: Claim[] = []
-  readonly #sockets = new Set<Socket>()
-  readonly #perAddress = new Map<string, number>()
-  readonly #asked = new WeakSet<Duplex>()
-  /** Connections refused since that was last said, and when. */
-  #refused = 0
-  #saidRefused = 0
+  readonly #http1 = new Map<Duplex, Http1Connection>()
+  readonly #presented = new WeakMap<IncomingMessage, Presented>()
+  /** Requests and upgrades that are not over. */
+  /** Requests and upgrades that are not over, and what says that they are. */
+  readonly #open = new Map<HttpExchange | SocketUpgrade | StreamUpgrade, EventEmitter>()
+  /** The connection that was made last. */
+  #secure: TLSSocket | undefined
+  #stopping = false
 
   constructor(options: FrontOptions) {
     this.#options = options
-    const { limits, certificates } = options
-    this.#server = createServer({
+    const { limits, certificates, log } = options
+    this.#connections = new Connections(limits, log)
+    this.#server = createSecureServer({
       ...certificates.server,
-      maxHeaderSize: limits.headBytes,
-      headersTimeout: limits.headTime,
+      ...http2Options(limits),
+      ...http1Options(limits),
+      allowHTTP1: true,
       handshakeTimeout: limits.headTime,
-      requestTimeout: limits.requestTime,
-      connectionsCheckingInterval: CHECK_INTERVAL,
-      // The answer to a missing Host is ours to word.
-      requireHostHeader: false,
-      insecureHTTPParser: false,
+      unknownProtocolTimeout: limits.headTime,
       noDelay: true,
     })
     // Node drops the headers above its own limit without a word; ours are counted and refused.
-    this.#server.maxHeadersCount = 0
+    Object.assign(this.#server, { maxHeadersCount: 0, maxRequestsPerSocket: limits.requests })
     this.#listen()
   }
 
@@ -112,147 +115,171 @@ export class Front implements HttpDoor {
   }
 
   present(request: IncomingMessage): Presented {
-    return {
-      method: request.method ?? '',
-      url: request.url ?? '',
-      headers: receivedHeaders(request.rawHeaders),
-      remoteAddress: request.socket.remoteAddress ?? '',
-    }
+    const presented = this.#presented.get(request)
+    if (presented === undefined) throw new PosternError('INTERNAL', 'a request that was not offered is not known here')
+    return presented
   }
 
   /** TCP connections now. */
   get connections(): number {
-    return this.#sockets.size
+    return this.#connections.size
   }
 
-  /** No new connections; what is open lives on. */
+  /** No new connections and no new requests; what runs lives on, and its connection ends with it. */
   stop(): void {
+    this.#stopping = true
     this.#server.close()
+    for (const connection of this.#http1.values()) connection.end()
+  }
+
+  /** Resolves when every request and upgrade that runs now is over. */
+  async finished(): Promise<void> {
+    await Promise.all(
+      [...this.#open.values()].map(of => new Promise<void>(resolve => of.once('close', () => resolve()))),
+    )
   }
 
   /** Ends everything; resolves when the last socket is gone. */
   async close(): Promise<void> {
-    this.#server.close()
-    this.#server.closeAllConnections()
-    const gone = [...this.#sockets].map(socket => new Promise<void>(resolve => socket.once('close', () => resolve())))
-    for (const socket of this.#sockets) socket.destroy()
-    await Promise.all(gone)
+    this.stop()
+    const stopped = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
+    for (const one of this.#open.keys()) one.abort(stopped)
+    await this.#connections.close()
   }
 
   #listen(): void {
     const server = this.#server
-    server.on('connection', socket => this.#connected(socket))
-    // Whoever takes the socket listens as well; this one is for the moments when nobody has it.
-    server.on('secureConnection', socket => socket.on('error', ignore))
-    server.on('tlsClientError', (error, socket) => {
-      this.#options.log.debug('a TLS handshake failed', { error: String((error as NodeJS.ErrnoException).code) })
-      socket.destroy()
+    server.on('connection', socket => this.#connections.take(socket))
+    // First: what node:http2 makes of the socket is told to us while it makes it.
+    server.prependListener('secureConnection', socket => this.#secured(socket))
+    server.on('session', session => {
+      if (this.#secure !== undefined) watchSession(session, this.#secure, this.#options.limits)
     })
-    server.on('clientError', (error, socket) => this.#broken(error, socket))
+    server.on('sessionError', error => this.#options.log.debug('an HTTP/2 connection failed', { error: error.message }))
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => this.#broken(error, socket))
+    // Before anybody else, so before 'request' is listened to.
+    server.on('stream', guardStream)
     for (const event of ['request', 'checkContinue', 'checkExpectation'] as const) {
-      server.on(event, (request: IncomingMessage, response: ServerResponse) =>
-        this.#request(request, request.socket, response),
+      server.on(event, (request: Exchange['request'], response: Exchange['response']) =>
+        this.#request(request, response),
       )
     }
-    server.on('connect', (request, socket) => this.#request(request, socket))
-    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head))
-  }
-
-  #connected(socket: Socket): void {
-    const { limits } = this.#options
-    socket.on('error', ignore)
-    const address = countedAddress(socket.remoteAddress ?? '')
-    const count = this.#perAddress.get(address) ?? 0
-    if (this.#sockets.size >= limits.connections || count >= limits.connectionsPerAddress) {
-      socket.destroy()
-      this.#turnedAway(address)
-      return
-    }
-    this.#sockets.add(socket)
-    this.#perAddress.set(address, count + 1)
-    socket.once('close', () => {
-      this.#sockets.delete(socket)
-      const left = (this.#perAddress.get(address) ?? 1) - 1
-      if (left > 0) this.#perAddress.set(address, left)
-      else this.#perAddress.delete(address)
+    server.on('connect', (request: Exchange['request'], answer: Duplex | Http2ServerResponse) => {
+      if (answer instanceof Http2ServerResponse) this.#connect(request as Http2ServerRequest, answer)
+      else this.#upgrade(request as IncomingMessage, answer, Buffer.alloc(0))
     })
+    server.on('upgrade', (request: IncomingMessage, socket: Duplex, first: Buffer) =>
+      this.#upgrade(request, socket, first),
+    )
   }
 
-  /** Said once a second: who knocks without end fills no log. */
-  #turnedAway(address: string): void {
-    this.#refused += 1
-    const now = Date.now()
-    if (now - this.#saidRefused < SAY_INTERVAL) return
-    const fields = { refused: this.#refused, address, open: this.#sockets.size }
-    this.#options.log.warn('connections were refused: too many are open', fields)
-    this.#refused = 0
-    this.#saidRefused = now
-  }
-
-  #request(request: IncomingMessage, socket: Duplex, response?: ServerResponse): void {
-    if (this.#first(request, socket)) this.#plain(request, socket, response)
-  }
-
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    if (!this.#first(request, socket)) return
-    // An upgrade said twice is nobody's: it is decided, and answered, as a plain request.
-    const once = request.headersDistinct.upgrade?.length === 1
-    for (const claim of this.#claims) if (once && claim(request, socket, head)) return
-    this.#plain(request, socket)
-  }
-
-  #plain(request: IncomingMessage, socket: Duplex, response?: ServerResponse): void {
-    const answer = (refusal: Problem, headers: SentHeaders = {}) =>
-      answerProblem(socket, refusal, headers, request.method === 'HEAD')
-    this.#options.plain(request, answer, response)
-  }
-
-  /** One request per connection, within the limits. */
-  #first(request: IncomingMessage, socket: Duplex): boolean {
+  #secured(socket: TLSSocket): void {
+    // Whoever takes the socket listens as well; this one is for the moments when nobody has it.
     socket.on('error', ignore)
-    if (this.#asked.has(socket)) {
-      socket.destroy()
-      return false
-    }
-    this.#asked.add(socket)
-    const tooLarge = this.#tooLarge(request)
-    if (tooLarge !== undefined) answerProblem(socket, tooLarge, {}, request.method === 'HEAD')
-    return tooLarge === undefined
+    this.#secure = socket
+    if (socket.alpnProtocol === 'h2') return
+    this.#http1.set(socket, new Http1Connection(socket, (request, response) => this.#begin(request, response)))
+    socket.once('close', () => this.#http1.delete(socket))
   }
 
-  #tooLarge(request: IncomingMessage): Problem | undefined {
-    const { limits } = this.#options
-    if ((request.url?.length ?? 0) > limits.target)
-      return { ...problem('REQUEST_TOO_LARGE', randomUUID()), status: 414 }
-    if (request.rawHeaders.length / 2 > limits.headers) return problem('REQUEST_TOO_LARGE', randomUUID())
-    return undefined
+  #request(request: Exchange['request'], response: Exchange['response']): void {
+    if (request instanceof IncomingMessage)
+      this.#http1.get(request.socket)?.request(request, response as ServerResponse<IncomingMessage>)
+    else this.#begin(request, response)
+  }
+
+  #begin(request: Exchange['request'], response: Exchange['response']): HttpExchange | undefined {
+    // Who leaves before being looked at, a thousand times a second perhaps, is not looked at.
+    if (response instanceof Http2ServerResponse) {
+      if (response.stream.destroyed || response.stream.aborted) return undefined
+      closeAfterAnswer(response.stream)
+    }
+    let exchange: HttpExchange
+    try {
+      exchange = new HttpExchange(request, response, this.#read(request))
+    } catch (error) {
+      if (!(response instanceof Http2ServerResponse)) response.shouldKeepAlive = false
+      request.on('error', ignore)
+      sendProblem(request, response, refusalOf(error), {})
+      return undefined
+    }
+    this.#keep(exchange, response)
+    this.#options.exchange(exchange)
+    return exchange
+  }
+
+  #read(request: Exchange['request']): Head {
+    const { method = '', url = '', rawHeaders: raw, socket } = request
+    const remoteAddress = socket.remoteAddress ?? ''
+    const head = readHead({ method, url, raw, remoteAddress }, this.#options.limits)
+    // Whoever reads the request itself reads what was judged.
+    request.url = head.target
+    return head
+  }
+
+  #keep(one: HttpExchange | SocketUpgrade | StreamUpgrade, of: EventEmitter): void {
+    this.#open.set(one, of)
+    of.once('close', () => this.#open.delete(one))
+  }
+
+  /** An upgrade, or CONNECT, over HTTP/1.1. */
+  #upgrade(request: IncomingMessage, socket: Duplex, first: Buffer): void {
+    socket.on('error', ignore)
+    const connection = this.#http1.get(request.socket)
+    // Nobody upgrades while an earlier request is being answered: the two would write into each other.
+    if (connection?.release() !== true || this.#stopping) return void socket.destroy()
+    this.#http1.delete(request.socket)
+    try {
+      const head = this.#read(request)
+      this.#presented.set(request, head.presented)
+      checkUpgrade(head, request.httpVersion)
+      if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented))) {
+        for (const claim of this.#claims) if (claim(request, socket, first)) return
+        throw new HeadRefused('BAD_USAGE', 'nobody takes this upgrade')
+      }
+      checkWebSocket(head.presented)
+      const upgrade = new SocketUpgrade(head, request.rawHeaders, socket, first)
+      this.#keep(upgrade, socket)
+      this.#options.upgrade(upgrade)
+    } catch (error) {
+      answerProblem(socket, refusalOf(error), headersOf(error))
+    }
+  }
+
+  /** CONNECT over HTTP/2; the extended one is an upgrade (RFC 8441). */
+  #connect(request: Http2ServerRequest, response: Http2ServerResponse): void {
+    const { stream } = response
+    if (stream.destroyed || stream.aborted) return
+    request.on('error', ignore)
+    response.on('error', ignore)
+    try {
+      const { rawHeaders: raw, socket } = request
+      const [method, remoteAddress] = [methodOfConnect(request), socket.remoteAddress ?? '']
+      const head = readHead({ method, url: request.url, raw, remoteAddress }, this.#options.limits)
+      checkStreamUpgrade(head.presented)
+      if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented)))
+        throw new HeadRefused('VERSION_UNSUPPORTED', 'this upgrade is taken over HTTP/1.1 only')
+      checkWebSocket(head.presented)
+      const upgrade = new StreamUpgrade(head, plainHeaders(raw), response)
+      this.#keep(upgrade, stream)
+      this.#options.upgrade(upgrade)
+    } catch (error) {
+      sendProblem(request, response, refusalOf(error), headersOf(error))
+    }
   }
 
   /** Bytes that are no request. Whatever they are, they cost their sender the connection and nobody else anything. */
   #broken(error: NodeJS.ErrnoException, socket: Duplex): void {
     this.#options.log.debug('a request was refused unread', { error: String(error.code) })
-    if (this.#asked.has(socket) || error.code === 'ECONNRESET') return void socket.destroy()
-    this.#asked.add(socket)
-    answerProblem(socket, problemOf(error))
+    const connection = this.#http1.get(socket)
+    if (connection === undefined || error.code === 'ECONNRESET') return void socket.destroy()
+    if (connection.broken()) answerProblem(socket, problemOf(error))
   }
 }
 
-function problemOf(error: NodeJS.ErrnoException): Problem {
-  const id = randomUUID()
-  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return { ...problem('TIMED_OUT', id), status: 408 }
-  return problem(error.code === 'HPE_HEADER_OVERFLOW' ? 'REQUEST_TOO_LARGE' : 'BAD_USAGE', id)
-}
-
-/** Every header with every value, as it came: Node's own views join or drop what came twice. */
-function receivedHeaders(raw: readonly string[]): ReceivedHeaders {
-  const headers = new Map<string, string[]>()
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = (raw[at] ?? '').toLowerCase()
-    const values = headers.get(name)
-    if (values === undefined) headers.set(name, [raw[at + 1] ?? ''])
-    else values.push(raw[at + 1] ?? '')
-  }
-  return Object.fromEntries(headers)
+function guardStream(stream: ServerHttp2Stream): void {
+  guardWrites(stream)
+  stream.on('error', ignore)
 }
 
 function ignore(): void {}

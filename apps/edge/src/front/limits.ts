@@ -6,10 +6,16 @@ export interface FrontLimits {
   readonly headers: number
   /** Characters of the target. More: 414. */
   readonly target: number
-  /** Milliseconds for the TLS handshake, and again for the request's head. */
+  /** Milliseconds for the TLS handshake, and again for each request's head. A body takes as long as whoever reads it allows. */
   readonly headTime: number
-  /** Milliseconds for a whole request; the body of one is never read for its content. */
-  readonly requestTime: number
+  /** Milliseconds for the body of a request that the edge itself reads. */
+  readonly bodyTime: number
+  /** Milliseconds a connection stays open with no request. */
+  readonly idleTime: number
+  /** Requests of one connection; then it is closed in good order, and the client makes another. */
+  readonly requests: number
+  /** Requests of one HTTP/2 connection at once. RFC 9113 §6.5.2 wants at least 100. */
+  readonly streams: number
   /** TCP connections at once, in all. */
   readonly connections: number
   /** TCP connections at once of one address (IPv6: of one /64). */
@@ -22,7 +28,10 @@ export const FRONT_LIMITS: FrontLimits = {
   headers: 100,
   target: 8192,
   headTime: 10_000,
-  requestTime: 30_000,
+  bodyTime: 30_000,
+  idleTime: 60_000,
+  requests: 10_000,
+  streams: 128,
   connections: 10_000,
   connectionsPerAddress: 512,
 }
