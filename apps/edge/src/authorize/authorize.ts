@@ -95,7 +95,24 @@ export class Authorizer {
     if (application === undefined) return this.#refuse(asking, 'NOT_FOUND')
     const found = await this.#identify(asking, this.#options.access, call)
     if ('refused' in found) return found
-    const { identities, challenge } = found
+    return this.#judge(asking, asked, application, found)
+  }
+
+  /**
+   * The policy alone, for identities that are known otherwise: of a session, before it is let into an application. The decision
+   * leaves an audit row.
+   */
+  judge(asked: Asked, application: ApplicationRecord, identities: readonly Identity[]): Outcome<AccessAdmission> {
+    const asking = this.#begin(asked)
+    return 'refused' in asking ? asking : this.#judge(asking, asked, application, { identities, challenge: {} })
+  }
+
+  #judge(
+    asking: Asking,
+    asked: Asked,
+    application: ApplicationRecord,
+    { identities, challenge }: { readonly identities: readonly Identity[]; readonly challenge: SentHeaders },
+  ): Outcome<AccessAdmission> {
     const facts = requestFacts(asked)
     const decision = decide({ identities, now: Date.now(), ...facts }, policyOf(application))
     const detail = { rule: decision.rule ?? null, reasons: decision.reasons }
