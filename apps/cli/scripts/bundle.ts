@@ -11,6 +11,8 @@ const before = globSync('*.cjs', { cwd: dist })
 const bundle = await rolldown({
   input: { main: join(dist, 'main.js') },
   platform: 'node',
+  // Native: it comes as files of its own, for the systems that have one (an optional dependency).
+  external: ['@napi-rs/keyring'],
   onLog: (_level, log) => {
     // Every other warning is something that would not work at run time.
     if (log.code !== 'INEFFECTIVE_DYNAMIC_IMPORT') throw new Error(log.message)

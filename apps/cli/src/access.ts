@@ -4,7 +4,7 @@ import type { Program } from '@postern/program'
 import { createRegistry, type Registry } from '@postern/registry'
 import { about } from './about.ts'
 import { builtins } from './builtin.ts'
-import { ACCESS_FLAGS, PLACE_FLAGS } from './flags.ts'
+import { ACCESS_FLAGS, DEFAULT_AUTH, PLACE_FLAGS } from './flags.ts'
 import type { Forward } from './local-address.ts'
 import { type Run, secretsOf, startRun } from './run.ts'
 import { openStdio } from './stdio.ts'
@@ -95,6 +95,7 @@ async function help(protocol: string, registry: Registry, call: Call): Promise<s
   const found = registry.find('protocol', protocol)
   const sections = [{ title: 'Options', specs: ACCESS_FLAGS as HostOptionSpecs }]
   for (const [kind, name] of [
+    ['auth', DEFAULT_AUTH],
     ['auth', 'service-token'],
     ['protocol', protocol],
   ] as const) {
@@ -110,9 +111,9 @@ async function help(protocol: string, registry: Registry, call: Call): Promise<s
     sections,
     examples:
       protocol === 'ssh'
-        ? ["ssh -o ProxyCommand='postern access ssh --hostname %h --id ID --secret-file FILE' me@ssh.example.com"]
+        ? ["ssh -o ProxyCommand='postern access ssh --hostname %h' me@ssh.example.com"]
         : [
-            `postern access ${protocol} --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE`,
+            `postern access ${protocol} --hostname db.example.com --url localhost:5432`,
             `postern access ${protocol} -L 5432:db.example.com -L ./queue.sock:queue.example.com --id ID --secret-file FILE`,
           ],
   })

@@ -23,20 +23,33 @@ const administer =
 export const COMMANDS: CliCommand = {
   summary: 'Postern: your private services from anywhere, with the programs you have.',
   examples: [
-    'postern access ssh-config --hostname ssh.example.com --id ID --secret-file FILE --write',
-    'postern access tcp --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE',
+    'postern access ssh-config --hostname ssh.example.com --write',
+    'postern access tcp --hostname db.example.com --url localhost:5432',
   ],
   commands: {
     access: {
       summary: 'Reach an application, by tcp, ssh or the protocol of a plugin',
       otherwise: 'A plugin’s protocol needs --plugin PACKAGE.',
       examples: [
-        'postern access tcp --hostname db.example.com --url localhost:5432 --id ID --secret-file FILE',
+        'postern access login https://app.example.com',
+        'postern access tcp --hostname db.example.com --url localhost:5432',
         "ssh -o ProxyCommand='postern access ssh --hostname %h' me@ssh.example.com",
       ],
       commands: {
         tcp: { summary: 'any TCP service, on a local port or on stdin and stdout', run: access('tcp') },
         ssh: { summary: 'SSH, as the ProxyCommand of ssh, scp, sftp, rsync or git', run: access('ssh') },
+        login: {
+          summary: 'sign in with your browser, once per team',
+          run: async (argv, program, call) => (await import('./login.ts')).login(argv, program, call),
+        },
+        logout: {
+          summary: 'sign out, here and at the edge',
+          run: async (argv, program, call) => (await import('./login.ts')).logout(argv, program, call),
+        },
+        token: {
+          summary: 'print a token for one application, for other programs',
+          run: async (argv, program, call) => (await import('./login.ts')).token(argv, program, call),
+        },
         'ssh-config': {
           summary: 'the ssh_config stanza for a hostname: print it, or write it',
           run: async (argv, program, call) =>

@@ -1,4 +1,5 @@
-import type { CommandLine, HostOptionSpecs, Values } from '@postern/options'
+import type { Call } from '@postern/interface'
+import { type CommandLine, type HostOptionSpecs, screaming, type Values, variablesOf } from '@postern/options'
 import { PLUGIN_FLAGS, PROGRAM_FLAGS, type Wanted } from '@postern/program'
 import type { Registry } from '@postern/registry'
 
@@ -26,7 +27,7 @@ export const APPLICATION_FLAGS = {
   auth: {
     type: 'string',
     multiple: true,
-    summary: 'how to sign in (default: what the other flags belong to)',
+    summary: 'how to sign in (default: what the other flags and variables belong to, else browser-sso)',
     env: ['POSTERN_AUTH'],
   },
   transport,
@@ -69,32 +70,49 @@ export interface Choice {
   readonly auth: readonly Wanted<'auth', 'client'>[]
 }
 
-/**
- * Which plugins the flags name, or mean.
- *
- * @param keys of the application's section in the config file
- */
-export function choosePlugins(
-  protocol: string,
-  values: Pick<Values<typeof ACCESS_FLAGS>, 'auth' | 'transport'>,
-  line: CommandLine,
-  registry: Registry,
-  keys: readonly string[] = [],
-): Choice {
-  const names = values.auth.length > 0 ? values.auth : [impliedAuth(line, registry, keys)]
+/** How people sign in who say nothing else. */
+export const DEFAULT_AUTH = 'browser-sso'
+
+/** What says, for one application, which plugins are meant. */
+export interface Said {
+  readonly values: Pick<Values<typeof ACCESS_FLAGS>, 'auth' | 'transport'>
+  readonly line: CommandLine
+  readonly registry: Registry
+  readonly env: NodeJS.ProcessEnv
+  /** Of the application's section in the config file. */
+  readonly keys: readonly string[]
+}
+
+/** Which plugins the flags name, or mean. @throws PosternError PLUGIN_* */
+export async function choosePlugins(protocol: string, said: Said, call: Call): Promise<Choice> {
+  const { auth, transport } = said.values
+  const names = auth.length > 0 ? auth : [await impliedAuth(said, call)]
   return {
     protocol: { kind: 'protocol', side: 'client', name: protocol },
-    transport: { kind: 'transport', side: 'client', name: values.transport },
+    transport: { kind: 'transport', side: 'client', name: transport },
     auth: names.map(name => ({ kind: 'auth', side: 'client', name })),
   }
 }
 
 /** Without `--auth`, the flags say it: `--id` and `--secret` alone choose the plugin they belong to. So do the keys of the file. */
-function impliedAuth(line: CommandLine, registry: Registry, keys: readonly string[]): string {
+async function impliedAuth({ line, registry, env, keys }: Said, call: Call): Promise<string> {
   const given = [...line.pending.map(({ name }) => name.replace(/-file$/, '')), ...keys.map(withoutFile)]
   const owners = given.map(name => registry.ownersOf(name).filter(one => one.kind === 'auth' && one.side === 'client'))
   const certain = owners.find(list => list.length === 1)?.[0]
-  return certain?.name ?? 'service-token'
+  return certain?.name ?? (await authOfVariables(registry, env, call)) ?? DEFAULT_AUTH
+}
+
+/** The first plugin that a variable of the environment is for. */
+async function authOfVariables(registry: Registry, env: NodeJS.ProcessEnv, call: Call): Promise<string | undefined> {
+  for (const name of registry.names('auth', 'client')) {
+    if (name === DEFAULT_AUTH) continue // it is meant without any
+    const { options } = await registry.load('auth', name, 'client', call)
+    const variables = Object.entries(options).flatMap(([option, spec]) =>
+      variablesOf(option, spec, `POSTERN_${screaming(name)}`),
+    )
+    if (variables.some(one => env[one] || env[`${one}_FILE`])) return name
+  }
+  return undefined
 }
 
 /** The option behind a key that names the file of a secret: `secretFile` → `secret`. */

@@ -52,11 +52,13 @@ export interface Chosen {
   readonly file: ConfigSection | undefined
 }
 
-export async function chooseFor(run: Run, hostname: string, protocol: string, call: Call): Promise<Chosen> {
-  const { line, registry, sources, config } = run
-  const file = config?.section(hostname, registry)
+/** @param hostname without it, the config file is not asked */
+export async function chooseFor(run: Run, hostname: string | undefined, protocol: string, call: Call): Promise<Chosen> {
+  const { line, registry, sources, config, program } = run
+  const file = hostname === undefined ? undefined : config?.section(hostname, registry)
   const { values } = await readOptions(APPLICATION_FLAGS, { ...sources, ...(file && { file }) }, call.signal)
-  const plugins = choosePlugins(protocol, values, line, registry, Object.keys(file?.values ?? {}))
+  const keys = Object.keys(file?.values ?? {})
+  const plugins = await choosePlugins(protocol, { values, line, registry, env: program.env, keys }, call)
   return { values, plugins, file }
 }
 

@@ -1,6 +1,7 @@
 import { type ApplicationClient, createClient, type SessionNews } from '@postern/client'
+import { readHostname } from '@postern/client/hostname'
 import type { AuthProvider, Call, Protocol } from '@postern/interface'
-import { clientHost, composePlugins, readTrust } from '@postern/program'
+import { clientHost, composePlugins, type EdgeAt, readTrust } from '@postern/program'
 import { ACCESS_FLAGS } from './flags.ts'
 import { chooseFor, type Run } from './run.ts'
 
@@ -10,6 +11,12 @@ export interface Way extends AsyncDisposable {
   readonly protocol: Protocol
   /** What the user should know, a sentence each. */
   readonly warnings: readonly string[]
+}
+
+/** Where the edge of an application listens. @throws PosternError HOSTNAME_INVALID */
+export function edgeAt(application: string, edge: URL | undefined, trust: EdgeAt['trust']): Required<EdgeAt> {
+  const { hostname, port } = readHostname(application)
+  return { hostname, edge: edge ?? new URL(`https://${hostname}${port === undefined ? '' : `:${port}`}`), trust }
 }
 
 /** @throws PosternError PLUGIN_*, OPTION_*, FILE_*, CONFIG_INVALID, HOSTNAME_INVALID, BAD_USAGE */
@@ -22,6 +29,8 @@ export async function makeWay(
 ): Promise<Way> {
   const { registry, line, program, sources } = run
   const { values, plugins, file } = await chooseFor(run, hostname, protocol, call)
+  const { edge } = values
+  const trust = await readTrust(values.ca)
   const names = { auth: plugins.auth.map(({ name }) => name).join(' '), transport: values.transport, protocol }
   call.log.debug('composing', { hostname, ...names, config: file?.path })
   await using owned = new AsyncDisposableStack()
@@ -33,7 +42,7 @@ export async function makeWay(
         own: ACCESS_FLAGS,
         wanted: [plugins.protocol, plugins.transport, ...plugins.auth],
         sources: { ...sources, ...(file && { file }) },
-        hosts: { client: clientHost(program) },
+        hosts: { client: clientHost(program, edgeAt(hostname, values.edge, trust)) },
       },
       call,
     ),
@@ -42,8 +51,6 @@ export async function makeWay(
   for (const one of plugins.auth) auth.push(await composed.create(one))
   const transport = await composed.create(plugins.transport)
   const at = await composed.create(plugins.protocol)
-  const { edge, ca } = values
-  const trust = await readTrust(ca)
   const client = owned.use(createClient({ hostname, auth, transport, trust, onSession, ...(edge && { edge }) }))
   const parts = owned.move()
   return {

@@ -73,7 +73,7 @@ export const CODES = {
     exit: 10,
     status: 401,
     title: 'No credential was presented',
-    next: 'Give a credential, for example --id and --secret-file of a service token.',
+    next: 'Sign in: postern access login HOSTNAME. A machine gives --id and --secret-file of a service token.',
   },
   AUTH_REJECTED: {
     exit: 11,
