@@ -1,5 +1,6 @@
 import type { Builtin } from '@postern/registry'
 import type { FrontLimits } from './front/limits.ts'
+import type { HttpLimits } from './http/limits.ts'
 
 export interface EdgeConfig {
   /** The folder of the edge's state, made by `initialiseEdge` or `postern-edge init`. */
@@ -17,6 +18,8 @@ export interface EdgeConfig {
   /** Whether an edge without an admin token writes a setup token, good for 15 minutes; default false. */
   readonly setupToken?: boolean
   readonly limits?: Partial<FrontLimits>
+  /** For HTTP applications. */
+  readonly http?: Partial<HttpLimits>
   /** Milliseconds that open connections have to finish when the edge closes; default 10,000. */
   readonly grace?: number
   /** The plugins that come with the edge; default: its own list. */

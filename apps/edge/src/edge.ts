@@ -20,6 +20,10 @@ import { Front } from './front/front.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
 import { CertificateReload } from './front/reload.ts'
 import { guardedFetch } from './guarded-fetch.ts'
+import type { HttpContext } from './http/context.ts'
+import { serveHttp } from './http/serve.ts'
+import { serveHttpUpgrade } from './http/upgrade.ts'
+import { httpWay } from './http/way.ts'
 import { Seal } from './keys/seal.ts'
 import { hasTeamKeys, TeamKeys } from './keys/team-keys.ts'
 import { Live } from './live.ts'
@@ -32,7 +36,6 @@ import { Sessions } from './sign-in/sessions.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { drain } from './ways/drain.ts'
-import { answerPlain } from './ways/plain.ts'
 
 export interface RunningEdge extends AsyncDisposable {
   readonly host: string
@@ -159,6 +162,7 @@ class Edge implements RunningEdge {
   readonly #front: Front
   readonly #admin: AdminHttp
   readonly #context: WayContext
+  readonly #http: HttpContext
   readonly #now = new AbortController()
   readonly #mounted = new AbortController()
   #stack = new AsyncDisposableStack()
@@ -194,6 +198,7 @@ class Edge implements RunningEdge {
       draining: () => this.#draining,
       signal: this.#now.signal,
     }
+    this.#http = httpWay(this.#context, { ...(config.http && { limits: config.http }) })
     this.administration = new Administration({
       store,
       teamDomain,
@@ -218,8 +223,7 @@ class Edge implements RunningEdge {
       log,
       limits,
       exchange: exchange => this.#serve(exchange),
-      upgrade: upgrade =>
-        void answerPlain(upgrade.presented, (...refusal) => upgrade.refuse(...refusal), this.#context),
+      upgrade: upgrade => void serveHttpUpgrade(upgrade, this.#http),
       isTransports: (hostname, subprotocols) => this.#isTransports(hostname, subprotocols),
     })
   }
@@ -230,7 +234,7 @@ class Edge implements RunningEdge {
     const refuse: Exchange['refuse'] = (...refusal) => exchange.refuse(...refusal)
     if (isForApi(presented, this.teamDomain))
       void this.#admin.serve({ request, response, presented, refuse, local: false })
-    else void answerPlain(presented, refuse, this.#context)
+    else void serveHttp(exchange, this.#http)
   }
 
   /** Ours, by name; and everything for whoever speaks no HTTP, existing or not. */
@@ -318,10 +322,11 @@ class Edge implements RunningEdge {
   async #close(): Promise<void> {
     this.#draining = true
     this.#front.stop()
-    await drain(this.#context, this.#parts.config.grace ?? GRACE)
+    await drain(this.#context, this.#parts.config.grace ?? GRACE, () => this.#http.http.pools.close())
     this.#abort()
     this.#mounted.abort()
     await this.#front.close()
+    this.#http.http.pools[Symbol.dispose]()
     this.#context.live[Symbol.dispose]()
     await this.#stack.disposeAsync()
   }

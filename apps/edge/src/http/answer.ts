@@ -60,9 +60,8 @@ function withoutTrailer(headers: readonly string[]): string[] {
 
 function end({ response }: Exchange, answer: IncomingMessage): void {
   const trailers = trailersOf(answer.rawTrailers)
-  if (isHttp2(response)) {
-    for (const [name, value] of Object.entries(grouped(trailers))) response.setTrailer(name, value)
-  } else if (trailers.length > 0) response.addTrailers(trailers)
+  if (isHttp2(response)) response.addTrailers(grouped(trailers))
+  else if (trailers.length > 0) response.addTrailers(trailers)
   response.end()
 }
 

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { type Incoming, PosternError, problem } from '@postern/interface'
+import { type Incoming, PosternError, type Problem, problem } from '@postern/interface'
+import type { ApplicationRecord } from '@postern/store'
+import type { AccessAdmission } from '../authorize/authorize.ts'
 import { serveConnector } from './connector.ts'
 import { refusalOf, type WayContext } from './context.ts'
 import { serveRaw } from './raw.ts'
@@ -32,9 +34,23 @@ async function admit(incoming: Incoming, context: WayContext): Promise<void> {
   }
   const outcome = await authorizer.access({ purpose, presented }, call)
   if ('refused' in outcome) return incoming.reject(outcome.refused.problem, outcome.refused.headers)
+  if (!carriesBytes(outcome.admitted.application)) return incoming.reject(onlyHttp(outcome.admitted))
   if (purpose === 'session') return serveSession(incoming, outcome.admitted, context)
   if (purpose === 'raw') return serveRaw(incoming, outcome.admitted, context)
   return incoming.reject(problem('VERSION_UNSUPPORTED', outcome.admitted.requestId, { speaker: 'edge' }))
+}
+
+/** Whether a connection of bytes has anywhere to go. */
+function carriesBytes({ protocols }: ApplicationRecord): boolean {
+  return protocols.length === 0 || protocols.some(protocol => protocol !== 'http')
+}
+
+function onlyHttp({ hostname, requestId }: AccessAdmission): Problem {
+  return problem('BAD_USAGE', requestId, {
+    speaker: 'edge',
+    detail: 'this application is reached over HTTP, not by connections of bytes',
+    next: `Open it in a browser, or run: postern access http --hostname ${hostname}`,
+  })
 }
 
 /** The same visit, which remembers whether it was answered. */
