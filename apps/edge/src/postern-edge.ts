@@ -1,26 +1,13 @@
-import { mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
-import {
-  type Command,
-  createSecretReader,
-  findCommand,
-  type HostOptionSpecs,
-  parseCommandLine,
-  readOptions,
-  renderHelp,
-  resolvePending,
-  type Values,
-} from '@postern/options'
+import { type Command, findCommand, type HostOptionSpecs, parseCommandLine, renderHelp } from '@postern/options'
 import { PROGRAM_FLAGS, type Program, readLevel, VERSION_FLAG } from '@postern/program'
+import { DATA, readSettings } from './command.ts'
 import type { EdgeConfig } from './config.ts'
-import { checkEdge, initialiseEdge, type Seeded } from './data.ts'
+import { checkEdge } from './data.ts'
 import { type RunningEdge, startEdge } from './edge.ts'
-
-const DATA = {
-  data: { type: 'path', required: true, summary: 'the folder of the edge’s state', env: ['POSTERN_EDGE_DATA'] },
-} as const satisfies HostOptionSpecs
+import { INIT, init } from './init-command.ts'
 
 const TLS = {
   cert: {
@@ -56,15 +43,6 @@ const RUN = {
     summary: 'how long open connections may go on after a stop',
     env: ['POSTERN_GRACE_PERIOD'],
   },
-  ...PROGRAM_FLAGS,
-} as const satisfies HostOptionSpecs
-
-const INIT = {
-  ...DATA,
-  teamDomain: { type: 'string', required: true, summary: 'the edge’s own hostname' },
-  hostname: { type: 'string', summary: 'a first application’s hostname (default: none, to be administered)' },
-  tunnel: { type: 'string', default: 'home', summary: 'that application’s tunnel’s name' },
-  tokens: { type: 'path', summary: 'folder to write the secrets to, a file 0600 each, instead of printing them' },
   ...PROGRAM_FLAGS,
 } as const satisfies HostOptionSpecs
 
@@ -119,121 +97,8 @@ export async function posternEdge(program: Program, call: Call): Promise<void> {
   )
 }
 
-async function read<O extends HostOptionSpecs>(
-  specs: O,
-  argv: readonly string[],
-  program: Program,
-  call: Call,
-): Promise<Values<O>> {
-  const line = parseCommandLine(argv, specs)
-  const { words } = resolvePending(line, [], { own: specs, ownersOf: () => [], sides: ['edge'] })
-  if (words.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(words[0])}`)
-  const { env, cwd, redactor } = program
-  const sources = {
-    given: line.given,
-    pending: line.pending,
-    env,
-    cwd,
-    redactor,
-    secrets: createSecretReader(undefined),
-  }
-  return (await readOptions(specs, sources, call.signal)).values
-}
-
-async function init(argv: readonly string[], program: Program, call: Call): Promise<void> {
-  const { data, teamDomain, hostname, tunnel, tokens } = await read(INIT, argv, program, call)
-  if (hostname === undefined) return initEmpty({ data, teamDomain, tokens }, program, call)
-  const files = tokens === undefined ? undefined : await reserve(tokens)
-  const seeded = await initialiseEdge({ data, teamDomain, hostname, tunnel }, call).catch(async error => {
-    for (const file of Object.values(files ?? {})) await rm(file)
-    throw error
-  })
-  const { tunnelToken, serviceToken, caFile } = seeded
-  const shown: Shown = { data, teamDomain, hostname, serviceTokenId: serviceToken.id, caFile, files }
-  if (files) {
-    await writeFile(files.tunnel, `${tunnelToken}\n`)
-    await writeFile(files.service, `${serviceToken.secret}\n`)
-  }
-  if (!program.json)
-    return program.print(`${files ? whereSecretsAre(shown) : theSecrets(shown, seeded)}\n${nextSteps(shown)}`)
-  const told = files
-    ? { tunnelTokenFile: files.tunnel, serviceToken: { id: serviceToken.id, secretFile: files.service } }
-    : { tunnelToken, serviceToken }
-  program.print(`${JSON.stringify({ data, teamDomain, hostname, tunnel, ...told, caFile })}\n`)
-}
-
-/** No application, and so no token: whoever runs it administers it. */
-async function initEmpty(
-  { data, teamDomain, tokens }: { data: string; teamDomain: string; tokens: string | undefined },
-  program: Program,
-  call: Call,
-): Promise<void> {
-  if (tokens !== undefined) throw new PosternError('OPTION_MISSING', '--tokens is for those of a first --hostname')
-  const { caFile } = await initialiseEdge({ data, teamDomain }, call)
-  if (program.json) return program.print(`${JSON.stringify({ data, teamDomain, caFile })}\n`)
-  program.print(`The edge’s state is in ${data}. Next, run it, and administer it from this machine:
-
-  postern-edge run --data ${data} --listen 127.0.0.1:8443
-  postern tunnel create home --data ${data}
-  postern admin app create db.example.com --tunnel home --data ${data}
-`)
-}
-
-interface Shown {
-  readonly data: string
-  readonly teamDomain: string
-  readonly hostname: string
-  readonly serviceTokenId: string
-  readonly caFile: string
-  readonly files: { readonly tunnel: string; readonly service: string } | undefined
-}
-
-/** Both files, empty and for this user alone, before anything is made: a token that cannot be kept must not exist. */
-async function reserve(folder: string): Promise<{ tunnel: string; service: string }> {
-  const files = { tunnel: join(folder, 'tunnel-token'), service: join(folder, 'service-token') }
-  await mkdir(folder, { recursive: true, mode: 0o700 })
-  const made: string[] = []
-  for (const file of Object.values(files)) {
-    const handle = await open(file, 'wx', 0o600).catch(async (cause: NodeJS.ErrnoException) => {
-      for (const one of made) await rm(one)
-      const next = 'Choose another folder for --tokens, or move the file away.'
-      throw new PosternError('ALREADY_EXISTS', `${file} cannot be made (${cause.code})`, { cause, next })
-    })
-    await handle.close()
-    made.push(file)
-  }
-  return files
-}
-
-function whereSecretsAre({ data, files, serviceTokenId }: Shown): string {
-  return `The edge’s state is in ${data}. The secrets are in these files and nowhere else:
-
-  tunnel token           ${files?.tunnel}
-  service token          ${files?.service}   (its id: ${serviceTokenId})
-`
-}
-
-function theSecrets({ data }: Shown, { tunnelToken, serviceToken }: Seeded): string {
-  return `The edge’s state is in ${data}. These secrets are shown once and kept nowhere; put each in a file of mode 600:
-
-  tunnel token           ${tunnelToken}
-  service token id       ${serviceToken.id}
-  service token secret   ${serviceToken.secret}
-`
-}
-
-function nextSteps({ data, teamDomain, hostname, serviceTokenId, caFile, files }: Shown): string {
-  const { tunnel, service } = files ?? { tunnel: 'tunnel-token', service: 'service-token' }
-  return `Next, with the certificate of the CA that was made (or run with --cert and --key of your own, and leave out --ca):
-
-  postern-edge run --data ${data} --listen 127.0.0.1:8443
-  posternd --hostname ${hostname} --url ssh://localhost:22 --edge https://${teamDomain}:8443 --ca ${caFile} --token-file ${tunnel}
-  postern access ssh --hostname ${hostname}:8443 --ca ${caFile} --id ${serviceTokenId} --secret-file ${service}
-`
-}
-
 async function run(argv: readonly string[], program: Program, outer: Call): Promise<void> {
-  const values = await read(RUN, argv, program, outer)
+  const values = await readSettings(RUN, argv, program, outer)
   const call: Call = { signal: program.stop.now, log: program.log(readLevel(values.logLevel)) }
   const config: EdgeConfig = {
     data: values.data,
@@ -284,7 +149,7 @@ function publicPortOf(publicPort: number | undefined): Pick<EdgeConfig, 'publicP
 }
 
 async function check(argv: readonly string[], program: Program, call: Call): Promise<void> {
-  const values = await read(CHECK, argv, program, call)
+  const values = await readSettings(CHECK, argv, program, call)
   const wrong = await checkEdge({ data: values.data, ...tlsOf(values) }, call)
   if (program.json) program.print(`${JSON.stringify({ ok: wrong.length === 0, wrong })}\n`)
   else program.print(wrong.length === 0 ? 'nothing is wrong\n' : `${wrong.join('\n')}\n`)
