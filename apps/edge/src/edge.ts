@@ -184,11 +184,19 @@ class Edge implements RunningEdge {
       store,
       teamDomain,
       log,
-      authorizer: new Authorizer({ store, teamDomain, access, connectors, failures }),
+      authorizer: new Authorizer({
+        store,
+        teamDomain,
+        access,
+        connectors,
+        failures,
+        origins: parts.origins,
+        sessions: parts.sessions,
+      }),
       routes: this.routes,
       shares: new Shares(),
       memory: new Memory(),
-      live: new Live(store),
+      live: new Live(store, parts.sessions),
       origins: parts.origins,
       sessions: parts.sessions,
       keys: parts.keys,
@@ -199,6 +207,7 @@ class Edge implements RunningEdge {
       signal: this.#now.signal,
     }
     this.#http = httpWay(this.#context, { ...(config.http && { limits: config.http }) })
+    parts.sessions.countAsUsed(() => this.#context.live.keysInUse())
     this.administration = new Administration({
       store,
       teamDomain,

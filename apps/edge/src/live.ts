@@ -3,6 +3,7 @@ import { decide } from '@postern/policy'
 import type { ApplicationRecord, Snapshot, Store } from '@postern/store'
 import type { AccessAdmission, Admission, ConnectorAdmission } from './authorize/authorize.ts'
 import { policyOf } from './authorize/policy.ts'
+import type { Sessions } from './sign-in/sessions.ts'
 
 /** Milliseconds between looks at the clock: an expiry is noticed within this. */
 const CHECK_INTERVAL = 1000
@@ -10,6 +11,8 @@ const CHECK_INTERVAL = 1000
 type Watched = Pick<Store, 'snapshot' | 'onChange'>
 
 interface Open {
+  /** What ends it by being revoked. */
+  readonly keys: readonly string[]
   readonly ended: (snapshot: Snapshot, now: number) => string | undefined
   readonly cut: (reason: PosternError) => void
 }
@@ -20,12 +23,14 @@ interface Open {
  */
 export class Live implements Disposable {
   readonly #store: Watched
+  readonly #sessions: Pick<Sessions, 'take'>
   readonly #open = new Set<Open>()
   readonly #timer: NodeJS.Timeout
   readonly #unsubscribe: () => void
 
-  constructor(store: Watched) {
+  constructor(store: Watched, sessions: Pick<Sessions, 'take'>) {
     this.#store = store
+    this.#sessions = sessions
     this.#unsubscribe = store.onChange(() => this.#check())
     this.#timer = setInterval(() => this.#check(), CHECK_INTERVAL).unref()
   }
@@ -34,26 +39,35 @@ export class Live implements Disposable {
     return this.#open.size
   }
 
+  /** The revoke keys of everything that is open. */
+  keysInUse(): ReadonlySet<string> {
+    return new Set([...this.#open].flatMap(({ keys }) => keys))
+  }
+
   /**
    * @param cut called at most once, perhaps before this returns: something may have changed while it was being let in
    * @returns forgets it
    */
   keepAccess(admission: AccessAdmission, cut: (reason: PosternError) => void): () => void {
-    // What was decided holds as long as the application is the very same record: deciding again for everybody, at every change,
+    // What was decided holds as long as the application and the groups are the very same: deciding again for everybody, at every change,
     // would hold up those who carry bytes.
+    const { snapshot: decidedBy } = this.#store
     let decided = admission.application
+    let groups = decidedBy.version === admission.version ? decidedBy.groups : undefined
     const ended = (snapshot: Snapshot, now: number) => {
       const current = snapshot.applications.get(admission.hostname)
       const why = identityEnded(admission, snapshot, now)
-      if (why !== undefined || current === decided) return why
+      if (why !== undefined || (current === decided && snapshot.groups === groups)) return why
       if (current !== undefined) decided = current
-      return accessEnded(admission, current, now)
+      groups = snapshot.groups
+      return sessionEnded(admission, current, this.#sessions, now) ?? accessEnded(admission, current, snapshot, now)
     }
-    return this.#keep({ cut, ended })
+    return this.#keep({ cut, ended, keys: keysOf(admission) })
   }
 
   keepConnector(admission: ConnectorAdmission, cut: (reason: PosternError) => void): () => void {
-    return this.#keep({ cut, ended: (snapshot, now) => connectorEnded(admission, snapshot, now) })
+    const ended = (snapshot: Snapshot, now: number) => connectorEnded(admission, snapshot, now)
+    return this.#keep({ cut, ended, keys: keysOf(admission) })
   }
 
   [Symbol.dispose](): void {
@@ -84,13 +98,32 @@ export class Live implements Disposable {
 function accessEnded(
   { application, identities, permit, remoteAddress, request }: AccessAdmission,
   current: ApplicationRecord | undefined,
+  snapshot: Snapshot,
   now: number,
 ): string | undefined {
   if (current?.id !== application.id) return 'the application was removed'
   if (current.tunnelId !== application.tunnelId) return 'the application was moved to another tunnel'
-  const decision = decide({ identities, now, address: remoteAddress, ...(request && { request }) }, policyOf(current))
+  const decision = decide(
+    { identities, now, address: remoteAddress, ...(request && { request }) },
+    policyOf(current, snapshot),
+  )
   if (!decision.allow) return 'the policy does not let you in any more'
   return JSON.stringify(decision.permit) === JSON.stringify(permit) ? undefined : 'what you may do was changed'
+}
+
+/** A session may last shorter for the application now. */
+function sessionEnded(
+  { identities }: Admission,
+  current: ApplicationRecord | undefined,
+  sessions: Pick<Sessions, 'take'>,
+  now: number,
+): string | undefined {
+  if (current === undefined || sessions.take(identities, current, now).length === identities.length) return undefined
+  return 'the session has ended'
+}
+
+function keysOf({ identities }: Admission): readonly string[] {
+  return identities.flatMap(({ revokeKeys }) => revokeKeys)
 }
 
 function connectorEnded(admission: ConnectorAdmission, snapshot: Snapshot, now: number): string | undefined {

@@ -10,8 +10,11 @@ import { seed } from '../src/admin/seed.ts'
 import { FailureCounter } from '../src/authorize/attempts.ts'
 import { Authorizer } from '../src/authorize/authorize.ts'
 import { builtins } from '../src/builtin.ts'
+import { guardedFetch } from '../src/guarded-fetch.ts'
+import { Origins } from '../src/origins.ts'
 import { startPlugins } from '../src/plugins.ts'
-import { call } from './world.ts'
+import { Sessions } from '../src/sign-in/sessions.ts'
+import { call, quiet } from './world.ts'
 
 const GUESSES = 10_000
 
@@ -27,8 +30,11 @@ beforeEach(async () => {
   store = stack.use(await openStore({ path: join(folder, 'edge.db') }, call))
   const made = await seed(store, { hostname: 'db.localhost', tunnel: 'home', teamDomain: 'edge.localhost' })
   failures = new FailureCounter()
-  const { access, connectors } = stack.use(await startPlugins(createRegistry(builtins), store, failures, call))
-  authorizer = new Authorizer({ store, teamDomain: 'edge.localhost', access, connectors, failures })
+  const origins = new Origins('edge.localhost', () => 443)
+  const sessions = stack.use(new Sessions(store, quiet))
+  const lent = { keys: { jwks: () => ({ keys: [] }), issuer: origins.team }, fetch: guardedFetch() }
+  const { access, connectors } = stack.use(await startPlugins(createRegistry(builtins), store, failures, lent, call))
+  authorizer = new Authorizer({ store, teamDomain: 'edge.localhost', access, connectors, failures, origins, sessions })
   const { id, secret } = made.serviceToken
   right = {
     access: { 'postern-client-id': id, 'postern-client-secret': secret },

@@ -58,7 +58,7 @@ test('a decision is made anew where the application was changed, not for everybo
     applications: new Map([[one.hostname, one]]),
   })
   const store = { snapshot: withApplication(application, 1), onChange }
-  using live = new Live(store)
+  using live = new Live(store, { take: identities => identities })
   const cut: string[] = []
   for (let n = 0; n < 500; n += 1) live.keepAccess(admission, ({ message }) => cut.push(message))
   const change = async (one: ApplicationRecord) => {

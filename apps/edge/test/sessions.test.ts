@@ -172,7 +172,7 @@ describe('row 34: ends', () => {
     const idle = (await sessions.open(ann, how)).session
     const used = (await sessions.open(ann, how)).session
     const busy = (await sessions.open(ann, how)).session
-    sessions.countAsUsed(key => key === `session:${busy.id}`)
+    sessions.countAsUsed(() => new Set([`session:${busy.id}`]))
     at(idle.createdAt + 599_000)
     expect(sessions.get(idle.id)).toBeDefined()
     sessions.touch(used.id)

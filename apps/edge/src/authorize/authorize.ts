@@ -15,6 +15,8 @@ import { decide, type Facts } from '@postern/policy'
 import type { ApplicationRecord, AuditEntry, Store } from '@postern/store'
 import { countedAddress } from '../front/address.ts'
 import { requestedHostname } from '../front/hostname.ts'
+import type { Origins } from '../origins.ts'
+import type { Sessions } from '../sign-in/sessions.ts'
 import { FailureCounter } from './attempts.ts'
 import { policyOf, requestFacts } from './policy.ts'
 import { type NamedVerifier, type Verified, verifyAll } from './verify.ts'
@@ -43,6 +45,8 @@ export interface ConnectorAdmission extends Admission {
 export interface Refused {
   readonly problem: Problem
   readonly headers: SentHeaders
+  /** Whether signing in may help: a person with a browser is sent there. */
+  readonly signIn?: boolean
   /** Who was refused, where that is known. */
   readonly identities?: readonly Identity[]
 }
@@ -65,6 +69,8 @@ export interface AuthorizerOptions {
   /** For daemons. */
   readonly connectors: readonly NamedVerifier[]
   readonly failures: FailureCounter
+  readonly origins: Pick<Origins, 'of'>
+  readonly sessions: Pick<Sessions, 'take'>
 }
 
 /** Issuer of the daemons' identities; their subject is the tunnel's id. */
@@ -93,9 +99,10 @@ export class Authorizer {
     if ('refused' in asking) return asking
     const application = store.snapshot.applications.get(asking.hostname)
     if (application === undefined) return this.#refuse(asking, 'NOT_FOUND')
-    const found = await this.#identify(asking, this.#options.access, call)
-    if ('refused' in found) return found
-    return this.#judge(asking, asked, application, found)
+    const found = await this.#identify(asking, this.#options.access, call, application)
+    if ('refused' in found) return this.#challenged(found, asking)
+    const outcome = this.#judge(asking, asked, application, found)
+    return 'refused' in outcome ? this.#challenged(outcome, asking) : outcome
   }
 
   /**
@@ -111,16 +118,21 @@ export class Authorizer {
     asking: Asking,
     asked: Asked,
     application: ApplicationRecord,
-    { identities, challenge }: { readonly identities: readonly Identity[]; readonly challenge: SentHeaders },
+    found: { readonly identities: readonly Identity[]; readonly challenge: SentHeaders },
   ): Outcome<AccessAdmission> {
+    const { store, sessions } = this.#options
+    const now = Date.now()
+    const identities = sessions.take(found.identities, application, now)
     const facts = requestFacts(asked)
-    const decision = decide({ identities, now: Date.now(), ...facts }, policyOf(application))
+    const decision = decide({ identities, now, ...facts }, policyOf(application, store.snapshot))
     const detail = { rule: decision.rule ?? null, reasons: decision.reasons }
     if (!decision.allow && identities.length === 0)
-      return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: challenge })
+      return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: found.challenge, signIn: decision.signIn })
     if (!decision.allow) return this.#refuse(asking, 'ACCESS_DENIED', { identities, detail })
     const request = facts.request && { request: facts.request }
-    const admitted = { ...admissionOf(asking, identities), application, permit: decision.permit, ...request }
+    // By a bypass nobody was looked at: no sign-in ends it, and the origin is told of nobody.
+    const seen = decision.action === 'bypass' ? [] : identities
+    const admitted = { ...admissionOf(asking, seen), application, permit: decision.permit, ...request }
     return this.#admit(asking, admitted, detail)
   }
 
@@ -154,9 +166,19 @@ export class Authorizer {
     asking: Asking,
     verifiers: readonly NamedVerifier[],
     call: Call,
+    application?: ApplicationRecord,
   ): Promise<Exclude<Verified, { refused: Code }> | { readonly refused: Refused }> {
-    const verified = await verifyAll(verifiers, asking.presented, call)
+    const verified = await verifyAll(verifiers, shownTo(asking, application), call)
     return 'refused' in verified ? this.#turnDown(asking, verified, call) : verified
+  }
+
+  /** A 401 says where to get what is wanted (RFC 9728 §5.1), on every way in. */
+  #challenged({ refused }: { readonly refused: Refused }, { hostname }: Asking): { readonly refused: Refused } {
+    if (refused.problem.status !== 401) return { refused }
+    const metadata = `${this.#options.origins.of(hostname)}/.well-known/oauth-protected-resource`
+    const { 'www-authenticate': others = [] } = refused.headers
+    const challenges = [`Bearer resource_metadata="${metadata}"`, ...[others].flat()]
+    return { refused: { ...refused, headers: { ...refused.headers, 'www-authenticate': challenges } } }
   }
 
   /** A credential that is bad. Guessing is slowed per address; whoever knows the secret never comes here. */
@@ -193,13 +215,13 @@ export class Authorizer {
   #refuse(
     asking: Asking,
     code: Code,
-    more: { identities?: readonly Identity[]; detail?: Json; headers?: SentHeaders } = {},
+    more: { identities?: readonly Identity[]; detail?: Json; headers?: SentHeaders; signIn?: boolean } = {},
   ): { readonly refused: Refused } {
-    const { identities = [], detail, headers = {} } = more
+    const { identities = [], detail, headers = {}, signIn = false } = more
     if (this.isKnockNoted(asking.presented.remoteAddress, actorOf(identities))) {
       this.#options.store.audit(entryOf(asking, identities, false, code, detail))
     }
-    return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers, identities } }
+    return { refused: { problem: problem(code, asking.requestId, { speaker: 'edge' }), headers, identities, signIn } }
   }
 
   /**
@@ -226,6 +248,14 @@ interface Asking {
   readonly presented: Presented
   readonly purpose: Asked['purpose']
   readonly version: number
+}
+
+/** `Authorization` is the application's own, unless it says otherwise. */
+function shownTo({ presented, purpose }: Asking, application: ApplicationRecord | undefined): Presented {
+  if (purpose === 'connector' || application?.options?.authorizationHeader === true) return presented
+  if (!Object.hasOwn(presented.headers, 'authorization')) return presented
+  const { authorization: _, ...headers } = presented.headers
+  return { ...presented, headers }
 }
 
 function admissionOf({ requestId, hostname, presented, version }: Asking, identities: readonly Identity[]): Admission {

@@ -1,15 +1,15 @@
-import { type Facts, type Policy, preparePolicy, type Rule } from '@postern/policy'
-import type { ApplicationRecord } from '@postern/store'
+import { type Facts, type Groups, type Policy, preparePolicy, type Rule } from '@postern/policy'
+import type { ApplicationRecord, Snapshot } from '@postern/store'
 import type { Asked } from './authorize.ts'
 
-const PREPARED = new WeakMap<readonly Rule[], Policy>()
+const PREPARED = new WeakMap<readonly Rule[], { readonly groups: Groups; readonly policy: Policy }>()
 
-/** An application's rules, read once for as long as they are the same. */
-export function policyOf({ rules }: Pick<ApplicationRecord, 'rules'>): Policy {
+/** An application's rules, read once for as long as they and the groups they may name are the same. */
+export function policyOf({ rules }: Pick<ApplicationRecord, 'rules'>, { groups }: Pick<Snapshot, 'groups'>): Policy {
   const known = PREPARED.get(rules)
-  if (known !== undefined) return known
-  const policy = preparePolicy(rules)
-  PREPARED.set(rules, policy)
+  if (known?.groups === groups) return known.policy
+  const policy = preparePolicy(rules, groups)
+  PREPARED.set(rules, { groups, policy })
   return policy
 }
 

@@ -52,7 +52,7 @@ ${open.length === 0 ? NONE : html`<ul class="apps">${open.map(one => this.#item(
     return [...store.snapshot.applications.values()]
       .filter(one => {
         const identities = [sessions.identityOf(session, one)]
-        return decide({ ...facts, identities }, policyOf(one)).allow
+        return decide({ ...facts, identities }, policyOf(one, store.snapshot)).allow
       })
       .sort((one, other) => labelOf(one).localeCompare(labelOf(other), 'en'))
       .slice(0, MOST_SHOWN)

@@ -22,7 +22,7 @@ import {
 /** Seconds a sign-in lasts, where the setting `sessionSeconds` says nothing else. */
 export const SESSION_SECONDS = 24 * 3600
 /** Seconds between looks for what has ended or was not used. */
-const SWEEP = 60
+const SWEEP = 20
 /** Sessions of one person; the oldest is ended for one more. */
 const MOST_SESSIONS = 200
 /** Cookies of one session at one application: tabs that sign in at the same time each get one. */
@@ -59,7 +59,7 @@ export class Sessions implements AsyncDisposable {
   readonly #log: Logger
   readonly #seen: Seen
   readonly #timer: NodeJS.Timeout
-  #isInUse: (key: string) => boolean = () => false
+  #inUse: () => ReadonlySet<string> = () => new Set()
   /** The longest `sessionSeconds` of all applications, for as long as these are the same. */
   #longest: { readonly of: Snapshot['applications']; readonly seconds: number } | undefined
 
@@ -70,9 +70,9 @@ export class Sessions implements AsyncDisposable {
     this.#timer = setInterval(() => void this.#sweepQuietly(), SWEEP * 1000).unref()
   }
 
-  /** @param isInUse whether something is open under a revoke key: what is open is not idle */
-  countAsUsed(isInUse: (key: string) => boolean): void {
-    this.#isInUse = isInUse
+  /** @param inUse the revoke keys of what is open: who has something open is not idle */
+  countAsUsed(inUse: () => ReadonlySet<string>): void {
+    this.#inUse = inUse
   }
 
   /**
@@ -233,8 +233,9 @@ export class Sessions implements AsyncDisposable {
   async sweep(now: number = Date.now()): Promise<void> {
     const { snapshot } = this.#store
     const { sessions, cookies } = rowsOf(snapshot)
-    for (const session of sessions) if (this.#isInUse(sessionKey(session.id))) this.#seen.touch(session.id, now)
-    for (const cookie of cookies) if (this.#isInUse(cookieKey(cookie.id))) this.#seen.touch(cookie.id, now)
+    const inUse = this.#inUse()
+    for (const { id } of sessions) if (inUse.has(sessionKey(id))) this.#seen.touch(id, now)
+    for (const { id } of cookies) if (inUse.has(cookieKey(id))) this.#seen.touch(id, now)
     const over = sessions.filter(session => this.#lastEnd(session) <= now)
     const isOver = new Set(over.map(({ id }) => id))
     const live = new Set(sessions.flatMap(({ id }) => (isOver.has(id) ? [] : [id])))
@@ -251,7 +252,7 @@ export class Sessions implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
-    this.#isInUse = () => false
+    this.#inUse = () => new Set()
     await this.#sweepQuietly()
   }
 
@@ -279,9 +280,8 @@ export class Sessions implements AsyncDisposable {
   }
 
   #isIdle(session: SessionRecord, now: number): boolean {
-    const { idleSeconds: idle, id } = session
-    if (idle === undefined || this.#seenAt(session) + idle * 1000 > now) return false
-    return !this.#isInUse(sessionKey(id))
+    const { idleSeconds: idle } = session
+    return idle !== undefined && this.#seenAt(session) + idle * 1000 <= now
   }
 
   #isIdleThere({ id, hostname, createdAt }: CookieRecord, now: number): boolean {
@@ -314,7 +314,7 @@ export class Sessions implements AsyncDisposable {
 }
 
 /** Everything that ends a session. */
-function ending(id: string, cookies: readonly CookieRecord[]): readonly Change[] {
+export function ending(id: string, cookies: readonly CookieRecord[]): readonly Change[] {
   const own = cookies.filter(({ session }) => session === id)
   return [
     deletionOf(sessionRow(id)),
