@@ -3,6 +3,7 @@ import { PosternError } from '@postern/interface'
 import type { Exchange, UpgradeExchange } from '../front/exchange.ts'
 import { type Framing, trailersOf } from './headers.ts'
 import type { HttpLimits } from './limits.ts'
+import { toldByDaemon } from './told.ts'
 
 /** How a request goes to the daemon. */
 export interface Order {
@@ -69,7 +70,13 @@ async function send(exchange: Exchange, request: ClientRequest, order: Order): P
   signal.addEventListener('abort', onAbort)
   request.once('close', () => signal.removeEventListener('abort', onAbort))
   request.on('error', reject)
-  request.once('response', answer => (isFinal(answer) ? resolve(answer) : odd('has a status that is none')))
+  request.once('response', answer => {
+    const told = toldByDaemon(answer)
+    if (told !== undefined) answer.resume()
+    if (told !== undefined) reject(told)
+    else if (isFinal(answer)) resolve(answer)
+    else odd('has a status that is none')
+  })
   request.once('upgrade', (_answer, socket) => {
     socket.destroy()
     odd('changes the protocol, which nobody asked for')

@@ -57,10 +57,10 @@ export function failureOf(error: unknown, requestId: string): Problem {
     detail: known.message,
     next: known.next,
   })
-  // What the daemon refuses the edge is no fault of who asked.
   const status = factsOf(known.code).status ?? 502
-  const theirs = known.speaker !== undefined && known.speaker !== 'edge' && status < 500
-  return { ...refusal, status: theirs ? 502 : status }
+  // What the daemon finds wrong with the edge is no fault of who asked; that it wants to know who that is, may be.
+  const isOurs = known.speaker !== undefined && known.speaker !== 'edge' && status < 500 && status !== 403
+  return { ...refusal, status: isOurs ? 502 : status }
 }
 
 export function isGrpc({ presented }: Pick<Exchange, 'presented'>): boolean {

@@ -13,6 +13,7 @@ import { WebSocketVisitor } from './frames.ts'
 import { answerHeaders, pairsOf, requestHeaders } from './headers.ts'
 import { challenged, failureOf } from './refuse.ts'
 import { saidFor, takePlace } from './serve.ts'
+import { toldByDaemon } from './told.ts'
 
 /**
  * Milliseconds an origin has to finish once the visitor closed, as for any other connection: a RST right behind our FIN could take
@@ -139,6 +140,8 @@ async function handshake(
     resolve({ headers: answerHeaders(answer.rawHeaders).headers, stream })
   })
   request.once('response', answer => {
+    const told = toldByDaemon(answer)
+    if (told !== undefined) return fail(told)
     request.destroy()
     upgrade.refuse(...refusalOf(answer, upgrade.requestId))
     resolve({ refused: 'ORIGIN_FAILED' })
