@@ -1,6 +1,6 @@
 import { factsOf, PosternError, type Problem, problem, type SentHeaders } from '@postern/interface'
 import type { Refused } from '../authorize/authorize.ts'
-import type { Exchange, UpgradeExchange } from '../front/exchange.ts'
+import type { Exchange } from '../front/exchange.ts'
 import type { HttpContext } from './context.ts'
 
 /**
@@ -13,35 +13,21 @@ export function refuse(exchange: Exchange, refusal: Problem, context: HttpContex
   else exchange.refuse(refusal, headers)
 }
 
+const FORGET_SESSION = '__Host-postern-session=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax'
+
 /** Somebody who was not let in: a person with a browser is told where to go, everybody else why. */
 export async function deny(exchange: Exchange, refused: Refused, context: HttpContext): Promise<void> {
   const { signIn } = context.http
   const application = context.store.snapshot.applications.get(exchange.hostname)
   if (application !== undefined && signIn !== undefined && exchange.isNavigation) {
-    const { code, status, requestId } = refused.problem
-    if (status === 401 && code !== 'PLUGIN_FAILED') return signIn.begin(exchange, application)
+    const { code, requestId } = refused.problem
+    if (refused.signIn === true) return signIn.begin(exchange, application)
+    // A cookie that cannot be ours would be shown again and again.
+    if (code === 'AUTH_REJECTED') exchange.response.setHeader('set-cookie', FORGET_SESSION)
     if (code === 'ACCESS_DENIED')
       return signIn.denied(exchange, { application, identities: refused.identities ?? [], requestId })
   }
-  refuse(exchange, refused.problem, context, challenged(exchange, refused, context))
-}
-
-/** The headers of a refusal. A 401 says where to get what is wanted (RFC 9728 §5.1). */
-export function challenged(
-  { hostname }: Pick<Exchange | UpgradeExchange, 'hostname'>,
-  { problem: { status }, headers }: Refused,
-  { origins }: HttpContext,
-): SentHeaders {
-  if (status !== 401) return headers
-  const metadata = `${origins.of(hostname)}/.well-known/oauth-protected-resource`
-  const challenges = Object.entries(headers).flatMap(([name, value]) =>
-    name.toLowerCase() === 'www-authenticate' ? value : [],
-  )
-  const others = Object.entries(headers).filter(([name]) => name.toLowerCase() !== 'www-authenticate')
-  return {
-    ...Object.fromEntries(others),
-    'www-authenticate': [`Bearer resource_metadata="${metadata}"`, ...challenges],
-  }
+  refuse(exchange, refused.problem, context, refused.headers)
 }
 
 /**

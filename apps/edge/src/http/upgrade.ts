@@ -11,7 +11,7 @@ import { begin } from './ask.ts'
 import type { HttpContext } from './context.ts'
 import { WebSocketVisitor } from './frames.ts'
 import { answerHeaders, pairsOf, requestHeaders } from './headers.ts'
-import { challenged, failureOf } from './refuse.ts'
+import { failureOf } from './refuse.ts'
 import { saidFor, takePlace } from './serve.ts'
 import { toldByDaemon } from './told.ts'
 
@@ -41,7 +41,7 @@ async function serve(upgrade: UpgradeExchange, context: HttpContext): Promise<vo
   if (context.draining()) return upgrade.refuse(problem('DRAINING', requestId, { speaker: 'edge' }))
   const outcome = await authorizer.access({ purpose: 'http', presented, requestId }, { log, signal })
   if ('refused' in outcome) {
-    return upgrade.refuse(outcome.refused.problem, challenged(upgrade, outcome.refused, context))
+    return upgrade.refuse(outcome.refused.problem, outcome.refused.headers)
   }
   const { admitted } = outcome
   if (!admitted.application.protocols.includes('http')) {
