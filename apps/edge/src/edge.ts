@@ -9,6 +9,7 @@ import { AdminHttp, type AdminRequest } from './admin/http.ts'
 import { ensureSetupToken, forgetSetupFile } from './admin/setup.ts'
 import { adminSocketOf, startAdminSocket } from './admin/socket.ts'
 import { isForApi } from './admin/target.ts'
+import { Turns } from './admin/turns.ts'
 import { FailureCounter } from './authorize/attempts.ts'
 import { Authorizer } from './authorize/authorize.ts'
 import { builtins } from './builtin.ts'
@@ -32,6 +33,7 @@ import { type EdgePlugins, startPlugins } from './plugins.ts'
 import { Memory } from './routes/memory.ts'
 import { Routes } from './routes/routes.ts'
 import { Shares } from './routes/shares.ts'
+import { Directory } from './sign-in/directory.ts'
 import { Sessions } from './sign-in/sessions.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
@@ -46,6 +48,8 @@ export interface RunningEdge extends AsyncDisposable {
   /** The dev CA's certificate; absent with own certificate files. */
   readonly caFile?: string
   readonly administration: Administration
+  /** People whom the edge knows by a password. */
+  readonly directory: Directory
   /** The Unix socket of the administration. */
   readonly adminSocket?: string
   /** Where the setup token is, while nobody has an admin token. */
@@ -152,6 +156,7 @@ class Edge implements RunningEdge {
   readonly teamDomain: string
   readonly caFile?: string
   readonly administration: Administration
+  readonly directory: Directory
   readonly adminSocket?: string
   readonly setupTokenFile?: string
   readonly store: Store
@@ -208,6 +213,9 @@ class Edge implements RunningEdge {
     }
     this.#http = httpWay(this.#context, { ...(config.http && { limits: config.http }) })
     parts.sessions.countAsUsed(() => this.#context.live.keysInUse())
+    const turns = new Turns()
+    const forget = () => forgetSetupFile(config.data)
+    this.directory = new Directory({ store, turns, issuer: () => parts.origins.team, forgetSetupFile: forget })
     this.administration = new Administration({
       store,
       teamDomain,
@@ -216,7 +224,12 @@ class Edge implements RunningEdge {
       routes: this.routes,
       sessions: this.#context.tunnels,
       software: parts.software,
-      forgetSetupFile: () => forgetSetupFile(config.data),
+      people: parts.sessions,
+      keys: parts.keys,
+      seal: parts.seal,
+      origins: parts.origins,
+      turns,
+      forgetSetupFile: forget,
     })
     const limits = { ...FRONT_LIMITS, ...config.limits }
     this.#admin = new AdminHttp({

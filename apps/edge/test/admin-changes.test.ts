@@ -37,7 +37,10 @@ test('row 111: two hundred changes at once: each with its one row, none lost, ve
     const [action, mine] =
       'status' in answer
         ? ['tunnel.create', rows.filter(({ requestId }) => requestId === answer.headers['postern-request-id'])]
-        : ['service-token.create', rows.filter(({ detail }) => (detail as { id?: string }).id === answer.id)]
+        : [
+            'service-token.create',
+            rows.filter(({ detail }) => (detail as { id?: string } | undefined)?.id === answer.id),
+          ]
     expect(mine).toMatchObject([{ action, actor: 'local' }])
   }
   expect(versions).toEqual(Array.from({ length: 200 }, (_, n) => before + 1 + n))

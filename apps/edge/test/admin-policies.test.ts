@@ -143,17 +143,36 @@ describe('the audit log', () => {
   })
 })
 
-test('how long traffic is kept is a setting, noted and checked', async () => {
-  expect(await administration.call('settings.get', {})).toEqual({ auditDays: 90 })
-  expect(await administration.call('settings.put', { body: { auditDays: 7 } })).toEqual({ auditDays: 7 })
-  expect(await administration.call('settings.get', {})).toEqual({ auditDays: 7 })
+test('how long traffic is kept, and people stay signed in, are settings, noted and checked', async () => {
+  const first = { auditDays: 90, sessionSeconds: 86_400, administrators: [] }
+  expect(await administration.call('settings.get', {})).toEqual(first)
+  const put = (body: object) => administration.call('settings.put', { body })
+  expect(await put({ auditDays: 7 })).toEqual({ ...first, auditDays: 7 })
   expect(world.edge.store.snapshot.settings.get('auditDays')).toBe(7)
   expect((await lastRow('settings.put'))?.detail).toEqual({ auditDays: { before: 90, after: 7 } })
-  for (const auditDays of [0, 36_501, 1.5, '7', null]) {
-    const body = { auditDays } as never
-    await expect(administration.call('settings.put', { body })).rejects.toMatchObject({ code: 'BAD_USAGE' })
-  }
-  await administration.call('settings.put', { body: { auditDays: 36_500 } })
+  const administrators = [{ email: 'ann@example.com' }]
+  const others = { sessionSeconds: 60, sessionIdleSeconds: 3600, administrators }
+  expect(await put(others)).toEqual({ auditDays: 7, ...others })
+  const { version } = world.edge.store.snapshot
+  expect(await put({ sessionSeconds: 60 })).toEqual({ auditDays: 7, ...others })
+  expect(world.edge.store.snapshot.version).toBe(version)
+  expect(await put({ sessionIdleSeconds: null, administrators: [] })).toEqual({
+    ...first,
+    auditDays: 7,
+    sessionSeconds: 60,
+  })
+  for (const body of [
+    ...[0, 36_501, 1.5, '7', null].map(auditDays => ({ auditDays })),
+    ...[59, 316_224_001, null].map(sessionSeconds => ({ sessionSeconds })),
+    ...[0, '60'].map(sessionIdleSeconds => ({ sessionIdleSeconds })),
+    { administrators: [{ anyServiceToken: true }] },
+    { administrators: [{ address: ['10.0.0.0/8'] }] },
+    { administrators: [{ inGroup: 'none' }] },
+    { administrators: [{ email: 'nobody' }] },
+    { teamDomain: 'other.example.com' },
+  ])
+    await expect(put(body)).rejects.toMatchObject({ code: 'BAD_USAGE' })
+  await put({ auditDays: 36_500, sessionSeconds: 316_224_000 })
 })
 
 test('the status says where the edge listens', async () => {

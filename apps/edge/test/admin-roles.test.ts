@@ -23,6 +23,22 @@ const application = async (world: World) => {
 const serviceToken = ({ edge }: World) =>
   edge.administration.call('service-token.create', { body: { name: fresh('s') } })
 
+const user = async ({ edge }: World) => {
+  const body = { email: `${fresh('u')}@example.com` }
+  return (await edge.administration.call('user.invite', { body })).id
+}
+const group = async ({ edge }: World) => {
+  const params = { name: fresh('g') }
+  await edge.administration.call('group.put', { params, body: { selectors: [{ emailDomain: 'example.com' }] } })
+  return params
+}
+const wantedProvider = () => ({
+  name: 'Example',
+  issuer: `https://${fresh('idp')}.example.com`,
+  clientId: 'postern',
+  clientSecret: 'a secret of the client',
+})
+
 /** What each route is called with: a route that is missing here does not compile, and fails below. */
 const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
   'status.get': () => ({}),
@@ -81,6 +97,31 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
   'service-token.get': async world => ({ params: { token: (await serviceToken(world)).id } }),
   'service-token.rotate': async world => ({ params: { token: (await serviceToken(world)).id }, body: {} }),
   'service-token.revoke': async world => ({ params: { token: (await serviceToken(world)).id } }),
+  'group.list': () => ({}),
+  'group.get': async world => ({ params: await group(world) }),
+  'group.put': () => ({ params: { name: fresh('g') }, body: { selectors: [{ group: 'ops' }] } }),
+  'group.delete': async world => ({ params: await group(world) }),
+  'user.list': () => ({}),
+  'user.get': async world => ({ params: { user: await user(world) } }),
+  'user.invite': () => ({ body: { email: `${fresh('u')}@example.com`, groups: ['ops'] } }),
+  'user.put': async world => ({ params: { user: await user(world) }, body: { disabled: true } }),
+  'user.reset': async world => ({ params: { user: await user(world) }, body: {} }),
+  'user.delete': async world => ({ params: { user: await user(world) } }),
+  'session.list': () => ({ query: { user: 'ann@example.com' } }),
+  'session.revoke': () => ({ body: { email: 'ann@example.com' } }),
+  'provider.list': () => ({}),
+  'provider.put': () => ({ params: { id: fresh('p') }, body: wantedProvider() }),
+  'provider.delete': async ({ edge }) => {
+    const params = { id: fresh('p') }
+    await edge.administration.call('provider.put', { params, body: wantedProvider() })
+    return { params }
+  },
+  'key.list': () => ({}),
+  'key.rotate': () => ({ body: {} }),
+  'key.remove': async ({ edge }) => {
+    const [first] = await edge.administration.call('key.list', {})
+    return { params: { id: first?.id ?? '' } }
+  },
   'audit.list': () => ({ query: { most: '5' } }),
   'access.get': () => ({}),
   'access.apply': () => ({ body: { access: { version: 1, tunnels: [{ name: fresh('t') }] } } }),

@@ -1,8 +1,32 @@
+import { MOST_GROUPS } from '@postern/policy'
 import { z } from 'zod'
-import { rules } from './rules.ts'
-import { hostname, lifetime, name, protocolName, tunnelName } from './words.ts'
+import { groupName, members, rules } from './rules.ts'
+import { hostname, lifetime, line, name, personName, protocolName, sessionLength, tunnelName } from './words.ts'
 
 const MOST = 10_000
+
+/** How an application is served. What is absent has its default. */
+export const applicationOptions = z
+  .strictObject({
+    /** What people read instead of the hostname. */
+    name: personName.exactOptional(),
+    /** Whom to ask for access, for the page that says no: an address, a link or a sentence. */
+    contact: line.exactOptional(),
+    /** Seconds from a person’s sign-in until it ends here; default: as long as the team’s sign-in. */
+    sessionSeconds: sessionLength.exactOptional(),
+    /** Seconds without use until a person signs in again; default: no such end. */
+    idleSeconds: sessionLength.exactOptional(),
+    /** Whether `Authorization: Bearer` is judged here, and does not reach the origin. */
+    authorizationHeader: z.boolean().exactOptional(),
+    /** Whether CORS preflights, which carry no credential, reach the origin. */
+    preflight: z.boolean().exactOptional(),
+    /** Origins besides its own whose pages may open WebSockets here (RFC 6454 §6.1). */
+    upgradeOrigins: z
+      .array(z.string().regex(/^https?:\/\/[a-z0-9.-]{1,253}(?::[1-9][0-9]{0,4})?$/))
+      .max(100)
+      .exactOptional(),
+  })
+  .meta({ id: 'ApplicationOptions' })
 
 /** An application as it is wanted. Protocols default to `tcp`; without rules it lets nobody in. */
 export const wantedApplication = z
@@ -11,6 +35,7 @@ export const wantedApplication = z
     tunnel: tunnelName,
     protocols: z.array(protocolName).min(1).max(16).default(['tcp']),
     rules: rules.default([]),
+    options: applicationOptions.optional(),
   })
   .meta({ id: 'WantedApplication' })
 
@@ -30,6 +55,11 @@ export const access = z
       .array(z.strictObject({ name, expiresInSeconds: lifetime.optional() }))
       .max(MOST)
       .optional(),
+    /** Selectors that rules share, as `inGroup`. */
+    groups: z
+      .array(z.strictObject({ name: groupName, selectors: members }))
+      .max(MOST_GROUPS)
+      .optional(),
     applications: z.array(wantedApplication).max(MOST).optional(),
   })
   .meta({ id: 'Access' })
@@ -46,7 +76,7 @@ export const wantedChange = z
   })
   .meta({ id: 'WantedChange' })
 
-const kind = z.enum(['tunnel', 'service-token', 'application'])
+const kind = z.enum(['tunnel', 'service-token', 'group', 'application'])
 
 export const change = z
   .object({
@@ -72,6 +102,7 @@ export const applied = z
   .meta({ id: 'Applied' })
 
 export type Access = z.input<typeof access>
+export type ApplicationOptions = z.infer<typeof applicationOptions>
 export type WantedApplication = z.infer<typeof wantedApplication>
 export type WantedChange = z.input<typeof wantedChange>
 export type AccessChange = z.infer<typeof change>

@@ -1,6 +1,7 @@
 export {
   type Access,
   type AccessChange,
+  type ApplicationOptions,
   type Applied,
   access,
   type WantedApplication,
@@ -9,6 +10,7 @@ export {
 export type { Answer, Checked, Input, RouteName } from './calls.ts'
 export { type Mistake, mistakesIn } from './mistakes.ts'
 export { openApi } from './openapi.ts'
+export type { InvitedUser, Provider, Session, SigningKey, User, WantedSessions } from './people.ts'
 export { BASE, type Route } from './route.ts'
 export { MOST_ROWS, ROUTES } from './routes.ts'
 export type {
@@ -16,6 +18,7 @@ export type {
   Application,
   AuditRow,
   Connector,
+  Group,
   ServiceToken,
   Settings,
   ShownAdminToken,

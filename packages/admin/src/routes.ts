@@ -1,9 +1,10 @@
 import { z } from 'zod'
 import { access, applied, wantedApplication, wantedChange } from './access.ts'
+import * as people from './people.ts'
 import type { Route } from './route.ts'
-import { rule, rules } from './rules.ts'
+import { groupName, members, rule, rules } from './rules.ts'
 import * as things from './things.ts'
-import { hostname, instant, lifetime, name, overlap, role, tokenRef, tunnelName } from './words.ts'
+import { hostname, instant, lifetime, name, overlap, providerId, role, tokenRef, tunnelName } from './words.ts'
 
 /** Most rows one answer carries. */
 export const MOST_ROWS = 1000
@@ -16,8 +17,10 @@ const named = z.strictObject({ name, expiresInSeconds: lifetime.optional() })
 const oneRule = oneApplication.extend({ name: rule.shape.name })
 /** Refused with CONFLICT unless the edge is still at this version. */
 const ifVersion = z.int().optional()
-/** Those of the answer, and no others. */
-const wantedSettings = z.strictObject(things.settings.shape)
+const oneGroup = z.strictObject({ name: groupName })
+/** By id or email. */
+const oneUser = z.strictObject({ user: z.string().min(1).max(254) })
+const oneProvider = z.strictObject({ id: providerId })
 const rotation = z.strictObject({ overlapSeconds: overlap.default(0) })
 /** Queries are text; whole numbers only, without sign, exponent or point. */
 const count = (most: number) =>
@@ -53,7 +56,7 @@ export const ROUTES = {
     path: '/settings',
     role: 'admin',
     summary: 'Sets it otherwise',
-    body: wantedSettings,
+    body: things.wantedSettings,
     answer: things.settings,
   },
 
@@ -256,6 +259,156 @@ export const ROUTES = {
     role: 'admin',
     summary: 'Revokes a service token; its connections are cut off',
     params: oneToken,
+  },
+
+  'group.list': {
+    method: 'GET',
+    path: '/groups',
+    role: 'viewer',
+    summary: 'All groups: selectors that rules share',
+    answer: z.array(things.group),
+  },
+  'group.get': {
+    method: 'GET',
+    path: '/groups/{name}',
+    role: 'viewer',
+    summary: 'A group, and what names it',
+    params: oneGroup,
+    answer: things.group,
+  },
+  'group.put': {
+    method: 'PUT',
+    path: '/groups/{name}',
+    role: 'admin',
+    summary: 'Replaces a group, or makes it; who is not let in any more is cut off',
+    params: oneGroup,
+    body: z.strictObject({ selectors: members }),
+    answer: things.group,
+  },
+  'group.delete': {
+    method: 'DELETE',
+    path: '/groups/{name}',
+    role: 'admin',
+    summary: 'Removes a group that nothing names',
+    params: oneGroup,
+  },
+
+  'user.list': {
+    method: 'GET',
+    path: '/users',
+    role: 'viewer',
+    summary: 'The people of the edge’s own directory',
+    answer: z.array(people.user),
+  },
+  'user.get': {
+    method: 'GET',
+    path: '/users/{user}',
+    role: 'viewer',
+    summary: 'One of them, by id or email',
+    params: oneUser,
+    answer: people.user,
+  },
+  'user.invite': {
+    method: 'POST',
+    path: '/users',
+    role: 'admin',
+    summary: 'A further person; the one-time link, with which they set their password, is shown once',
+    body: people.wantedInvitation,
+    answer: people.invitedUser,
+  },
+  'user.put': {
+    method: 'PUT',
+    path: '/users/{user}',
+    role: 'admin',
+    summary: 'Changes a person; with other groups, or disabled, their sessions end',
+    params: oneUser,
+    body: people.wantedUser,
+    answer: people.user,
+  },
+  'user.reset': {
+    method: 'POST',
+    path: '/users/{user}/reset',
+    role: 'admin',
+    summary: 'Ends a person’s password and sessions; a new one-time link is shown once',
+    params: oneUser,
+    body: z.strictObject({}),
+    answer: people.invitedUser,
+  },
+  'user.delete': {
+    method: 'DELETE',
+    path: '/users/{user}',
+    role: 'admin',
+    summary: 'Removes a person; their sessions end',
+    params: oneUser,
+  },
+
+  'session.list': {
+    method: 'GET',
+    path: '/sessions',
+    role: 'viewer',
+    summary: 'Who is signed in',
+    query: z.strictObject({
+      /** The email, or the subject. */
+      user: z.string().min(1).max(512).optional(),
+      application: hostname.optional(),
+    }),
+    answer: z.array(people.session),
+  },
+  'session.revoke': {
+    method: 'POST',
+    path: '/sessions/revoke',
+    role: 'admin',
+    summary:
+      'Ends sessions, and cuts off what they opened: one, a person’s, or those that were let into an application',
+    body: people.wantedSessions,
+    answer: z.object({ revoked: z.int() }),
+  },
+
+  'provider.list': {
+    method: 'GET',
+    path: '/providers',
+    role: 'viewer',
+    summary: 'The identity providers that people may sign in with',
+    answer: z.array(people.provider),
+  },
+  'provider.put': {
+    method: 'PUT',
+    path: '/providers/{id}',
+    role: 'admin',
+    summary: 'Replaces an identity provider, or makes it; its client secret is never shown',
+    params: oneProvider,
+    body: people.wantedProvider,
+    answer: people.provider,
+  },
+  'provider.delete': {
+    method: 'DELETE',
+    path: '/providers/{id}',
+    role: 'admin',
+    summary: 'Removes an identity provider; the sessions of whom it vouched for end',
+    params: oneProvider,
+  },
+
+  'key.list': {
+    method: 'GET',
+    path: '/keys',
+    role: 'viewer',
+    summary: 'The keys that the team signs with, without their secrets',
+    answer: z.array(people.signingKey),
+  },
+  'key.rotate': {
+    method: 'POST',
+    path: '/keys/rotate',
+    role: 'admin',
+    summary: 'The next key signs from now on; the one before it verifies for seven days more',
+    body: z.strictObject({}),
+    answer: z.array(people.signingKey),
+  },
+  'key.remove': {
+    method: 'DELETE',
+    path: '/keys/{id}',
+    role: 'admin',
+    summary: 'Takes a key out at once: nothing it signed is good any more',
+    params: oneId,
   },
 
   'audit.list': {

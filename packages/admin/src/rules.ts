@@ -1,4 +1,12 @@
-import { ACTIONS, LONGEST_TEXT, MOST_ENTRIES, MOST_RULES, MOST_SELECTORS } from '@postern/policy'
+import {
+  ACTIONS,
+  GROUP_NAME,
+  LONGEST_TEXT,
+  MOST_ENTRIES,
+  MOST_IN_GROUP,
+  MOST_RULES,
+  MOST_SELECTORS,
+} from '@postern/policy'
 import { z } from 'zod'
 import { tokenRef } from './words.ts'
 
@@ -6,6 +14,15 @@ const text = z.string().min(1).max(LONGEST_TEXT)
 const list = <T extends z.ZodType>(entry: T) => z.array(entry).min(1).max(MOST_ENTRIES)
 const scalar = z.union([z.string().max(LONGEST_TEXT), z.number(), z.boolean()])
 const claim = { name: text, issuer: text.exactOptional() }
+
+/** Of selectors that rules share: a rule names them as `inGroup`. What a provider calls a group is another thing. */
+export const groupName: z.ZodString = z
+  .string()
+  .regex(GROUP_NAME)
+  .meta({
+    description: '1–64 letters, digits, spaces and ._@+-, beginning with a letter or digit',
+    examples: ['staff'],
+  })
 
 /** Who or what a rule speaks of; the policy package says what each means. */
 const selector = z
@@ -28,10 +45,13 @@ const selector = z
     z.strictObject({ address: list(text) }),
     z.strictObject({ path: list(text) }),
     z.strictObject({ method: list(text) }),
+    z.strictObject({ inGroup: groupName }),
   ])
   .meta({ id: 'Selector' })
 
 const selectors = z.array(selector).max(MOST_SELECTORS)
+/** Of a group, or of the people who administer. */
+export const members = z.array(selector).max(MOST_IN_GROUP)
 
 /**
  * A rule as it is sent. Its shape is checked here, what it means by `checkRules` of the policy package. A service token may be

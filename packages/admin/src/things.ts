@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import { rules } from './rules.ts'
-import { hostname, instant, protocolName, role, tunnelName } from './words.ts'
+import { applicationOptions } from './access.ts'
+import { groupName, members, rules } from './rules.ts'
+import { hostname, instant, protocolName, role, sessionLength, tunnelName } from './words.ts'
 
 /** What the edge answers with. Answers may gain members: a client ignores what it does not know. */
 
@@ -40,10 +41,24 @@ export const application = z
     tunnel: tunnelName,
     protocols: z.array(protocolName),
     rules,
+    options: applicationOptions.optional(),
     createdAt: instant.optional(),
     online: z.boolean(),
   })
   .meta({ id: 'Application' })
+
+/** Selectors that rules share, as `inGroup`. */
+export const group = z
+  .object({
+    name: groupName,
+    selectors: members,
+    /** Applications whose rules name it, and groups that do. */
+    applications: z.array(hostname),
+    groups: z.array(groupName),
+    /** Whether the people who administer are named by it. */
+    administrators: z.boolean(),
+  })
+  .meta({ id: 'Group' })
 
 export const serviceToken = z
   .object({
@@ -107,8 +122,24 @@ export const settings = z
   .object({
     /** Days that the audit log keeps who came; changes stay for ever. 36,500 is a hundred years. */
     auditDays: z.int().min(1).max(36_500),
+    /** Seconds from a person’s sign-in until they sign in again, where an application does not say otherwise. */
+    sessionSeconds: sessionLength,
+    /** Seconds without use after which they sign in again; absent: no such end. */
+    sessionIdleSeconds: sessionLength.optional(),
+    /** Who administers in the browser: selectors of people. */
+    administrators: members,
   })
   .meta({ id: 'Settings' })
+
+/** What is not mentioned stays. */
+export const wantedSettings = z
+  .strictObject({
+    ...settings.shape,
+    /** `null`: none. */
+    sessionIdleSeconds: sessionLength.nullable(),
+  })
+  .partial()
+  .meta({ id: 'WantedSettings' })
 
 /** Whoever asks. `local` is who opened the edge’s Unix socket. */
 export const whoami = z.object({ actor: z.string(), role, expiresAt: instant.optional() }).meta({ id: 'Whoami' })
@@ -116,6 +147,7 @@ export const whoami = z.object({ actor: z.string(), role, expiresAt: instant.opt
 export type Connector = z.infer<typeof connector>
 export type Tunnel = z.infer<typeof tunnel>
 export type Application = z.infer<typeof application>
+export type Group = z.infer<typeof group>
 export type ServiceToken = z.infer<typeof serviceToken>
 export type AdminToken = z.infer<typeof adminToken>
 export type AuditRow = z.infer<typeof auditRow>

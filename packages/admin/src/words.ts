@@ -46,3 +46,38 @@ export const overlap = z
   .min(0)
   .max(30 * 86_400)
   .meta({ description: 'seconds the old secret stays good, 0 to 2592000', examples: [3600] })
+
+/** Seconds that somebody is let in: a minute to ten years. */
+export const sessionLength = z
+  .int()
+  .min(60)
+  .max(LONGEST_LIFE)
+  .meta({ description: 'seconds, 60 to 316224000', examples: [86_400] })
+
+/** An address as the edge compares it is the edge’s to check: here only what none exceeds (RFC 5321 §4.5.3.1). */
+export const email = z
+  .string()
+  .min(3)
+  .max(254)
+  .meta({ examples: ['ann@example.com'] })
+
+/** What is shown of a person: one line. */
+export const personName = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[^\p{C}\u2028\u2029]+$/u)
+  .meta({ description: '1–100 characters, no control characters', examples: ['Ann Example'] })
+
+/** One line of text. */
+export const line = z
+  .string()
+  .min(1)
+  .max(300)
+  .regex(/^[^\p{C}\u2028\u2029]+$/u)
+  .meta({ description: '1–300 characters, no control characters' })
+
+export const providerId = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
+  .meta({ description: '1–32 lower-case letters, digits and hyphens', examples: ['example'] })

@@ -1,10 +1,14 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { AccessChange, Answer, Applied, Checked, WantedApplication } from '@postern/admin'
 import { type Json, PosternError } from '@postern/interface'
+import type { Selector } from '@postern/policy'
 import type { ApplicationRecord, Change, Snapshot, TunnelRecord } from '@postern/store'
 import { isSame, mustBeVersion, newApplication, successorOf } from './applications.ts'
+import { checkAll } from './groups.ts'
 import type { Handlers, Planned } from './handling.ts'
-import { type ServiceTokenRecord, serviceTokensOf } from './records.ts'
-import { fitting, rulesChanged, sentRules } from './rules.ts'
+import { optionsChanged, sentOptions } from './options.ts'
+import { administratorsOf, type ServiceTokenRecord, serviceTokensOf } from './records.ts'
+import { fitting, readSelectors, rulesChanged, sentRules, sentSelectors } from './rules.ts'
 import { nameable, newServiceToken, revocationOf, tokenChange, tokenFinder } from './service-tokens.ts'
 import { inUse, newTunnel, removalOf } from './tunnels.ts'
 
@@ -32,6 +36,9 @@ export function documentOf(snapshot: Snapshot): Answer<'access.get'> {
     version: 1,
     tunnels: [...snapshot.tunnels.keys()].sort().map(name => ({ name })),
     serviceTokens: [...names.keys()].sort().map(name => ({ name })),
+    groups: Object.entries(snapshot.groups)
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+      .map(([name, selectors]) => ({ name, selectors: sentSelectors(selectors, nameOfToken) })),
     applications: [...snapshot.applications.values()]
       .sort((one, other) => (one.hostname < other.hostname ? -1 : 1))
       .map(one => wantedOf(one, nameOfToken)),
@@ -44,6 +51,7 @@ function plan({ access, ...how }: Wanted, snapshot: Snapshot, now: number, teamD
   const draft = new Draft(snapshot, how.prune, now)
   if (access.tunnels !== undefined) draft.tunnels(access.tunnels)
   if (access.serviceTokens !== undefined) draft.serviceTokens(access.serviceTokens)
+  if (access.groups !== undefined) draft.groups(access.groups)
   if (access.applications !== undefined) draft.applications(access.applications, teamDomain)
   const { changes, told, unlisted, secrets } = draft.done()
   return {
@@ -64,11 +72,13 @@ function plan({ access, ...how }: Wanted, snapshot: Snapshot, now: number, teamD
 function detailOf(told: readonly AccessChange[]): { readonly [key: string]: Json } {
   const named = told.map(({ action, kind, name }) => `${action} ${kind} ${name}`)
   const rulesOf = (one: AccessChange['before']) => (one as Partial<WantedApplication> | undefined)?.rules ?? []
+  const optionsOf = (one: AccessChange['before']) => (one as Partial<WantedApplication> | undefined)?.options
   const rules = told
     .filter(({ kind }) => kind === 'application')
     .map(({ name, before, after }) => ({
       hostname: name,
       ...(rulesChanged(rulesOf(before), rulesOf(after), MOST_TOLD) as object),
+      ...optionsChanged(optionsOf(before), optionsOf(after)),
     }))
   return { named: fitting(named, MOST_NAMED), ...(rules.length > 0 && { rules: fitting(rules, MOST_RULES) }) }
 }
@@ -80,6 +90,8 @@ class Draft {
   readonly #tunnels: Map<string, TunnelRecord>
   readonly #tokens: Map<string, ServiceTokenRecord>
   readonly #applications: Map<string, ApplicationRecord>
+  readonly #groups: Map<string, readonly Selector[]>
+  readonly #administrators: readonly Selector[]
   /** How the service tokens there are now are called. */
   readonly #names: ReadonlyMap<string, string>
   readonly #first: Change[] = []
@@ -95,6 +107,8 @@ class Draft {
     this.#tunnels = new Map(snapshot.tunnels)
     this.#tokens = new Map(serviceTokensOf(snapshot))
     this.#applications = new Map(snapshot.applications)
+    this.#groups = new Map(Object.entries(snapshot.groups))
+    this.#administrators = administratorsOf(snapshot)
     this.#names = nameable(this.#tokens)
   }
 
@@ -134,15 +148,40 @@ class Draft {
     })
   }
 
+  groups(wanted: NonNullable<Wanted['access']['groups']>): void {
+    const listed = listOf('groups', wanted, ({ name }) => name)
+    const findToken = tokenFinder(this.#tokens)
+    const [namesBefore, names] = [nameOf(this.#names), nameOf(nameable(this.#tokens))]
+    const toldOf = (name: string, selectors: readonly Selector[], called: (id: string) => string) =>
+      ({ name, selectors: sentSelectors(selectors, called) }) as Told
+    for (const [index, { name, selectors }] of wanted.entries()) {
+      const there = this.#groups.get(name)
+      const value = readSelectors(selectors, findToken, `groups[${index}]: selectors`)
+      if (isDeepStrictEqual(there, value)) continue
+      this.#groups.set(name, value)
+      this.#first.push({ put: 'group', name, value })
+      const told = { kind: 'group', name, after: toldOf(name, value, names) } as const
+      this.#told.push(
+        there ? { ...told, action: 'update', before: toldOf(name, there, namesBefore) } : { ...told, action: 'create' },
+      )
+    }
+    this.#others('group', this.#groups.keys(), listed, name => {
+      const there = this.#groups.get(name) ?? []
+      this.#groups.delete(name)
+      this.#last.push({ delete: 'group', name })
+      return toldOf(name, there, namesBefore)
+    })
+  }
+
   applications(wanted: readonly WantedApplication[], teamDomain: string): void {
     const listed = listOf('applications', wanted, ({ hostname }) => hostname)
     const namesBefore = nameOf(this.#names)
     const before = (one: ApplicationRecord) => wantedOf(one, namesBefore) as Told
     const names = nameOf(nameable(this.#tokens))
-    const findToken = tokenFinder(this.#tokens)
+    const known = { findToken: tokenFinder(this.#tokens), groups: Object.fromEntries(this.#groups) }
     for (const one of wanted) {
       const there = this.#applications.get(one.hostname)
-      const value = successorOf(there, newApplication(one, teamDomain, findToken, this.#now))
+      const value = successorOf(there, newApplication(one, teamDomain, known, this.#now))
       if (there !== undefined && isSame(there, value)) continue
       this.#applications.set(one.hostname, value)
       this.#first.push({ put: 'application', value })
@@ -171,6 +210,8 @@ class Draft {
         all.filter(one => one.tunnelId === tunnelId),
       )
     }
+    if (this.#told.some(({ kind }) => kind === 'group'))
+      checkAll(Object.fromEntries(this.#groups), all, this.#administrators)
     const changes = [...this.#first, ...this.#last]
     return { changes, told: this.#told, unlisted: this.#unlisted, secrets: this.#secrets }
   }
@@ -209,8 +250,9 @@ function nameOf(names: ReadonlyMap<string, string>): (id: string) => string {
 }
 
 function wantedOf(
-  { hostname, tunnelId, protocols, rules }: ApplicationRecord,
+  { hostname, tunnelId, protocols, rules, options }: ApplicationRecord,
   name: (id: string) => string,
 ): WantedApplication {
-  return { hostname, tunnel: tunnelId, protocols: [...protocols], rules: sentRules(rules, name) }
+  const kept = options === undefined ? {} : { options: sentOptions(options) }
+  return { hostname, tunnel: tunnelId, protocols: [...protocols], rules: sentRules(rules, name), ...kept }
 }

@@ -14,13 +14,17 @@ import { ACCESS } from './access.ts'
 import { ADMIN_TOKEN_ROUTES } from './admin-tokens.ts'
 import { APPLICATIONS } from './applications.ts'
 import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller.ts'
+import { GROUPS } from './groups.ts'
 import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
+import { KEYS } from './keys.ts'
 import { POLICIES } from './policies.ts'
+import { PROVIDERS } from './providers.ts'
 import { SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
+import { SESSIONS } from './sessions.ts'
 import { SETTINGS } from './settings.ts'
 import { STATUS } from './status.ts'
 import { TUNNELS } from './tunnels.ts'
-import { Turns } from './turns.ts'
+import { USERS } from './users.ts'
 
 /** Who handles each route: one that is missing does not compile. */
 const HANDLERS: Handlers<RouteName> = {
@@ -32,6 +36,11 @@ const HANDLERS: Handlers<RouteName> = {
   ...SERVICE_TOKEN_ROUTES,
   ...ADMIN_TOKEN_ROUTES,
   ...ACCESS,
+  ...GROUPS,
+  ...USERS,
+  ...SESSIONS,
+  ...PROVIDERS,
+  ...KEYS,
 }
 
 /** Where a call came from, for its audit row. */
@@ -43,7 +52,6 @@ export type Origin = Pick<ChangeNote, 'requestId' | 'remoteAddress'>
  */
 export class Administration implements AsyncDisposable {
   readonly #workings: Workings
-  readonly #turns = new Turns()
 
   constructor(workings: Workings) {
     this.#workings = workings
@@ -89,13 +97,13 @@ export class Administration implements AsyncDisposable {
 
   /** Waits for the changes that are being made. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#turns.over()
+    await this.#workings.turns.over()
   }
 
   #handling(caller: Caller, origin: Origin, standing: Standing, authorize: () => Standing): Handling {
-    const { store } = this.#workings
+    const { store, turns } = this.#workings
     const change = <T>(plan: (snapshot: Handling['store']['snapshot'], now: number) => Planned<T>): Promise<T> =>
-      this.#turns.take(async () => {
+      turns.take(async () => {
         // Whoever waited may have lost its right meanwhile.
         const { actor } = authorize()
         const {
@@ -112,7 +120,8 @@ export class Administration implements AsyncDisposable {
         }
         return answer(store.snapshot)
       })
-    return { ...this.#workings, caller, standing, change, now: Date.now() }
+    const note = { actor: standing.actor, ...origin }
+    return { ...this.#workings, caller, standing, note, change, now: Date.now() }
   }
 }
 

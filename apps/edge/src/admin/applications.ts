@@ -5,9 +5,9 @@ import { PosternError } from '@postern/interface'
 import type { ApplicationRecord, Snapshot } from '@postern/store'
 import { isHostname } from '../front/hostname.ts'
 import type { Handlers, Planned, Workings } from './handling.ts'
+import { optionsChanged, readOptions, sentOptions } from './options.ts'
 import { livesOf } from './records.ts'
-import { readRules, rulesChanged, sentRules, tokensIn } from './rules.ts'
-import type { FindToken } from './service-tokens.ts'
+import { type Known, knownIn, readRules, rulesChanged, sentRules } from './rules.ts'
 
 export const APPLICATIONS: Handlers<
   'application.list' | 'application.create' | 'application.get' | 'application.put' | 'application.delete'
@@ -20,14 +20,14 @@ export const APPLICATIONS: Handlers<
     handling.change((snapshot, now) => {
       if (snapshot.applications.has(body.hostname))
         throw new PosternError('ALREADY_EXISTS', `${body.hostname} exists already`, { speaker: 'edge' })
-      const value = newApplication(body, handling.teamDomain, tokensIn(snapshot), now)
+      const value = newApplication(body, handling.teamDomain, knownIn(snapshot), now)
       return saving(value, undefined, 'application.create', snapshot, handling)
     }),
   'application.put': (handling, { params: { hostname }, body: { ifVersion, ...body } }) =>
     handling.change((snapshot, now) => {
       mustBeVersion(snapshot, ifVersion)
       const before = snapshot.applications.get(hostname)
-      const made = newApplication({ ...body, hostname }, handling.teamDomain, tokensIn(snapshot), now)
+      const made = newApplication({ ...body, hostname }, handling.teamDomain, knownIn(snapshot), now)
       return saving(successorOf(before, made), before, 'application.put', snapshot, handling)
     }),
   'application.delete': (handling, { params: { hostname } }) =>
@@ -48,9 +48,9 @@ const MOST_TOLD = 3500
 
 /** @throws PosternError HOSTNAME_INVALID; BAD_USAGE: the team domain, or rules that cannot be */
 export function newApplication(
-  { hostname, tunnel, protocols, rules }: WantedApplication,
+  { hostname, tunnel, protocols, rules, options }: WantedApplication,
   teamDomain: string,
-  findToken: FindToken,
+  known: Known,
   now: number,
 ): ApplicationRecord {
   if (!isHostname(hostname))
@@ -61,7 +61,8 @@ export function newApplication(
     hostname,
     tunnelId: tunnel,
     protocols,
-    rules: readRules(rules, findToken, hostname),
+    rules: readRules(rules, known, hostname),
+    ...readOptions(options, hostname),
     createdAt: now,
   }
 }
@@ -70,16 +71,18 @@ export function newApplication(
 export function successorOf(before: ApplicationRecord | undefined, made: ApplicationRecord): ApplicationRecord {
   if (before === undefined) return made
   const { id, hostname, createdAt } = before
-  const { tunnelId, protocols, rules } = made
-  return { id, hostname, tunnelId, protocols, rules, ...(createdAt !== undefined && { createdAt }) }
+  const { tunnelId, protocols, rules, options } = made
+  const wanted = { tunnelId, protocols, rules, ...(options !== undefined && { options }) }
+  return { id, hostname, ...wanted, ...(createdAt !== undefined && { createdAt }) }
 }
 
 export function isSame(one: ApplicationRecord, other: ApplicationRecord): boolean {
-  const wanted = ({ hostname, tunnelId, protocols, rules }: ApplicationRecord) => ({
+  const wanted = ({ hostname, tunnelId, protocols, rules, options }: ApplicationRecord) => ({
     hostname,
     tunnelId,
     protocols,
     rules,
+    options,
   })
   return isDeepStrictEqual(wanted(one), wanted(other))
 }
@@ -99,7 +102,12 @@ export function saving(
     changes: unchanged ? [] : [{ put: 'application', value }],
     action,
     hostname,
-    detail: { tunnel: tunnelId, protocols, rules: rulesChanged(before?.rules ?? [], rules, MOST_TOLD) },
+    detail: {
+      tunnel: tunnelId,
+      protocols,
+      rules: rulesChanged(before?.rules ?? [], rules, MOST_TOLD),
+      ...optionsChanged(before?.options, value.options),
+    },
     answer: () => shown(value, edge),
   }
 }
@@ -113,7 +121,7 @@ export function mustBeApplication(snapshot: Snapshot, hostname: string): Applica
 }
 
 function shown(
-  { hostname, tunnelId, protocols, rules, createdAt }: ApplicationRecord,
+  { hostname, tunnelId, protocols, rules, options, createdAt }: ApplicationRecord,
   { routes }: Pick<Workings, 'routes'>,
 ): Application {
   return {
@@ -121,6 +129,7 @@ function shown(
     tunnel: tunnelId,
     protocols: [...protocols],
     rules: sentRules(rules, id => id),
+    ...(options !== undefined && { options: sentOptions(options) }),
     ...(createdAt !== undefined && livesOf({ createdAt })),
     online: routes.isOnline(tunnelId),
   }

@@ -1,7 +1,12 @@
 import type { Answer, Checked, RouteName } from '@postern/admin'
 import type { Change, ChangeNote, Snapshot, Store } from '@postern/store'
+import type { Seal } from '../keys/seal.ts'
+import type { TeamKeys } from '../keys/team-keys.ts'
+import type { Origins } from '../origins.ts'
 import type { Routes } from '../routes/routes.ts'
+import type { Sessions } from '../sign-in/sessions.ts'
 import type { Caller, Standing } from './caller.ts'
+import type { Turns } from './turns.ts'
 
 /** What of the edge the administration works with. */
 export interface Workings {
@@ -14,6 +19,13 @@ export interface Workings {
   readonly routes: Pick<Routes, 'all' | 'of' | 'isOnline' | 'evict'>
   /** Clients' sessions now. */
   readonly sessions: { readonly size: number }
+  /** Who is signed in. */
+  readonly people: Pick<Sessions, 'list' | 'revoke'>
+  readonly keys: Pick<TeamKeys, 'list' | 'rotate' | 'remove'>
+  readonly seal: Pick<Seal, 'seal'>
+  readonly origins: Origins
+  /** Of all that changes what somebody else may change, too. */
+  readonly turns: Turns
   /** Version of this software. */
   readonly software: string
   /** After the setup token was used. */
@@ -36,6 +48,8 @@ export interface Planned<T> {
 export interface Handling extends Workings {
   readonly caller: Caller
   readonly standing: Standing
+  /** Who asks, for audit rows that somebody else writes. */
+  readonly note: Pick<ChangeNote, 'actor' | 'requestId' | 'remoteAddress'>
   /** Milliseconds since the epoch. */
   readonly now: number
   /** The one way to change something: plans take turns, and each sees what the one before it did. */

@@ -2,14 +2,14 @@ import { PosternError } from '@postern/interface'
 import { checkRules, type Rule } from '@postern/policy'
 import { mustBeApplication, mustBeVersion, saving } from './applications.ts'
 import type { Handlers } from './handling.ts'
-import { readRules, tokensIn } from './rules.ts'
+import { knownIn, readRules } from './rules.ts'
 
 export const POLICIES: Handlers<'policy.put' | 'policy.add' | 'policy.remove'> = {
   'policy.put': (handling, { params: { hostname }, body: { rules, ifVersion } }) =>
     handling.change(snapshot => {
       mustBeVersion(snapshot, ifVersion)
       const before = mustBeApplication(snapshot, hostname)
-      const value = { ...before, rules: readRules(rules, tokensIn(snapshot)) }
+      const value = { ...before, rules: readRules(rules, knownIn(snapshot)) }
       return saving(value, before, 'policy.put', snapshot, handling)
     }),
   'policy.add': (handling, { params: { hostname }, body }) =>
@@ -17,8 +17,8 @@ export const POLICIES: Handlers<'policy.put' | 'policy.add' | 'policy.remove'> =
       const before = mustBeApplication(snapshot, hostname)
       if (before.rules.some(({ name }) => name === body.rule.name)) throw taken(hostname, body.rule.name)
       const at = body.before === undefined ? before.rules.length : placeOf(hostname, before.rules, body.before)
-      const rules = before.rules.toSpliced(at, 0, ...readRules([body.rule], tokensIn(snapshot)))
-      const [wrong] = checkRules(rules)
+      const rules = before.rules.toSpliced(at, 0, ...readRules([body.rule], knownIn(snapshot)))
+      const [wrong] = checkRules(rules, snapshot.groups)
       if (wrong !== undefined) throw new PosternError('BAD_USAGE', wrong, { speaker: 'edge' })
       return saving({ ...before, rules }, before, 'policy.add', snapshot, handling)
     }),

@@ -1,12 +1,18 @@
 import type { WantedApplication } from '@postern/admin'
 import { type Json, PosternError } from '@postern/interface'
-import { checkRules, type Rule, type Selector } from '@postern/policy'
+import { checkRules, type Groups, type Rule, type Selector } from '@postern/policy'
 import type { Snapshot } from '@postern/store'
 import { serviceTokensOf } from './records.ts'
 import { type FindToken, tokenFinder } from './service-tokens.ts'
 
-export function tokensIn(snapshot: Snapshot): FindToken {
-  return tokenFinder(serviceTokensOf(snapshot))
+/** What rules may name. */
+export interface Known {
+  readonly findToken: FindToken
+  readonly groups: Groups
+}
+
+export function knownIn(snapshot: Snapshot): Known {
+  return { findToken: tokenFinder(serviceTokensOf(snapshot)), groups: snapshot.groups }
 }
 
 /**
@@ -14,19 +20,15 @@ export function tokensIn(snapshot: Snapshot): FindToken {
  *
  * @throws PosternError BAD_USAGE: no such token, or rules that cannot be
  */
-export function readRules(sent: WantedApplication['rules'], findToken: FindToken, hostname?: string): readonly Rule[] {
-  const where = (...path: (string | number)[]) =>
-    (hostname === undefined ? '' : `${hostname}: `) +
-    path.map(part => (typeof part === 'number' ? `[${part}]` : part)).join('')
+export function readRules(
+  sent: WantedApplication['rules'],
+  { findToken, groups }: Known,
+  hostname?: string,
+): readonly Rule[] {
+  const about = hostname === undefined ? '' : `${hostname}: `
   const rules = sent.map((rule, index): Rule => {
     const read = (list: 'include' | 'require' | 'exclude') =>
-      rule[list]?.map((selector, place): Selector => {
-        if (!('serviceToken' in selector)) return selector
-        const id = findToken(selector.serviceToken)
-        if (id !== undefined) return { serviceToken: id }
-        const named = JSON.stringify(selector.serviceToken)
-        throw badUsage(`${where('rules', index, '.', list, place)}: no service token ${named}`)
-      })
+      rule[list] && readSelectors(rule[list], findToken, `${about}rules[${index}].${list}`)
     const [require, exclude] = [read('require'), read('exclude')]
     return {
       name: rule.name,
@@ -37,15 +39,36 @@ export function readRules(sent: WantedApplication['rules'], findToken: FindToken
       ...(rule.permit !== undefined && { permit: rule.permit }),
     }
   })
-  const [wrong] = checkRules(rules)
-  if (wrong !== undefined) throw badUsage(where(wrong))
+  const [wrong] = checkRules(rules, groups)
+  if (wrong !== undefined) throw badUsage(`${about}${wrong}`)
   return rules
+}
+
+/**
+ * Selectors as they are kept: service tokens by id.
+ *
+ * @param where what a mistake is told of, before its place in the list
+ * @throws PosternError BAD_USAGE: no such token
+ */
+export function readSelectors(sent: Sent, findToken: FindToken, where: string): readonly Selector[] {
+  return sent.map((selector, place): Selector => {
+    if (!('serviceToken' in selector)) return selector
+    const id = findToken(selector.serviceToken)
+    if (id !== undefined) return { serviceToken: id }
+    throw badUsage(`${where}[${place}]: no service token ${JSON.stringify(selector.serviceToken)}`)
+  })
+}
+
+type Sent = WantedApplication['rules'][number]['include']
+
+/** Selectors as they are sent. @param nameOf of a service token, by id */
+export function sentSelectors(selectors: readonly Selector[], nameOf: (id: string) => string): Sent {
+  return selectors.map(one => ('serviceToken' in one ? { serviceToken: nameOf(one.serviceToken) } : one)) as Sent
 }
 
 /** Rules as they are sent. @param nameOf of a service token, by id */
 export function sentRules(rules: readonly Rule[], nameOf: (id: string) => string): WantedApplication['rules'] {
-  const sent = (selectors: readonly Selector[]) =>
-    selectors.map(one => ('serviceToken' in one ? { serviceToken: nameOf(one.serviceToken) } : one))
+  const sent = (selectors: readonly Selector[]) => sentSelectors(selectors, nameOf)
   return rules.map(({ include, require, exclude, ...rule }) => ({
     ...rule,
     include: sent(include),

@@ -38,7 +38,7 @@ export async function seed(store: Store, wanted: Seed): Promise<{ tunnelToken: s
   const application = newApplication(
     { hostname, tunnel, protocols: [...protocols], rules },
     teamDomain,
-    named => named,
+    { findToken: named => named, groups: {} },
     now,
   )
   const { token, hash } = createTunnelToken(tunnel)

@@ -8,6 +8,7 @@ import type { Turns } from '../admin/turns.ts'
 import { FailureCounter } from '../authorize/attempts.ts'
 import { countedAddress } from '../front/address.ts'
 import { Passwords } from './passwords.ts'
+import type { Person } from './session-record.ts'
 import { emailOf, newUser, type UserRecord, userChange, userOf, usersOf } from './users.ts'
 
 export interface DirectoryOptions {
@@ -18,16 +19,6 @@ export interface DirectoryOptions {
   readonly issuer: () => string
   /** After the setup token was used. */
   readonly forgetSetupFile: () => Promise<void>
-}
-
-/** Whom the directory vouches for. */
-export interface DirectoryPerson {
-  readonly issuer: string
-  readonly subject: string
-  readonly name?: string
-  readonly email: string
-  readonly groups: readonly string[]
-  readonly claims: { readonly [name: string]: Json }
 }
 
 /** Who asks, from where, and how long they wait. */
@@ -78,7 +69,7 @@ export class Directory {
   async verify(
     { email, password }: { readonly email: string; readonly password: string },
     { remoteAddress, signal }: Asking,
-  ): Promise<DirectoryPerson | undefined> {
+  ): Promise<Person | undefined> {
     const address = countedAddress(remoteAddress)
     const account = emailOf(email) ?? ''
     const keys = this.#mayGuess(account, address)
@@ -118,7 +109,7 @@ export class Directory {
     token: string,
     { name, password }: { readonly name?: string; readonly password: string },
     asking: Asking,
-  ): Promise<DirectoryPerson> {
+  ): Promise<Person> {
     this.#mustBeLink(token)
     const hash = await this.#passwords.hash(password, asking.signal)
     return this.#options.turns.take(async () => {
@@ -150,7 +141,7 @@ export class Directory {
     setupToken: string,
     wanted: { readonly email: string; readonly name?: string; readonly password: string },
     asking: Asking,
-  ): Promise<DirectoryPerson> {
+  ): Promise<Person> {
     const { store, turns, issuer, forgetSetupFile } = this.#options
     this.#mustBeSetup(setupToken)
     if (emailOf(wanted.email) === undefined) newUser(wanted, store.snapshot, Date.now())
@@ -237,7 +228,7 @@ export class Directory {
     return this.#options.store.apply(changes, note)
   }
 
-  #person(id: string, { email, name, groups }: UserRecord): DirectoryPerson {
+  #person(id: string, { email, name, groups }: UserRecord): Person {
     return {
       issuer: this.#options.issuer(),
       subject: id,
