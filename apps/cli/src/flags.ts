@@ -1,5 +1,13 @@
 import type { Call } from '@postern/interface'
-import { type CommandLine, type HostOptionSpecs, screaming, type Values, variablesOf } from '@postern/options'
+import {
+  type CommandLine,
+  type HostOptionSpecs,
+  kebab,
+  nearest,
+  screaming,
+  type Values,
+  variablesOf,
+} from '@postern/options'
 import { PLUGIN_FLAGS, PROGRAM_FLAGS, type Wanted } from '@postern/program'
 import type { Registry } from '@postern/registry'
 
@@ -94,12 +102,28 @@ export async function choosePlugins(protocol: string, said: Said, call: Call): P
   }
 }
 
-/** Without `--auth`, the flags say it: `--id` and `--secret` alone choose the plugin they belong to. So do the keys of the file. */
+/**
+ * Without `--auth`, the flags say it: `--id` and `--secret` alone choose the plugin they belong to, and `--service-token.id`
+ * names its own; one that is misspelt is still meant for the plugin whose option it nearly is. So do the keys of the file.
+ */
 async function impliedAuth({ line, registry, env, keys }: Said, call: Call): Promise<string> {
   const given = [...line.pending.map(({ name }) => name.replace(/-file$/, '')), ...keys.map(withoutFile)]
-  const owners = given.map(name => registry.ownersOf(name).filter(one => one.kind === 'auth' && one.side === 'client'))
-  const certain = owners.find(list => list.length === 1)?.[0]
-  return certain?.name ?? (await authOfVariables(registry, env, call)) ?? DEFAULT_AUTH
+  const named = given.flatMap(name => /^([a-z0-9-]+)\./.exec(name)?.[1] ?? [])
+  const owners = given.map(name => authsWith(name, registry))
+  const certain = named.find(name => registry.find('auth', name)) ?? owners.find(list => list.length === 1)?.[0]
+  if (certain !== undefined) return certain
+  const options = registry.names('auth', 'client').flatMap(name => optionsOf(registry, name))
+  const misspelt = given.flatMap(name => authsWith(nearest(name, options) ?? '', registry))
+  return misspelt[0] ?? (await authOfVariables(registry, env, call)) ?? DEFAULT_AUTH
+}
+
+function authsWith(option: string, registry: Registry): readonly string[] {
+  const owners = registry.ownersOf(option).filter(one => one.kind === 'auth' && one.side === 'client')
+  return owners.map(one => one.name)
+}
+
+function optionsOf(registry: Registry, name: string): readonly string[] {
+  return (registry.find('auth', name)?.entry.options?.client ?? []).map(kebab)
 }
 
 /** The first plugin that a variable of the environment is for. */

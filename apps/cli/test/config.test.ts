@@ -69,7 +69,7 @@ describe('the config file', () => {
 
   it('says where a credential that is missing could stand', async () => {
     write('config.yaml', `applications: { other.example.com: { id: pst_1, secretFile: secret } }`)
-    const { code, stderr } = await access(['--hostname', 'db.example.com'])
+    const { code, stderr } = await access(['--hostname', 'db.example.com', '--auth', 'service-token'])
     expect([code, stderr]).toEqual([2, expect.stringContaining(`or id below db.example.com in ${file}`)])
   })
 
@@ -139,7 +139,7 @@ describe('postern access with a config file', () => {
     write('config.yaml', applications)
     const { code, stderr } = await access(['--hostname', 'db.localhost:1'])
     expect([code, stderr]).toEqual([21, expect.stringContaining('EDGE_UNREACHABLE')])
-    const other = await access(['--hostname', 'other.localhost:1']) // the twin: the credential is for db.localhost alone
+    const other = await access(['--hostname', 'other.localhost:1', '--auth', 'service-token']) // the twin: the credential is for db.localhost alone
     expect([other.code, other.stderr]).toEqual([2, expect.stringContaining('OPTION_MISSING')])
   })
 

@@ -98,7 +98,7 @@ describe('what is missing', () => {
   })
 
   it('of a plugin, too: by its owner', async () => {
-    const { code, stderr } = await postern(access())
+    const { code, stderr } = await postern(access('--auth', 'service-token'))
     expect(code).toBe(2)
     for (const part of [
       '--auth service-token',
@@ -240,7 +240,7 @@ describe('only what a run uses is loaded', () => {
       plugins: true,
       session: false,
     })
-    expect(await traced(access())).toMatchObject({ ws: false, plugins: true })
+    expect(await traced(access('--auth', 'service-token'))).toMatchObject({ ws: false, plugins: true })
   })
 
   it('a dial loads it all', async () => {
