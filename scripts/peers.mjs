@@ -17,6 +17,7 @@ export const PEERS = {
   'systemd-analyze': { package: 'systemd', program: 'systemd-analyze' },
   postgres: { package: 'postgresql', versions: '/usr/lib/postgresql', program: 'bin/postgres' },
   psql: { package: 'postgresql-client', program: 'psql' },
+  wrk: { package: 'wrk', program: 'wrk' },
   chromium: { package: 'chromium', program: 'chromium' },
   'lemonldap-ng': {
     package: 'liblemonldap-ng-portal-perl',

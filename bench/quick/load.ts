@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { ENVIRONMENT } from './processes.ts'
+import { ENVIRONMENT } from '../processes.ts'
 
 /** What the generator is asked for. */
 export interface Work {

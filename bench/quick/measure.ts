@@ -1,6 +1,7 @@
+import { cpuSeconds } from '../processes.ts'
+import { type Figures as FiguresOf, type MetricFacts, median } from '../report.ts'
 import type { Load } from './load.ts'
 import type { Peer } from './peer.ts'
-import { cpuSeconds } from './processes.ts'
 import { startToFirstByte } from './reach.ts'
 
 /** What can be measured: how it is called, in which unit, and which way is better. */
@@ -11,13 +12,12 @@ export const METRICS = {
   'first-byte': { title: 'connect → first byte, one at a time', unit: 'µs', better: 'less' },
   cpu: { title: 'processor time of all processes', unit: 's/GB', better: 'less' },
   start: { title: 'start of the command → first byte', unit: 'ms', better: 'less' },
-} as const satisfies Record<string, { title: string; unit: string; better: 'more' | 'less' }>
+} as const satisfies Readonly<Record<string, MetricFacts>>
 
 export type Metric = keyof typeof METRICS
 export const NAMES: readonly Metric[] = Object.keys(METRICS) as Metric[]
 
-/** One round's figure for each metric that was wanted. */
-export type Figures = Partial<Record<Metric, number>>
+export type Figures = FiguresOf<Metric>
 
 const PARALLEL = 16
 /** Starts of the command in one round. */
@@ -48,7 +48,7 @@ export function measureDirect(load: Load, wanted: Wanted): Promise<Figures> {
 }
 
 async function carrying(port: number, load: Load, { metrics, seconds }: Wanted, cpu: () => number): Promise<Figures> {
-  const figures: Figures = {}
+  const figures: Partial<Record<Metric, number>> = {}
   const total = { bytes: 0, cpu: 0 }
   for (const way of ['down', 'up'] as const) {
     if (!metrics.has(way) && !metrics.has('cpu')) continue
@@ -75,13 +75,4 @@ async function starting(peer: Peer): Promise<number> {
     times.push(took)
   }
   return median(times)
-}
-
-/** @throws RangeError for none */
-export function median(values: readonly number[]): number {
-  if (values.length === 0) throw new RangeError('a median of nothing')
-  const sorted = [...values].sort((a, b) => a - b)
-  const half = sorted.length >> 1
-  const upper = sorted[half] ?? Number.NaN
-  return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] ?? Number.NaN) + upper) / 2
 }

@@ -4,8 +4,8 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { findSshd, freePort, makeSshKeys, startSshd } from '@postern/dev'
 import { find, PEERS } from '../../scripts/peers.mjs'
+import { ENVIRONMENT, Started } from '../processes.ts'
 import type { Peer } from './peer.ts'
-import { ENVIRONMENT, Started } from './processes.ts'
 import { reachable } from './reach.ts'
 
 /** @throws with the command that brings what is missing */

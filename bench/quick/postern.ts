@@ -3,8 +3,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { connect } from 'node:tls'
 import { freePort } from '@postern/dev'
+import { ENVIRONMENT, Started } from '../processes.ts'
 import type { Peer } from './peer.ts'
-import { ENVIRONMENT, Started } from './processes.ts'
 import { reachable, startToFirstByte } from './reach.ts'
 
 const root = dirname(dirname(import.meta.dirname))

@@ -2,12 +2,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { compare, type Round, render, type Table } from '../report.ts'
 import { Load } from './load.ts'
-import { type Metric, measure, measureDirect, NAMES, type Wanted } from './measure.ts'
+import { METRICS, type Metric, measure, measureDirect, NAMES, type Wanted } from './measure.ts'
 import { requireOpenSsh, startOpenSsh } from './openssh.ts'
 import type { Peer } from './peer.ts'
 import { startPostern } from './postern.ts'
-import { type Compared, compare, type Round, render } from './report.ts'
 
 export interface QuickOptions {
   /** Every peer once in each. */
@@ -27,7 +27,7 @@ export interface QuickResult {
   readonly seconds: number
   readonly machine: { readonly cores: number; readonly platform: string; readonly node: string }
   readonly peers: Readonly<Record<string, Peer['facts']>>
-  readonly table: Partial<Record<Metric, Compared>>
+  readonly table: Table<Metric>
 }
 
 /** Warming up takes this part of a measurement's time. */
@@ -56,7 +56,7 @@ export async function runQuick(
   seen([...postern.pids, ...ssh.pids])
   say(`${postern.name} ${postern.facts.version}, ${postern.facts.cipher}; ${ssh.facts.version}, ${ssh.facts.cipher}`)
 
-  const results: Round[] = []
+  const results: Round<Metric>[] = []
   const work = async () => {
     for (const peer of [postern, ssh]) await measure(peer, load, { metrics, seconds: seconds * WARM })
     for (let round = 0; round < rounds; round++) {
@@ -72,7 +72,7 @@ export async function runQuick(
     seconds,
     machine: { cores: availableParallelism(), platform: `${process.platform} ${process.arch}`, node: process.version },
     peers: { postern: postern.facts, ssh: ssh.facts },
-    table: compare(results),
+    table: compare(results, METRICS),
   }
 }
 
@@ -89,11 +89,17 @@ async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<v
   }
 }
 
-async function playRound(postern: Peer, ssh: Peer, load: Load, wanted: Wanted, swapped: boolean): Promise<Round> {
+async function playRound(
+  postern: Peer,
+  ssh: Peer,
+  load: Load,
+  wanted: Wanted,
+  swapped: boolean,
+): Promise<Round<Metric>> {
   const first = await measure(swapped ? ssh : postern, load, wanted)
   const second = await measure(swapped ? postern : ssh, load, wanted)
   const direct = await measureDirect(load, wanted)
-  return swapped ? { postern: second, ssh: first, direct } : { postern: first, ssh: second, direct }
+  return swapped ? { postern: second, peer: first, direct } : { postern: first, peer: second, direct }
 }
 
 const USAGE = `npm run bench -- quick [options]
@@ -127,7 +133,7 @@ export async function quick(argv: readonly string[]): Promise<void> {
     signal: stop.signal,
   }
   const result = await runQuick(options)
-  console.log(render(result.table))
+  console.log(render(result.table, METRICS, 'OpenSSH'))
   if (argv.length > 0) return
   const results = join(import.meta.dirname, '../results')
   mkdirSync(results, { recursive: true })

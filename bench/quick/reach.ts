@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { connect } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { ENVIRONMENT } from './processes.ts'
+import { ENVIRONMENT } from '../processes.ts'
 
 const DEADLINE = 20_000
 

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { presentPeers } from '../../scripts/peers.mjs'
-import { median, NAMES } from '../quick/measure.ts'
-import { pidsOf } from '../quick/processes.ts'
+import { pidsOf } from '../processes.ts'
+import { METRICS, NAMES } from '../quick/measure.ts'
 import { quick, runQuick } from '../quick/quick.ts'
-import { compare, render } from '../quick/report.ts'
+import { compare, median, render } from '../report.ts'
 
 const ready = ['ssh', 'sshd'].every(name => presentPeers().includes(name)) && process.platform === 'linux'
 const { signal } = new AbortController()
@@ -25,7 +25,7 @@ describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-s
 
     for (const metric of NAMES) {
       const one = result.table[metric]
-      for (const figure of [one?.postern, one?.ssh, one?.ratio]) {
+      for (const figure of [one?.postern, one?.peer, one?.ratio]) {
         expect(figure?.min, metric).toBeGreaterThan(0)
         expect(figure?.max, metric).toBeGreaterThanOrEqual(figure?.median ?? Number.NaN)
       }
@@ -61,22 +61,22 @@ describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-s
 describe('the report', () => {
   it('divides round by round, and says a loss as plainly as a win', () => {
     const rounds = [
-      { postern: { down: 100, start: 100 }, ssh: { down: 200, start: 200 }, direct: { down: 4000 } },
-      { postern: { down: 300, start: 130 }, ssh: { down: 400, start: 200 }, direct: { down: 5000 } },
+      { postern: { down: 100, start: 100 }, peer: { down: 200, start: 200 }, direct: { down: 4000 } },
+      { postern: { down: 300, start: 130 }, peer: { down: 400, start: 200 }, direct: { down: 5000 } },
     ]
-    const { down, start } = compare(rounds)
+    const { down, start } = compare(rounds, METRICS)
     expect(down?.ratio).toEqual({ median: 0.625, min: 0.5, max: 0.75 })
     expect([down?.verdict, start?.verdict]).toEqual(['worse', 'better'])
     expect(down?.direct?.median).toBe(4500)
     expect(start?.direct).toBeUndefined()
-    const lines = render(down ? { down } : {}).split('\n')
+    const lines = render(down ? { down } : {}, METRICS, 'OpenSSH').split('\n')
     expect(lines).toHaveLength(3)
     expect(lines[2]).toMatch(/bulk down.* worse /)
   })
 
   it('calls what is within the noise even', () => {
-    const one = { postern: { cpu: 1.05 }, ssh: { cpu: 1 }, direct: {} }
-    expect(compare([one]).cpu?.verdict).toBe('even')
+    const one = { postern: { cpu: 1.05 }, peer: { cpu: 1 }, direct: {} }
+    expect(compare([one], METRICS).cpu?.verdict).toBe('even')
   })
 
   it('takes the middle', () => {
