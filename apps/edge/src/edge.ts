@@ -33,8 +33,11 @@ import { type EdgePlugins, startPlugins } from './plugins.ts'
 import { Memory } from './routes/memory.ts'
 import { Routes } from './routes/routes.ts'
 import { Shares } from './routes/shares.ts'
+import { createSignIn } from './sign-in/create.ts'
 import { Directory } from './sign-in/directory.ts'
 import { Sessions } from './sign-in/sessions.ts'
+import { sendProblemPage } from './team/problem-page.ts'
+import { TeamSite } from './team/site.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { drain } from './ways/drain.ts'
@@ -165,6 +168,7 @@ class Edge implements RunningEdge {
   port = 0
   readonly #parts: EdgeParts
   readonly #front: Front
+  readonly #team: TeamSite
   readonly #admin: AdminHttp
   readonly #context: WayContext
   readonly #http: HttpContext
@@ -211,11 +215,19 @@ class Edge implements RunningEdge {
       draining: () => this.#draining,
       signal: this.#now.signal,
     }
-    this.#http = httpWay(this.#context, { ...(config.http && { limits: config.http }) })
     parts.sessions.countAsUsed(() => this.#context.live.keysInUse())
     const turns = new Turns()
     const forget = () => forgetSetupFile(config.data)
     this.directory = new Directory({ store, turns, issuer: () => parts.origins.team, forgetSetupFile: forget })
+    const { directory } = this
+    const signIn = createSignIn({ ...this.#context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
+    this.#team = new TeamSite({ rooms: [...signIn.rooms], log })
+    this.#http = httpWay(this.#context, {
+      ...(config.http && { limits: config.http }),
+      signIn,
+      ownPaths: [signIn],
+      problemPage: sendProblemPage,
+    })
     this.administration = new Administration({
       store,
       teamDomain,
@@ -256,6 +268,7 @@ class Edge implements RunningEdge {
     const refuse: Exchange['refuse'] = (...refusal) => exchange.refuse(...refusal)
     if (isForApi(presented, this.teamDomain))
       void this.#admin.serve({ request, response, presented, refuse, local: false })
+    else if (exchange.hostname === this.teamDomain) void this.#team.serve(exchange)
     else void serveHttp(exchange, this.#http)
   }
 
