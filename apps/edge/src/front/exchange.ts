@@ -95,8 +95,8 @@ export class HttpExchange implements Exchange {
   }
 
   refuse(problem: Problem, headers: SentHeaders = {}): void {
-    if (this.response.headersSent) return this.cut()
-    sendProblem(this.request, this.response, problem, headers)
+    if (this.response.headersSent) this.cut()
+    else sendProblem(this.request, this.response, problem, headers)
   }
 
   cut(reason: Error = new Error('cut')): void {

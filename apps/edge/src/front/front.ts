@@ -209,9 +209,9 @@ export class Front implements HttpDoor {
   }
 
   #read(request: Exchange['request']): Head {
-    const { method = '', url = '', rawHeaders: raw, socket } = request
+    const { method = '', url = '', rawHeaders: raw, socket, httpVersion: version } = request
     const remoteAddress = socket.remoteAddress ?? ''
-    const head = readHead({ method, url, raw, remoteAddress }, this.#options.limits)
+    const head = readHead({ method, url, raw, remoteAddress, version }, this.#options.limits)
     // Whoever reads the request itself reads what was judged.
     request.url = head.target
     return head
@@ -255,7 +255,7 @@ export class Front implements HttpDoor {
     try {
       const { rawHeaders: raw, socket } = request
       const [method, remoteAddress] = [methodOfConnect(request), socket.remoteAddress ?? '']
-      const head = readHead({ method, url: request.url, raw, remoteAddress }, this.#options.limits)
+      const head = readHead({ method, url: request.url, raw, remoteAddress, version: '2.0' }, this.#options.limits)
       checkStreamUpgrade(head.presented)
       if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented)))
         throw new HeadRefused('VERSION_UNSUPPORTED', 'this upgrade is taken over HTTP/1.1 only')

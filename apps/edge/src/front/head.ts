@@ -18,6 +18,8 @@ export interface SentHead {
   /** Names and values in turn, in order. Over HTTP/2 with the pseudo-headers. */
   readonly raw: readonly string[]
   readonly remoteAddress: string
+  /** For example `1.1`. */
+  readonly version: string
 }
 
 /** What a head is refused with: an error, and its status where that is not the code's own. */
@@ -36,7 +38,7 @@ export class HeadRefused extends PosternError {
  * @throws PosternError REQUEST_TOO_LARGE, HOSTNAME_INVALID, BAD_USAGE
  */
 export function readHead(sent: SentHead, limits: FrontLimits): Head {
-  const { method, url, raw, remoteAddress } = sent
+  const { method, url, raw, remoteAddress, version } = sent
   if (url.length > limits.target) throw new HeadRefused('REQUEST_TOO_LARGE', 'the request’s target is too long', 414)
   if (raw.length / 2 > limits.headers) throw new HeadRefused('REQUEST_TOO_LARGE', 'the request has too many headers')
   if (method === 'CONNECT' || method === 'TRACE')
@@ -46,6 +48,8 @@ export function readHead(sent: SentHead, limits: FrontLimits): Head {
   if (authority !== undefined) hostOfAuthority(received, authority)
   const headers = Object.fromEntries([...received].filter(([name]) => !name.startsWith(':')))
   checkHeaders(headers)
+  if (version === '1.0' && headers['transfer-encoding'] !== undefined)
+    throw new HeadRefused('BAD_USAGE', 'HTTP/1.0 has no transfer codings')
   const hostname = requestedHostname(headers.host, url)
   const target = canonicalTarget(url)
   return { method, hostname, target, presented: { method, url: target, headers, remoteAddress } }

@@ -36,11 +36,11 @@ function originForm(sent: string): string {
 function canonicalPath(sent: string): string {
   if (/%(?![0-9A-Fa-f]{2})/.test(sent)) throw refused('has a % that begins no escape')
   if (sent.includes('\\')) throw refused('has a backslash')
-  if (ENCODED_TWICE.test(sent)) throw refused('is encoded twice')
   const path = sent.replace(/%[0-9A-Fa-f]{2}/g, escaped => {
     const character = String.fromCharCode(Number.parseInt(escaped.slice(1), 16))
     return UNRESERVED.test(character) ? character : escaped.toUpperCase()
   })
+  if (ENCODED_TWICE.test(path)) throw refused('is encoded twice')
   if (REFUSED_ESCAPE.test(path)) throw refused('has an encoded separator or control character')
   if (path.includes('//')) throw refused('has an empty segment')
   for (const segment of path.split('/')) checkSegment(segment)
@@ -48,21 +48,18 @@ function canonicalPath(sent: string): string {
 }
 
 function checkSegment(segment: string): void {
-  // Some servers cut parameters off before they look for dots.
-  const [name = ''] = segment.split(';', 1)
-  if (isDots(name)) throw refused('has the segment . or ..')
-  if (!segment.includes('%')) return
-  let decoded: string
+  let decoded = segment
   try {
-    decoded = decodeURIComponent(segment)
+    if (segment.includes('%')) decoded = decodeURIComponent(segment)
   } catch {
     throw refused('is not percent-encoded UTF-8')
   }
   // Full-width slashes and dots, and what else a normalising server makes separators of.
   const folded = decoded.normalize('NFKC')
-  if (folded === decoded) return
-  if (isDots(folded.split(';', 1)[0] ?? '') || separators(folded) !== separators(decoded))
-    throw refused('has characters that others read as separators')
+  // Some servers cut parameters off before they look for dots.
+  const [name = ''] = folded.split(';', 1)
+  if (isDots(name)) throw refused('has the segment . or ..')
+  if (separators(folded) !== separators(decoded)) throw refused('has characters that others read as separators')
 }
 
 function isDots(segment: string): boolean {
