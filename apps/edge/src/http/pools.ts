@@ -151,7 +151,7 @@ class DaemonAgent extends Agent {
 
   override reuseSocket(stream: Duplex, request: ClientRequest): void {
     this.#leave(stream)
-    request.reusedSocket = true
+    super.reuseSocket(stream, request)
   }
 
   close(): void {
