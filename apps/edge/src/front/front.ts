@@ -253,9 +253,9 @@ export class Front implements HttpDoor {
     request.on('error', ignore)
     response.on('error', ignore)
     try {
-      const { rawHeaders: raw, socket } = request
+      const { rawHeaders: raw, socket, httpVersion: version, headers } = request
       const [method, remoteAddress] = [methodOfConnect(request), socket.remoteAddress ?? '']
-      const head = readHead({ method, url: request.url, raw, remoteAddress, version: '2.0' }, this.#options.limits)
+      const head = readHead({ method, url: headers[':path'] ?? '', raw, remoteAddress, version }, this.#options.limits)
       checkStreamUpgrade(head.presented)
       if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented)))
         throw new HeadRefused('VERSION_UNSUPPORTED', 'this upgrade is taken over HTTP/1.1 only')
