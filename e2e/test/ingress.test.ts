@@ -75,13 +75,13 @@ describe('posternd run --config', () => {
     return socket
   }
 
-  it('says what it serves and what not yet; a changed file is taken, also when only the time it allows changed', async () => {
+  it('says what it serves; a changed file is taken, also when only the time it allows changed', async () => {
     await daemon.says(/db\.localhost → tcp:\/\/127/)
     expect(await answered()).toBe('onex')
     const web = '  - hostname: app.localhost\n    path: /api/*\n    service: http_status:404\n'
     write(rules([HOST, two]) + web)
     await daemon.says(/changed db\.localhost → tcp:\/\/127\.0\.0\.1:\d+ \(was tcp:/)
-    await daemon.says(/not served yet: app\.localhost\/api\/\* → http_status:404/)
+    await daemon.says(/added app\.localhost\/api\/\* → http_status:404/)
     expect(await answered()).toBe('twox')
     write(rules([HOST, two]) + web, 'gracePeriod: 1s\nlogLevel: debug\n')
     await daemon.says(/the config file was read again.*the config file was read again/s)
@@ -218,7 +218,7 @@ describe('posternd ingress', () => {
     const [exit, stdout] = await run(['rule', 'https://app.example.com/api/users?id=7'], good)
     expect([exit, String(stdout).split('\n')[0]]).toEqual([0, 'app.example.com/api/* → http://localhost:8080 (rule 2)'])
     const json = (await run(['rule', '--json', 'db.example.com']))[1]
-    expect(JSON.parse(String(json))).toMatchObject({ rule: 1, service: 'tcp://localhost:5432', served: true })
+    expect(JSON.parse(String(json))).toMatchObject({ rule: 1, service: 'tcp://localhost:5432', purposes: ['tcp'] })
     expect(await run(['rule', 'https://app.example.com/other'])).toEqual([
       31,
       '',

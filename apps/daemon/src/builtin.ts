@@ -28,6 +28,17 @@ export const builtins: readonly Builtin[] = [
     load: { client: () => import('@postern/auth-tunnel-token/client') },
   },
   {
+    package: '@postern/protocol-http',
+    entry: {
+      kind: 'protocol',
+      name: 'http',
+      summary: 'HTTP applications, each request to the ingress rule of its path',
+      schemes: ['http', 'https'],
+      origin: './dist/origin.js',
+    },
+    load: { origin: () => import('@postern/protocol-http/origin') },
+  },
+  {
     package: '@postern/protocol-ssh',
     entry: {
       kind: 'protocol',

@@ -6,6 +6,8 @@ import { FailureLog } from './failure-log.ts'
 import type { DaemonObserver } from './observer.ts'
 import { type Difference, Rules, showRule } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
+import { WebServing } from './serve-web.ts'
+import { showWebRule, type Web } from './web-rules.ts'
 
 /** Two survive the loss of one while it reconnects, and four spread over edges; the number people know from elsewhere. */
 export const CONNECTIONS = 4
@@ -46,6 +48,8 @@ export interface DaemonConfig {
   readonly rules: readonly ServedRule[]
   /** Hostnames that nothing answers, though a wildcard of `rules` would. */
   readonly unserved?: readonly string[]
+  /** Its HTTP applications. `rules` are for bytes. */
+  readonly web?: Web
   readonly auth: readonly AuthProvider[]
   readonly transport: Transport
   readonly trust?: Trust
@@ -62,11 +66,11 @@ export interface RunningDaemon extends AsyncDisposable {
   readonly connections: number
   /**
    * From now on these rules hold. Streams of a hostname whose service stays the same go on; those of one that was removed or
-   * changed are cut. What changed is logged.
+   * changed are cut, and so are requests that another rule would answer now. What changed is logged.
    *
    * @throws PosternError OPTION_CONFLICT: two rules for one hostname; the old ones hold on
    */
-  setRules(rules: readonly ServedRule[], unserved?: readonly string[]): Difference
+  setRules(rules: readonly ServedRule[], unserved?: readonly string[], web?: Web): Difference
   /** Takes no new streams and dials no more; resolves when the open ones ended. @throws `call.signal.reason` */
   drain(call: Call): Promise<void>
   /** Resolves when the daemon is over: undefined after a stop, the refusal that ended it otherwise. */
@@ -114,6 +118,7 @@ class Daemon implements RunningDaemon {
   readonly #settled = new AbortController()
   readonly #tunnels = new Set<Tunnel>()
   readonly #rules: Rules<ServedRule>
+  readonly #web: WebServing
   readonly #failures: FailureLog
   readonly #first = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<PosternError | undefined>()
@@ -129,6 +134,7 @@ class Daemon implements RunningDaemon {
     this.#observer = config.observer ?? {}
     this.#rules = new Rules(config.rules, config.unserved)
     this.#failures = new FailureLog(call.log)
+    this.#web = new WebServing(config.web, this.#failures, this.#observer)
     this.#call = { log: call.log, signal: AbortSignal.any([call.signal, this.#stop.signal]) }
   }
 
@@ -144,7 +150,8 @@ class Daemon implements RunningDaemon {
     signal.throwIfAborted()
     this.#about = this.#config.about ?? (await ownAbout())
     for (const rule of this.#config.rules) this.#call.log.info(showRule(rule))
-    this.#observer.onRules?.(this.#rules.size)
+    for (const rule of this.#config.web?.rules ?? []) this.#call.log.info(showWebRule(rule))
+    this.#observer.onRules?.(this.#rules.size + this.#web.size)
     this.#loops = [this.#keep(0)]
     const over = this.#over.promise.then(error => Promise.reject(error ?? this.#call.signal.reason))
     over.catch(() => {}) // told through `closed` once it runs
@@ -152,14 +159,21 @@ class Daemon implements RunningDaemon {
     for (let index = 1; index < (this.#config.connections ?? CONNECTIONS); index++) this.#loops.push(this.#keep(index))
   }
 
-  setRules(rules: readonly ServedRule[], unserved?: readonly string[]): Difference {
-    const difference = this.#rules.replace(rules, unserved)
+  setRules(rules: readonly ServedRule[], unserved?: readonly string[], web?: Web): Difference {
+    const { changed, ...bytes } = this.#rules.replace(rules, unserved)
+    const requests = this.#web.replace(web)
+    const difference: Difference = {
+      added: [...bytes.added, ...requests.added],
+      removed: [...bytes.removed, ...requests.removed],
+      changed,
+      cut: bytes.cut + requests.cut,
+    }
     const { log } = this.#call
     for (const line of difference.added) log.info(`added ${line}`)
     for (const line of difference.changed) log.info(`changed ${line}`)
     for (const line of difference.removed) log.info(`removed ${line}`)
     if (difference.cut > 0) log.info('cut streams whose rule was removed or changed', { streams: difference.cut })
-    this.#observer.onRules?.(this.#rules.size)
+    this.#observer.onRules?.(this.#rules.size + this.#web.size)
     return difference
   }
 
@@ -208,7 +222,10 @@ class Daemon implements RunningDaemon {
         log: call.log,
         speaker: 'daemon',
         about: { ...this.#about, connection },
-        onStream: offered => void serveStream(offered, this.#rules, this.#failures, this.#call, this.#observer),
+        onStream: offered =>
+          void (offered.header.purpose === 'http'
+            ? this.#web.serve(offered, this.#call)
+            : serveStream(offered, this.#rules, this.#failures, this.#call, this.#observer)),
         onDrain: drained.resolve,
       },
       call,
@@ -265,6 +282,7 @@ class Daemon implements RunningDaemon {
     this.#observer.onStopping?.()
     this.#settled.abort(new PosternError('DRAINING', 'the daemon stops', { speaker: 'daemon' }))
     await Promise.all(this.#loops)
+    this.#web.drain()
     await Promise.all([...this.#tunnels].map(tunnel => tunnel.drain(call)))
   }
 
@@ -272,6 +290,7 @@ class Daemon implements RunningDaemon {
     this.#stop.abort(new PosternError('DRAINING', 'the daemon was stopped', { speaker: 'daemon' }))
     await Promise.all(this.#loops)
     await Promise.all([...this.#tunnels].map(tunnel => tunnel.close()))
+    this.#web[Symbol.dispose]()
     this.#failures[Symbol.dispose]()
     this.#over.resolve(undefined)
   }

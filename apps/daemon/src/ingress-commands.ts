@@ -5,7 +5,8 @@ import { PLUGIN_FLAGS, PROGRAM_FLAGS, type Program } from '@postern/program'
 import { createRegistry } from '@postern/registry'
 import { builtins } from './builtin.ts'
 import { CONFIG_FLAGS } from './flags.ts'
-import { type FileRule, isServed, ruleFor, showTarget } from './ingress-file.ts'
+import { showTarget } from './ingress.ts'
+import { type FileRule, ruleFor } from './ingress-file.ts'
 import { segmentsOf, showPattern } from './pattern.ts'
 import { type Examined, SettingsReader } from './settings.ts'
 
@@ -23,11 +24,10 @@ const WEB: readonly string[] = ['http:', 'https:', 'ws:', 'wss:']
 export async function validateCommand(argv: readonly string[], program: Program, call: Call): Promise<void> {
   const asked = await examine(argv, 0, 'posternd ingress validate --config FILE', program, call)
   if (!asked) return
-  const { path, rules, found } = asked
+  const { path, rules, found, warnings } = asked
   const mistakes = found.mistakes.list
-  const served = rules.filter(isServed).length
   if (program.json)
-    program.print(`${JSON.stringify({ valid: mistakes.length === 0, mistakes, rules: rules.length, served })}\n`)
+    program.print(`${JSON.stringify({ valid: mistakes.length === 0, mistakes, warnings, rules: rules.length })}\n`)
   else for (const mistake of mistakes) program.print(`${mistake}\n`)
   if (mistakes.length > 0) {
     const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`
@@ -35,9 +35,8 @@ export async function validateCommand(argv: readonly string[], program: Program,
   }
   if (program.json) return
   for (const rule of rules)
-    program.print(
-      `${rule.number}. ${showPattern(rule)} → ${showTarget(rule)}${isServed(rule) ? '' : '  (not served yet)'}\n`,
-    )
+    program.print(`${rule.number}. ${showPattern(rule)} → ${showTarget(rule.service)}${showOptions(rule)}\n`)
+  for (const warning of warnings) program.print(`warning: ${warning}\n`)
   program.print(`${path} is valid\n`)
 }
 
@@ -49,28 +48,36 @@ export async function ruleCommand(argv: readonly string[], program: Program, cal
   found.mistakes.throwIfAny()
   const url = readUrl(asked.words[0] ?? '')
   const { hostname } = readHostname(url.hostname)
-  // Only HTTP has paths: a stream of bytes is answered by the rules without one.
-  const segments = WEB.includes(url.protocol) ? segmentsOf(url.path) : []
+  const segments = segmentsOf(url.path)
   if (!segments)
     throw new PosternError('BAD_USAGE', 'servers read this path in more ways than one, so no rule answers it', {
       next: 'Write it without %2F, %5C, \\ and dot segments.',
     })
-  const rule = ruleFor(rules, hostname, segments)
+  // Only HTTP has paths: bytes are answered by the rules for bytes, whatever the path.
+  const purpose = url.protocol && (WEB.includes(url.protocol) ? 'http' : 'tcp')
+  const rule = ruleFor(rules, purpose, hostname, purpose === 'tcp' ? [] : segments)
   if (!rule) throw new PosternError('INGRESS_NOT_FOUND', `no rule of ${path} answers ${hostname}${url.path}`)
   program.print(program.json ? `${JSON.stringify(factsOf(rule))}\n` : told(rule))
 }
 
 function told(rule: FileRule): string {
   const why = rule.number === 1 ? 'it is the first' : 'the first one that its hostname and path match'
-  const lines = [`${showPattern(rule)} → ${showTarget(rule)} (rule ${rule.number})`, `  ${rule.where}: ${why}`]
-  if (!isServed(rule)) lines.push('  not served yet: HTTP applications do not exist yet')
-  return `${lines.join('\n')}\n`
+  const answer = `${showPattern(rule)} → ${showTarget(rule.service)}${showOptions(rule)} (rule ${rule.number})`
+  return `${answer}\n  ${rule.where}: ${why}\n`
+}
+
+/** As they were written: without defaults. */
+function showOptions({ said = {} }: FileRule): string {
+  const words = Object.entries(said).map(
+    ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  )
+  return words.length > 0 ? ` [${words.join(', ')}]` : ''
 }
 
 function factsOf(rule: FileRule) {
-  const { number, hostname, segments, where } = rule
+  const { number, hostname, segments, where, service, said: options, purposes } = rule
   const path = segments.length > 0 ? `/${segments.join('/')}/*` : undefined
-  return { rule: number, hostname: hostname ?? '*', path, service: showTarget(rule), where, served: isServed(rule) }
+  return { rule: number, hostname: hostname ?? '*', path, service: showTarget(service), options, purposes, where }
 }
 
 interface Asked extends Examined {
@@ -107,18 +114,21 @@ async function examine(
 }
 
 interface Address {
-  readonly protocol: string
+  /** Absent where none was written: whatever answers is meant. */
+  readonly protocol: string | undefined
   readonly hostname: string
   /** As it was written. */
   readonly path: string
 }
 
-/** `app.example.com/api` is meant as https. @throws PosternError BAD_USAGE */
+/** @throws PosternError BAD_USAGE */
 function readUrl(text: string): Address {
-  const whole = /^[a-z][a-z\d+.-]*:\/\//i.test(text) ? text : `https://${text}`
+  const hasScheme = /^[a-z][a-z\d+.-]*:\/\//i.test(text)
+  const whole = hasScheme ? text : `https://${text}`
   const path = /:\/\/[^/?#\\]+([^?#]*)/.exec(whole)?.[1]
   const url = URL.parse(whole)
-  if (url?.hostname && path !== undefined) return { protocol: url.protocol, hostname: url.hostname, path }
+  if (url?.hostname && path !== undefined)
+    return { protocol: hasScheme ? url.protocol : undefined, hostname: url.hostname, path }
   throw new PosternError(
     'BAD_USAGE',
     `${JSON.stringify(text.slice(0, 100))} is not a URL such as https://app.example.com/api`,

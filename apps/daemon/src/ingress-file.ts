@@ -1,17 +1,18 @@
 import { type Json, PosternError } from '@postern/interface'
 import { nearest } from '@postern/options'
 import type { ConfigFile } from '@postern/program'
-import { type DefaultPort, readService, showService } from './ingress.ts'
+import type { StreamPurpose } from '@postern/tunnel'
+import { type DefaultPort, readService } from './ingress.ts'
 import { type Mistakes, nameOf } from './mistakes.ts'
 import { covers, matches, type Pattern, readHostnamePattern, readPath, shareHostnames, showPattern } from './pattern.ts'
 
 /** Thousands of rules would be a program's work; and each is compared with each before it for rules that nobody reaches. */
 const MOST_RULES = 1000
 
-const KEYS = ['hostname', 'path', 'service']
+const KEYS = ['hostname', 'path', 'service', 'options']
 
-/** HTTP applications are not served yet; their rules are read, so that a file may have them. */
-const WEB_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 }
+/** Schemes whose services speak HTTP. */
+const WEB: readonly string[] = ['http:', 'https:']
 
 /** One rule of a config file. */
 export interface FileRule extends Pattern {
@@ -19,40 +20,43 @@ export interface FileRule extends Pattern {
   readonly number: number
   /** `file.yaml:12:5` */
   readonly where: string
-  /** What answers: a service, or an HTTP status that the daemon would say itself. */
+  /** What answers: a service, or an HTTP status that the daemon says itself. */
   readonly service: URL | number
-  /** It is of an HTTP application, which is not served yet. */
-  readonly isWeb: boolean
-}
-
-/** `service:` as the file has it. */
-export function showTarget({ service }: Pick<FileRule, 'service'>): string {
-  return typeof service === 'number' ? `http_status:${service}` : showService(service)
-}
-
-/** Whether a daemon serves this rule: a service for bytes, and no HTTP. */
-export function isServed(rule: FileRule): rule is FileRule & { readonly hostname: string; readonly service: URL } {
-  return rule.hostname !== undefined && !rule.isWeb && typeof rule.service !== 'number'
+  /** Which streams it is for: bytes, requests or both. */
+  readonly purposes: readonly StreamPurpose[]
+  /** `options:` as written; what it may say is the protocol’s to know. */
+  readonly said?: Readonly<Record<string, Json>>
+  /** The same as the protocol reads it, with its defaults. */
+  readonly options?: Readonly<Record<string, unknown>>
 }
 
 /**
- * A Unix socket may speak HTTP or not. Where the hostname has a rule with a path before, it does: whoever got bytes through to it
- * would pass by that rule.
+ * A scheme says whether its service gets bytes or requests. A Unix socket may speak HTTP or not, and takes both, unless something
+ * about it is HTTP: whoever got bytes through to it would pass by that. `http_status` answers requests, and where it is for every
+ * path it also says that bytes have nobody.
  */
-function isWeb(rule: Omit<FileRule, 'isWeb'>, earlier: readonly FileRule[]): boolean {
-  const { segments, service } = rule
-  if (segments.length > 0 || typeof service === 'number' || WEB_PORTS[service.protocol.slice(0, -1)] !== undefined)
-    return true
-  return service.protocol === 'unix:' && earlier.some(one => one.segments.length > 0 && shareHostnames(one, rule))
+export function purposesOf(
+  { segments, service, said, ...pattern }: Pick<FileRule, 'hostname' | 'segments' | 'service' | 'said'>,
+  earlier: readonly FileRule[] = [],
+): readonly StreamPurpose[] {
+  if (typeof service === 'number') return segments.length > 0 ? ['http'] : ['tcp', 'http']
+  if (WEB.includes(service.protocol)) return ['http']
+  if (service.protocol !== 'unix:') return ['tcp']
+  const isHttp =
+    segments.length > 0 ||
+    said !== undefined ||
+    earlier.some(one => !one.purposes.includes('tcp') && shareHostnames(one, { ...pattern, segments }))
+  return isHttp ? ['http'] : ['tcp', 'http']
 }
 
-/** The first rule for this hostname and path. */
+/** The first rule for this hostname and path, and kind of stream where one is said. */
 export function ruleFor(
   rules: readonly FileRule[],
+  purpose: StreamPurpose | undefined,
   hostname: string,
   segments: readonly string[],
 ): FileRule | undefined {
-  return rules.find(rule => matches(rule, hostname, segments))
+  return rules.find(rule => (!purpose || rule.purposes.includes(purpose)) && matches(rule, hostname, segments))
 }
 
 /** Reads `ingress:`. What is wrong with it goes to `mistakes`, and the rule is left out. */
@@ -75,8 +79,10 @@ export function readIngress(
   for (const [index, item] of value.slice(0, MOST_RULES).entries()) {
     const read = readFileRule(file, item, index, index === value.length - 1, port, mistakes)
     if (!read) continue
-    const rule = { ...read, isWeb: isWeb(read, rules) }
-    const shadow = rules.find(earlier => covers(earlier, rule))
+    const rule = { ...read, purposes: purposesOf(read, rules) }
+    const shadow = rules.find(
+      earlier => covers(earlier, rule) && rule.purposes.every(one => earlier.purposes.includes(one)),
+    )
     if (shadow) mistakes.add(['ingress', index], shadowed(rule, shadow))
     rules.push(rule)
   }
@@ -98,10 +104,10 @@ function readFileRule(
   isLast: boolean,
   port: DefaultPort,
   mistakes: Mistakes,
-): Omit<FileRule, 'isWeb'> | undefined {
+): Omit<FileRule, 'purposes'> | undefined {
   const at = (key?: string) => ['ingress', index, ...(key === undefined ? [] : [key])]
   if (item === null || typeof item !== 'object' || Array.isArray(item)) {
-    mistakes.add(at(), 'a rule has hostname and service, and may have a path')
+    mistakes.add(at(), 'a rule has hostname and service, and may have a path and options')
     return undefined
   }
   const fields = item as Readonly<Record<string, Json>>
@@ -113,7 +119,9 @@ function readFileRule(
     if (value !== undefined) mistakes.add(at(key), `${key} is not a text`)
     return undefined
   }
-  const [hostname, path, service] = KEYS.map(text)
+  const [hostname, path, service] = ['hostname', 'path', 'service'].map(text)
+  const said = isMapping(fields.options) ? fields.options : undefined
+  if (fields.options !== undefined && !said) mistakes.add(at('options'), 'options is not a list of keys')
   if (fields.service === undefined) mistakes.add(at(), 'the rule has no service')
   const target = service === undefined ? undefined : mistakes.try(at('service'), () => readTarget(service, port))
   const name = hostname === undefined ? undefined : mistakes.try(at('hostname'), () => readHostnamePattern(hostname))
@@ -122,9 +130,19 @@ function readFileRule(
     mistakes.add(at(), 'the rule has no hostname; only the last one may be for all, with http_status')
   if (path !== undefined && target instanceof URL && !hasPaths(target))
     mistakes.add(at('path'), `a path is part of HTTP; ${target.protocol} carries bytes`)
+  if (said && target instanceof URL && !hasPaths(target))
+    mistakes.add(at('options'), `options are of HTTP services; ${target.protocol} carries bytes`)
   if (mistakes.count > before || target === undefined || segments === undefined) return undefined
   const number = index + 1
-  return { number, where: file.where(at()), segments, service: target, ...(name !== undefined && { hostname: name }) }
+  const where = file.where(at())
+  return {
+    number,
+    where,
+    segments,
+    service: target,
+    ...(name !== undefined && { hostname: name }),
+    ...(said && { said }),
+  }
 }
 
 function unknownKey(key: string): string {
@@ -135,7 +153,7 @@ function unknownKey(key: string): string {
 /** @throws PosternError OPTION_INVALID */
 function readTarget(text: string, port: DefaultPort): URL | number {
   const status = /^http_status:(.*)$/.exec(text)?.[1]
-  if (status === undefined) return readService(text, scheme => port(scheme) ?? WEB_PORTS[scheme])
+  if (status === undefined) return readService(text, port)
   if (/^[2-5]\d\d$/.test(status)) return Number(status)
   throw new PosternError(
     'OPTION_INVALID',
@@ -144,5 +162,9 @@ function readTarget(text: string, port: DefaultPort): URL | number {
 }
 
 function hasPaths({ protocol }: URL): boolean {
-  return protocol === 'unix:' || WEB_PORTS[protocol.slice(0, -1)] !== undefined
+  return protocol === 'unix:' || WEB.includes(protocol)
+}
+
+function isMapping(value: Json | undefined): value is Readonly<Record<string, Json>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

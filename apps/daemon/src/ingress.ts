@@ -66,3 +66,8 @@ export function portOf(service: URL): number {
 export function showService(service: URL): string {
   return service.protocol === 'unix:' ? `unix:${service.pathname}` : `${service.protocol}//${service.host}`
 }
+
+/** What answers, the way people write it. */
+export function showTarget(service: URL | number): string {
+  return typeof service === 'number' ? `http_status:${service}` : showService(service)
+}

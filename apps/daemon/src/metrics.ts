@@ -144,6 +144,18 @@ function observeStreams({ Counter, Gauge, Histogram }: Library, registry: Regist
     buckets: CONNECT_BUCKETS,
     registers,
   })
+  const requests = new Counter({
+    name: 'posternd_requests_total',
+    help: 'HTTP requests that are over, by the hostname of their ingress rule and the class of the answered status.',
+    labelNames: ['hostname', 'status'],
+    registers,
+  })
+  const unanswered = new Counter({
+    name: 'posternd_request_failures_total',
+    help: 'HTTP requests that the daemon refused, or whose answer broke off, by error code.',
+    labelNames: ['hostname', 'code'],
+    registers,
+  })
   const traffic = new Traffic()
   const bytes = (direction: 'sent' | 'received', help: string) =>
     new Counter({
@@ -165,6 +177,11 @@ function observeStreams({ Counter, Gauge, Histogram }: Library, registry: Regist
     onStreamEnd: (stream, { code }) => {
       open.dec({ hostname: labelOf(stream) })
       if (code) failed.inc({ hostname: labelOf(stream), code })
+    },
+    onRequest: (request, { status, code }) => {
+      const hostname = labelOf(request)
+      requests.inc({ hostname, status: status === undefined ? 'none' : `${Math.floor(status / 100)}xx` })
+      if (code) unanswered.inc({ hostname, code })
     },
     onService: (stream, socket, milliseconds) => {
       latency.observe({ hostname: labelOf(stream) }, milliseconds / 1000)

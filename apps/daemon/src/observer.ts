@@ -6,7 +6,7 @@ export interface ObservedConnection {
   readonly index: number
 }
 
-/** One stream of a user. */
+/** One stream of a user, or of the edge with the requests of several. */
 export interface ObservedStream {
   readonly hostname: string
   readonly requestId: string
@@ -20,6 +20,15 @@ export interface StreamEnd {
   /** What refused or cut it; absent after a clean end. */
   readonly code?: Code
   /** Milliseconds since it was opened. */
+  readonly duration: number
+}
+
+export interface RequestEnd {
+  /** The HTTP status that was answered; absent when the request was cut before. */
+  readonly status?: number
+  /** What failed; absent when the answer is the service’s own, and whole, and when the visitor left. */
+  readonly code?: Code
+  /** Milliseconds since its head came. */
   readonly duration: number
 }
 
@@ -38,6 +47,8 @@ export interface DaemonObserver {
   onRetry?(connection: ObservedConnection, error: unknown, delayMs: number): void
   /** A stream arrived; a rule for it may be found or not. */
   onStream?(stream: ObservedStream): void
+  /** An HTTP request is over; one stream carries many. */
+  onRequest?(request: ObservedStream, end: RequestEnd): void
   /** The service answered a connection for it, after so many milliseconds. Whoever wants bytes counted reads them off the socket. */
   onService?(stream: ObservedStream, socket: Socket, milliseconds: number): void
   /** Once for each `onStream`. */

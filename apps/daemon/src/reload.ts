@@ -2,7 +2,7 @@ import { type Call, PosternError } from '@postern/interface'
 import { readLevel } from '@postern/program'
 import type { RunningDaemon } from './daemon.ts'
 import type { DaemonObserver } from './observer.ts'
-import { type Plugins, tellUnserved } from './running.ts'
+import type { Plugins } from './running.ts'
 import type { Settings, SettingsReader } from './settings.ts'
 
 /** Settings that hold from the moment a file with them is read. Every other one is for the next start. */
@@ -32,13 +32,13 @@ export async function reload(old: Settings, parts: ReloadParts, call: Call): Pro
       observer.onReload?.() // the last one may have been refused
       return old
     }
-    const { rules, unserved } = await plugins.serve(now, call)
+    const { rules, unserved, web } = await plugins.serve(now, call)
     setLevel(readLevel(now.values.logLevel))
-    daemon.setRules(rules, unserved)
-    tellUnserved(now.rules, call)
+    for (const warning of now.warnings) log.warn(warning)
+    daemon.setRules(rules, unserved, web)
     const later = changedForLater(old, now)
     for (const name of later) log.warn(`${name} was changed; it holds from the next start on`)
-    log.info('the config file was read again', { rules: rules.length })
+    log.info('the config file was read again', { rules: now.rules.length })
     observer.onReload?.()
     return now
   } catch (thrown) {

@@ -4,18 +4,20 @@ import type { CommandLine, HostOptionSpecs } from '@postern/options'
 import { type Composed, clientHost, composePlugins, type Program, readTrust, type Wanted } from '@postern/program'
 import { ownAbout } from './about.ts'
 import { type RunningDaemon, startDaemon } from './daemon.ts'
-import { type FileRule, isServed, showTarget } from './ingress-file.ts'
+import type { FileRule } from './ingress-file.ts'
 import { startMonitor } from './monitor.ts'
 import type { DaemonObserver } from './observer.ts'
 import { originHost } from './origin-host.ts'
-import { showPattern } from './pattern.ts'
+import { webProtocol } from './rule-options.ts'
 import type { ServedRule } from './serve.ts'
 import type { Settings, SettingsReader } from './settings.ts'
+import type { Web } from './web-rules.ts'
 
-/** The rules of a daemon, and the hostnames that a wildcard of theirs must not answer. */
+/** The rules of a daemon for bytes, the hostnames that a wildcard of these must not answer, and the rules for requests. */
 export interface Served {
   readonly rules: readonly ServedRule[]
   readonly unserved: readonly string[]
+  readonly web?: Web
 }
 
 /** The plugins of a run, and its rules with the plugin that serves each. More are loaded when other rules need them. */
@@ -51,13 +53,27 @@ export class Plugins implements AsyncDisposable {
     const missing = this.#serversFor(settings.rules)
     // Flags of the command line were given to plugins when they were first composed.
     if (missing.length > 0) await this.#compose(missing, settings, { given: [], pending: [], words: [] }, call)
-    const rules = settings.rules.filter(isServed).map(({ hostname, service }) => {
-      const server = this.#servers.get(this.#protocolOf(service))
-      if (!server) throw new PosternError('INTERNAL', `no plugin was made for ${service.protocol}`)
-      return { hostname, service, server }
-    })
-    const others = settings.rules.filter(rule => !isServed(rule) && rule.segments.length === 0)
-    return { rules, unserved: others.flatMap(({ hostname }) => hostname ?? []) }
+    const forBytes = settings.rules.filter(rule => rule.purposes.includes('tcp'))
+    const rules: ServedRule[] = []
+    for (const { hostname, service } of forBytes)
+      if (hostname !== undefined && service instanceof URL)
+        rules.push({ hostname, service, server: this.#serverOf(this.#protocolOf(service)) })
+    const unserved = forBytes.flatMap(rule => (typeof rule.service === 'number' ? (rule.hostname ?? []) : []))
+    const web = settings.rules.filter(rule => rule.purposes.includes('http'))
+    if (web.length === 0) return { rules, unserved }
+    const webRules = web.map(({ hostname, segments, service, options = {} }) => ({
+      ...(hostname !== undefined && { hostname }),
+      segments,
+      service,
+      options,
+    }))
+    return { rules, unserved, web: { server: this.#serverOf(webProtocol(this.#reader.registry)), rules: webRules } }
+  }
+
+  #serverOf(protocol: string): ProtocolServer {
+    const server = this.#servers.get(protocol)
+    if (!server) throw new PosternError('INTERNAL', `the protocol ${protocol} was not composed`)
+    return server
   }
 
   async #compose(
@@ -80,7 +96,13 @@ export class Plugins implements AsyncDisposable {
 
   /** Protocols that no rule needed until now. */
   #serversFor(rules: readonly FileRule[]): readonly Wanted<'protocol', 'origin'>[] {
-    const names = new Set(rules.filter(isServed).map(({ service }) => this.#protocolOf(service)))
+    const { registry } = this.#reader
+    const names = new Set<string>()
+    for (const { purposes, service, hostname } of rules) {
+      if (purposes.includes('http')) names.add(webProtocol(registry))
+      if (purposes.includes('tcp') && service instanceof URL && hostname !== undefined)
+        names.add(this.#protocolOf(service))
+    }
     return [...names].filter(name => !this.#servers.has(name)).map(name => ({ kind: 'protocol', side: 'origin', name }))
   }
 
@@ -95,13 +117,6 @@ export class Plugins implements AsyncDisposable {
 
 function isServer(wanted: Wanted): wanted is Wanted<'protocol', 'origin'> {
   return wanted.kind === 'protocol' && wanted.side === 'origin'
-}
-
-/** Once for each start and each file: which of its rules do nothing yet. */
-export function tellUnserved(rules: readonly FileRule[], { log }: Call): void {
-  for (const rule of rules)
-    if (!isServed(rule) && rule.hostname !== undefined)
-      log.warn(`not served yet: ${showPattern(rule)} → ${showTarget(rule)}; HTTP applications do not exist yet`)
 }
 
 /**
@@ -127,7 +142,6 @@ export async function runDaemon(
     const observer = monitor?.observer ?? {}
     const trust = await readTrust(ca)
     const config = { edge, connections, ...served, ...signIn, trust, about, observer }
-    tellUnserved(settings.rules, call)
     await using daemon = await startDaemon(config, starting, call)
     onStart(daemon, observer)
     const ended = await Promise.race([daemon.closed, aborted(program.stop.gently)])

@@ -14,7 +14,8 @@ import type { Registry } from '@postern/registry'
 import { checkDaemonFile, type DaemonFile, defaultPorts, readDaemonFile } from './daemon-file.ts'
 import { CONFIG_FLAGS, RULE_FLAGS, RUN_FLAGS } from './flags.ts'
 import { readRule } from './ingress.ts'
-import type { FileRule } from './ingress-file.ts'
+import { type FileRule, purposesOf } from './ingress-file.ts'
+import { completeRules } from './rule-options.ts'
 
 /** What a daemon was told to do. */
 export interface Settings {
@@ -30,6 +31,8 @@ export interface Settings {
 export interface Examined {
   readonly found: DaemonFile
   readonly rules: readonly FileRule[]
+  /** What the rules’ protocols have to say of them. */
+  readonly warnings: readonly string[]
 }
 
 const CHOICES = { auth: RUN_FLAGS.auth, plugin: RUN_FLAGS.plugin, transport: RUN_FLAGS.transport }
@@ -54,9 +57,11 @@ export class SettingsReader {
   async readRule(call: Call): Promise<Settings> {
     const { values, warnings } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, undefined, call)
     await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
-    const rule = readRule(values.hostname, values.url, defaultPorts(this.registry))
-    const fileRule: FileRule = { ...rule, number: 1, where: '--hostname', segments: [], isWeb: false }
-    return { values, auth: authOf(values), rules: [fileRule], warnings }
+    const rule = { ...readRule(values.hostname, values.url, defaultPorts(this.registry)), segments: [] }
+    const fileRule: FileRule = { ...rule, number: 1, where: '--url', purposes: purposesOf(rule) }
+    const { cwd } = this.sources
+    const completed = await completeRules([fileRule], this.registry, this.sources, cwd, undefined, call)
+    return { values, auth: authOf(values), rules: completed.rules, warnings: [...warnings, ...completed.warnings] }
   }
 
   /** Which file. @throws PosternError OPTION_MISSING */
@@ -66,10 +71,10 @@ export class SettingsReader {
 
   /** `--config FILE`. @throws PosternError OPTION_*, FILE_*, PLUGIN_*; CONFIG_INVALID with all its mistakes */
   async readConfig(path: string, call: Call): Promise<Settings> {
-    const { found, rules } = await this.examine(path, call)
+    const { found, rules, warnings: ofRules } = await this.examine(path, call)
     found.mistakes.throwIfAny()
     const { values, warnings } = await this.#options(RUN_FLAGS, found.options, call)
-    return { values, auth: authOf(values), rules, warnings, forPlugins: found.forPlugins }
+    return { values, auth: authOf(values), rules, warnings: [...warnings, ...ofRules], forPlugins: found.forPlugins }
   }
 
   /** @throws PosternError FILE_*, PLUGIN_*, OPTION_* of flags and environment; CONFIG_INVALID: no YAML */
@@ -79,8 +84,10 @@ export class SettingsReader {
     const { values, provided } = await this.#options(CHOICES, { ...found.options, otherKeys }, call)
     if (provided.plugin === 'file') await this.#addPluginsOf(found, values.plugin)
     else await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
-    const rules = checkDaemonFile(found, this.registry, { auth: authOf(values), transport: values.transport })
-    return { found, rules }
+    const written = checkDaemonFile(found, this.registry, { auth: authOf(values), transport: values.transport })
+    const { mistakes, file } = found
+    const { rules, warnings } = await completeRules(written, this.registry, this.sources, file.path, mistakes, call)
+    return { found, rules, warnings }
   }
 
   #options<const O extends HostOptionSpecs>(specs: O, file: ConfigSection | undefined, call: Call) {

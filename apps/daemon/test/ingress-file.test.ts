@@ -1,9 +1,17 @@
 import type { Json } from '@postern/interface'
 import { describe, expect, it } from 'vitest'
-import { isServed, readIngress, ruleFor, showTarget } from '../src/ingress-file.ts'
+import { showTarget } from '../src/ingress.ts'
+import { readIngress, ruleFor } from '../src/ingress-file.ts'
 import { Mistakes } from '../src/mistakes.ts'
 
-const PORTS: Readonly<Record<string, number | 'none'>> = { tcp: 'none', unix: 'none', ssh: 22, redis: 6379 }
+const PORTS: Readonly<Record<string, number | 'none'>> = {
+  tcp: 'none',
+  unix: 'none',
+  ssh: 22,
+  redis: 6379,
+  http: 'none',
+  https: 'none',
+}
 
 function read(ingress: Json | undefined) {
   const file = {
@@ -30,36 +38,70 @@ describe('rules', () => {
       { service: 'http_status:404' },
     ])
     expect(mistakes).toEqual([])
-    expect(rules.map(rule => [rule.number, rule.hostname, showTarget(rule), isServed(rule)])).toEqual([
-      [1, 'db.example.com', 'tcp://localhost:5432', true],
-      [2, 'ssh.example.com', 'ssh://localhost:22', true],
-      [3, 'cache.example.com', 'redis://10.0.0.7:6379', true],
-      [4, 'app.example.com', 'http_status:404', false],
-      [5, 'app.example.com', 'http://localhost:8080', false],
-      [6, '*.example.com', 'unix:/run/app.sock', false],
-      [7, undefined, 'http_status:404', false],
+    expect(rules.map(rule => [rule.number, rule.hostname, showTarget(rule.service), ...rule.purposes])).toEqual([
+      [1, 'db.example.com', 'tcp://localhost:5432', 'tcp'],
+      [2, 'ssh.example.com', 'ssh://localhost:22', 'tcp'],
+      [3, 'cache.example.com', 'redis://10.0.0.7:6379', 'tcp'],
+      [4, 'app.example.com', 'http_status:404', 'http'],
+      [5, 'app.example.com', 'http://localhost:8080', 'http'],
+      [6, '*.example.com', 'unix:/run/app.sock', 'http'],
+      [7, undefined, 'http_status:404', 'tcp', 'http'],
     ])
-    const numberOf = (host: string, ...path: string[]) => ruleFor(rules, host, path)?.number
+    const numberOf = (host: string, ...path: string[]) => ruleFor(rules, 'http', host, path)?.number
     expect([numberOf('app.example.com', 'api', 'x'), numberOf('app.example.com'), numberOf('x.example.com')]).toEqual([
       4, 5, 6,
     ])
-    expect([numberOf('db.example.com'), numberOf('else.example.org')]).toEqual([1, 7])
+    expect([ruleFor(rules, 'tcp', 'db.example.com', [])?.number, numberOf('else.example.org')]).toEqual([1, 7])
+    expect(numberOf('ssh.example.com')).toBe(6) // requests pass by the rules for bytes
   })
 })
 
-it('a socket behind a rule with a path is HTTP, or bytes would pass by that rule', () => {
+it('a socket behind a rule that is HTTP is HTTP as well, or bytes would pass by that rule', () => {
   const socket = { hostname: 'app.example.com', service: 'unix:/run/app.sock' }
   const forbidden = (name: string) => ({ hostname: name, path: '/admin', service: 'http_status:403' })
-  const served = (...list: Json[]) => read(list).rules.map(isServed)
-  expect(served(socket)).toEqual([true])
-  expect(served(forbidden('app.example.com'), socket)).toEqual([false, false])
-  expect(served(forbidden('*.example.com'), socket)).toEqual([false, false])
-  expect(served(forbidden('app.example.com'), { ...socket, hostname: '*.example.com' })).toEqual([false, false])
-  expect(served(forbidden('other.example.com'), socket)).toEqual([false, true])
-  expect(served(forbidden('*.example.com'), { hostname: 'ssh.example.com', service: 'ssh://localhost' })).toEqual([
+  const bytes = (...list: Json[]) => read(list).rules.map(rule => rule.purposes.includes('tcp'))
+  expect(bytes(socket)).toEqual([true])
+  expect(bytes({ ...socket, options: { requireIdentity: true } })).toEqual([false])
+  expect(bytes({ ...socket, options: {} })).toEqual([false])
+  expect(bytes({ ...socket, path: '/x' })).toEqual([false])
+  expect(bytes(forbidden('app.example.com'), socket)).toEqual([false, false])
+  expect(bytes(forbidden('*.example.com'), socket)).toEqual([false, false])
+  expect(bytes(forbidden('app.example.com'), { ...socket, hostname: '*.example.com' })).toEqual([false, false])
+  expect(bytes(forbidden('other.example.com'), socket)).toEqual([false, true])
+  expect(bytes(forbidden('*.example.com'), { hostname: 'ssh.example.com', service: 'ssh://localhost' })).toEqual([
     false,
     true,
   ])
+})
+
+describe('one hostname', () => {
+  const app = 'app.example.com'
+  const [ssh, http] = [
+    { hostname: app, service: 'ssh://localhost' },
+    { hostname: app, service: 'http://localhost:8080' },
+  ]
+
+  it('may have a service for bytes and one for requests, in any order: neither shadows the other', () => {
+    for (const list of [
+      [ssh, http],
+      [http, ssh],
+    ]) {
+      const { rules, mistakes } = read(list)
+      expect(mistakes).toEqual([])
+      expect(ruleFor(rules, 'tcp', app, [])?.service).toMatchObject({ protocol: 'ssh:' })
+      expect(ruleFor(rules, 'http', app, ['x'])?.service).toMatchObject({ protocol: 'http:' })
+    }
+    expect(read([{ ...http, hostname: '*.example.com' }, ssh]).mistakes).toEqual([])
+  })
+
+  it.each([
+    ['two for requests', [http, { ...http, service: 'https://localhost' }]],
+    ['two for bytes', [ssh, { ...ssh, service: 'tcp://localhost:1' }]],
+    ['a socket, which takes both, before either', [{ ...ssh, service: 'unix:/x' }, http]],
+    ['a status, which answers all of it, before either', [{ ...ssh, service: 'http_status:404' }, ssh]],
+  ])('not %s', (_what, list) => {
+    expect(read(list).mistakes).toEqual([expect.stringContaining('rule 2 (app.example.com) is never reached')])
+  })
 })
 
 describe('what cannot be', () => {
@@ -80,6 +122,8 @@ describe('what cannot be', () => {
       '"hostnam" is not a key of a rule; did you mean hostname?',
     ],
     ['options as cloudflared has them', [{ hostname, service, originRequest: {} }], '"originRequest" is not a key'],
+    ['options of bytes', [{ hostname, service, options: {} }], 'options are of HTTP services; tcp: carries bytes'],
+    ['options that are no keys', [{ hostname, service: 'http://x', options: ['http2'] }], 'not a list of keys'],
     ['an unknown scheme', [{ hostname, service: 'ftp://localhost' }], 'has the scheme ftp:'],
     ['a service without port', [{ hostname, service: 'tcp://localhost' }], 'names no port'],
     ['a service with a user', [{ hostname, service: 'tcp://u:hunter2@localhost:1' }], 'user or password'],

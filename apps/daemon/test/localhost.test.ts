@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { originHost } from '../src/origin-host.ts'
 
 const host = originHost({ edge: new URL('https://edge.example.com') })
+
 import { reach } from '../src/reach.ts'
 
 // RFC 6761, section 6.3: a resolver must not be asked about localhost. This one would send everybody to a stranger.

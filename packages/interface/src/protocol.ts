@@ -103,6 +103,8 @@ export interface RequestRule {
 /** What became of one request. */
 export interface RequestAnswer {
   readonly rule: RequestRule | undefined
+  /** As the edge sent it, or empty. */
+  readonly requestId: string
   /** The HTTP status that was answered; absent when the request was cut before. */
   readonly status?: number
   /** What failed, where the answer is not the service’s own or is not whole. */

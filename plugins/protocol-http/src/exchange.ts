@@ -114,6 +114,7 @@ export class Exchange {
     this.#left.abort(error ?? new PosternError('STREAM_CUT', 'the answer is over'))
     this.side.answered({
       rule: this.#rule,
+      requestId: this.#head?.requestId ?? '',
       ...(this.#status !== undefined && { status: this.#status }),
       ...(error && { error }),
       duration: performance.now() - this.#began,
