@@ -10,6 +10,8 @@ import { ensureSetupToken, forgetSetupFile } from './admin/setup.ts'
 import { adminSocketOf, startAdminSocket } from './admin/socket.ts'
 import { isForApi } from './admin/target.ts'
 import { Turns } from './admin/turns.ts'
+import { AuthorizationServer } from './authorization-server/authorization-server.ts'
+import { protectedResource } from './authorization-server/protected-resource.ts'
 import { FailureCounter } from './authorize/attempts.ts'
 import { Authorizer } from './authorize/authorize.ts'
 import { builtins } from './builtin.ts'
@@ -168,6 +170,7 @@ class Edge implements RunningEdge {
   port = 0
   readonly #parts: EdgeParts
   readonly #front: Front
+  readonly #authorization: AuthorizationServer
   readonly #team: TeamSite
   readonly #admin: AdminHttp
   readonly #context: WayContext
@@ -221,11 +224,12 @@ class Edge implements RunningEdge {
     this.directory = new Directory({ store, turns, issuer: () => parts.origins.team, forgetSetupFile: forget })
     const { directory } = this
     const signIn = createSignIn({ ...this.#context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
-    this.#team = new TeamSite({ rooms: [...signIn.rooms], log })
+    this.#authorization = new AuthorizationServer({ ...this.#context, signIn, failures })
+    this.#team = new TeamSite({ rooms: [...signIn.rooms, this.#authorization], log })
     this.#http = httpWay(this.#context, {
       ...(config.http && { limits: config.http }),
       signIn,
-      ownPaths: [signIn],
+      ownPaths: [signIn, protectedResource(parts.origins)],
       problemPage: sendProblemPage,
     })
     this.administration = new Administration({
@@ -295,6 +299,7 @@ class Edge implements RunningEdge {
     }
     // Before the socket, so that it goes after it: who was heard is answered, and the store goes last.
     this.#stack.use(this.administration)
+    this.#stack.use(this.#authorization)
     const path = this.adminSocket
     if (path !== undefined) {
       const serve = (asked: AdminRequest) => this.#admin.serve(asked)

@@ -1,0 +1,44 @@
+import type { Provider } from 'oidc-provider'
+import type { Exchange } from '../front/exchange.ts'
+import type { SessionRecord } from '../sign-in/session-record.ts'
+import type { AuthorizationServerParts } from './needs.ts'
+import { CLIENT_ID, SCOPE } from './words.ts'
+
+export interface Approved {
+  readonly via: 'cli' | 'device'
+  /** Where the program runs that gets in. */
+  readonly remoteAddress: string
+  readonly userAgent?: string | undefined
+}
+
+/**
+ * A session of the program's own, for the person at the browser: it ends no later than if they had signed in there, and is listed
+ * and revoked by itself.
+ *
+ * @throws PosternError LOGIN_REQUIRED: their sign-in is too old for another one; STORE_UNUSABLE
+ */
+export async function approve(
+  { sessions }: Pick<AuthorizationServerParts, 'sessions'>,
+  provider: Provider,
+  browser: SessionRecord,
+  { requestId }: Exchange,
+  approved: Approved,
+): Promise<{ readonly sessionId: string; readonly grantId: string }> {
+  const { authenticatedAt, person } = browser
+  const { session } = await sessions.open(person, { ...approved, requestId, authenticatedAt })
+  const grant = new provider.Grant({ accountId: session.id, clientId: CLIENT_ID })
+  grant.addOIDCScope(SCOPE)
+  return { sessionId: session.id, grantId: await grant.save() }
+}
+
+/** The application a program says it wants, as an origin; undefined where it says none, or no origin. Only for showing. */
+export function wantedApplication(resource: unknown): string | undefined {
+  return typeof resource === 'string' ? originOf(resource) : undefined
+}
+
+/** An https origin, exactly spelled, with or without the slash behind it. */
+export function originOf(resource: string): string | undefined {
+  const url = URL.parse(resource)
+  if (url?.protocol !== 'https:') return undefined
+  return resource === url.origin || resource === `${url.origin}/` ? url.origin : undefined
+}
