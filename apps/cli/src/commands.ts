@@ -50,6 +50,14 @@ export const COMMANDS: CliCommand = {
           summary: 'print a token for one application, for other programs',
           run: async (argv, program, call) => (await import('./login.ts')).token(argv, program, call),
         },
+        curl: {
+          summary: 'run curl with a credential, for one application alone',
+          run: async (argv, program, call) => (await import('./curl.ts')).curl(argv, program, call),
+        },
+        http: {
+          summary: 'a web application at a local address, for programs that cannot sign in',
+          run: async (argv, program, call) => (await import('./http.ts')).http(argv, program, call),
+        },
         'ssh-config': {
           summary: 'the ssh_config stanza for a hostname: print it, or write it',
           run: async (argv, program, call) =>
@@ -63,7 +71,7 @@ export const COMMANDS: CliCommand = {
       run: async (argv, program, call) =>
         (await import('./policy/policy.ts')).policy(['policy', ...argv], program, call),
     },
-    admin: { summary: 'Administer an edge: applications, policies, tokens, audit', run: administer('admin') },
+    admin: { summary: 'Administer an edge: applications, policies, people, tokens, audit', run: administer('admin') },
   },
 }
 

@@ -1,12 +1,12 @@
 import { readHostname } from '@postern/client/hostname'
 import { type Account, type AuthProvider, type Call, PosternError, type Purpose } from '@postern/interface'
 import { type HostOptionSpecs, parseCommandLine, renderHelp } from '@postern/options'
-import { clientHost, composePlugins, type EdgeAt, type Program, readTrust } from '@postern/program'
+import { clientHost, composePlugins, type Program, readTrust } from '@postern/program'
 import { createRegistry } from '@postern/registry'
 import { builtins } from './builtin.ts'
 import { APPLICATION_FLAGS, DEFAULT_AUTH, RUN_FLAGS } from './flags.ts'
 import { chooseFor, type Run, secretsOf, startRun } from './run.ts'
-import { edgeAt } from './way.ts'
+import { type At, edgeAt } from './way.ts'
 
 const { auth, edge, ca } = APPLICATION_FLAGS
 
@@ -31,7 +31,9 @@ export interface Credentials extends AsyncDisposable {
   /** What it is asked for. */
   readonly purpose: Purpose
   readonly providers: readonly AuthProvider[]
-  readonly at: Required<EdgeAt>
+  readonly at: At
+  /** The file of `--ca`, absolute. */
+  readonly caFile: string | undefined
   /** Whether a person may be asked, from now on. Nobody is, before. */
   setInteractive(may: boolean): void
 }
@@ -94,6 +96,7 @@ export async function openCredentials(
     purpose: { purpose: 'access', app },
     providers,
     at,
+    caFile: chosen.values.ca,
     setInteractive: may => {
       ui.interactive = may && host.ui.interactive !== false
     },

@@ -13,8 +13,11 @@ export interface Way extends AsyncDisposable {
   readonly warnings: readonly string[]
 }
 
+/** An application’s edge. */
+export type At = EdgeAt & { readonly edge: URL }
+
 /** Where the edge of an application listens. @throws PosternError HOSTNAME_INVALID */
-export function edgeAt(application: string, edge: URL | undefined, trust: EdgeAt['trust']): Required<EdgeAt> {
+export function edgeAt(application: string, edge: URL | undefined, trust: EdgeAt['trust']): At {
   const { hostname, port } = readHostname(application)
   return { hostname, edge: edge ?? new URL(`https://${hostname}${port === undefined ? '' : `:${port}`}`), trust }
 }

@@ -1,4 +1,6 @@
 import type { Application } from '@postern/admin'
+import { formatDuration } from '@postern/options'
+import { APPLICATION_OPTIONS, optionsFrom, UNSET } from './application-options.ts'
 import { command, group } from './command.ts'
 import { facts, relative, safe, table } from './show.ts'
 
@@ -10,7 +12,11 @@ export const APPLICATION = group('Make, see and remove applications', {
   create: command({
     summary: 'make an application, which lets nobody in yet',
     words: ['HOSTNAME'],
-    options: { tunnel: { type: 'string', required: true, summary: 'the tunnel whose daemon reaches it' }, ...PROTOCOL },
+    options: {
+      tunnel: { type: 'string', required: true, summary: 'the tunnel whose daemon reaches it' },
+      ...PROTOCOL,
+      ...APPLICATION_OPTIONS,
+    },
     example: 'postern admin app create db.example.com --tunnel home --protocol tcp',
     run: ({ words, values, ask }) =>
       ask('application.create', {
@@ -18,11 +24,14 @@ export const APPLICATION = group('Make, see and remove applications', {
           hostname: words.HOSTNAME,
           tunnel: values.tunnel,
           ...(values.protocol.length > 0 && { protocols: [...values.protocol] }),
+          ...optionsFrom(values),
         },
       }),
     async show({ hostname }, { place, say }) {
       const { again } = await place()
-      say('Next, a service token and a rule that lets it in:')
+      say('Next, a rule that lets people in:')
+      say(`  postern admin policy allow ${hostname} --email ann@example.com${again}`)
+      say('or a service token and a rule that lets it in:')
       say(`  postern admin service-token create NAME${again}`)
       say(`  postern admin policy allow ${hostname} --service-token NAME${again}`)
       return `the application ${hostname} is made\n`
@@ -43,22 +52,28 @@ export const APPLICATION = group('Make, see and remove applications', {
     show: describe,
   }),
   update: command({
-    summary: 'give an application another tunnel, which cuts off who uses it, or other protocols; its rules stay',
+    summary:
+      'give an application another tunnel, which cuts off who uses it, other protocols or options; its rules stay',
     words: ['HOSTNAME'],
     options: {
       tunnel: { type: 'string', summary: 'the tunnel whose daemon reaches it (default: as it is)' },
       protocol: { ...PROTOCOL.protocol, summary: 'what it speaks, instead of all it spoke (default: as it is)' },
+      ...APPLICATION_OPTIONS,
+      ...UNSET,
     },
     example: 'postern admin app update db.example.com --tunnel office',
     async run({ words, values, ask }) {
       const params = { hostname: words.HOSTNAME }
       const { version: ifVersion } = await ask('status.get', {})
-      const { tunnel, protocols, rules } = await ask('application.get', { params })
+      const { tunnel, protocols, rules, options } = await ask('application.get', { params })
       const wanted = {
         tunnel: values.tunnel ?? tunnel,
         protocols: values.protocol.length > 0 ? [...values.protocol] : protocols,
       }
-      return ask('application.put', { params, body: { ...wanted, rules, ifVersion } })
+      return ask('application.put', {
+        params,
+        body: { ...wanted, rules, ...optionsFrom(values, options, values.unset), ifVersion },
+      })
     },
     show: describe,
   }),
@@ -78,13 +93,21 @@ function rowOf({ hostname, tunnel, protocols, rules, online, createdAt }: Applic
   return [hostname, tunnel, protocols.join(' '), rules.length, online, relative(createdAt)]
 }
 
-function describe({ hostname, tunnel, protocols, rules, online, createdAt }: Application): string {
+function describe({ hostname, tunnel, protocols, rules, options = {}, online, createdAt }: Application): string {
+  const { sessionSeconds, idleSeconds, upgradeOrigins, ...plain } = options
   const known = facts([
     ['hostname', hostname],
     ['tunnel', tunnel],
     ['protocols', protocols.join(' ')],
     ['online', online],
     ['made', createdAt],
+    ['name', plain.name],
+    ['contact', plain.contact],
+    ['session', sessionSeconds && formatDuration(sessionSeconds * 1000)],
+    ['idle', idleSeconds && formatDuration(idleSeconds * 1000)],
+    ['Authorization header', plain.authorizationHeader],
+    ['preflights', plain.preflight],
+    ['upgrade origins', upgradeOrigins?.join(' ')],
   ])
   const list = table(
     ['RULE', 'ACTION', 'INCLUDES'],

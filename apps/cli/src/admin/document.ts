@@ -55,7 +55,8 @@ export function placed(error: unknown, { value, where }: Read<Access>): unknown 
   })
 }
 
-const REFUSAL = /^(?:(tunnels|serviceTokens|applications)\[(\d+)\]|([\w.-]+))(?:: (rule \d+|rules[\w.[\]]*))?: /
+const REFUSAL =
+  /^(?:(tunnels|serviceTokens|groups|applications)\[(\d+)\]|([\w.-]+))(?:: (rule \d+|rules[\w.[\]]*|selectors[\w.[\]]*|options[\w.[\]]*))?: /
 const stepOf = (word: string) => (/^\d+$/.test(word) ? Number(word) : word)
 
 /** For people a line each, as compilers and editors have it; for programs all in the one error. */

@@ -1,10 +1,16 @@
 import { ROUTES, type WantedApplication } from '@postern/admin'
 import { PosternError } from '@postern/interface'
+import type { Values } from '@postern/options'
 import { type AdminCommand, type Context, command, group } from './command.ts'
 import { readDocument } from './document.ts'
 import { yamlOf } from './show.ts'
 
 const RULE = {
+  email: { type: 'string', multiple: true, summary: 'whom: the person with this email address' },
+  emailDomain: { type: 'string', multiple: true, summary: 'whom: people with an address at this domain' },
+  group: { type: 'string', multiple: true, summary: 'whom: people whom their provider lists in this group' },
+  everyone: { type: 'boolean', default: false, summary: 'whom: any person who is signed in' },
+  inGroup: { type: 'string', multiple: true, summary: 'whom: what a group of `postern admin group` names' },
   serviceToken: { type: 'string', multiple: true, summary: 'whom: a service token, by name or id' },
   anyServiceToken: { type: 'boolean', default: false, summary: 'whom: every service token of this edge' },
   name: { type: 'string', summary: 'the rule’s name (default: the action and whom)' },
@@ -35,8 +41,8 @@ export const POLICY = group('See and change who may use an application', {
     },
     show: shown,
   }),
-  allow: adding('allow', 'let service tokens in, by a further rule'),
-  deny: adding('deny', 'keep service tokens out, by a further rule; deny goes before allow'),
+  allow: adding('allow', 'let people or service tokens in, by a further rule'),
+  deny: adding('deny', 'keep people or service tokens out, by a further rule; deny goes before allow'),
   remove: command({
     summary: 'take a rule away; who is not let in any more is cut off',
     words: ['HOSTNAME', 'RULE'],
@@ -56,22 +62,20 @@ function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
     options: { ...RULE, ...PERMIT },
     example: `postern admin policy ${action} db.example.com --service-token ci`,
     async run({ words, values, ask }) {
-      const { serviceToken, anyServiceToken, permit, before } = values
-      if (serviceToken.length === 0 && !anyServiceToken)
+      const { permit, before } = values
+      const include = whomIn(values)
+      if (include.length === 0)
         throw new PosternError(
           'OPTION_MISSING',
-          `whom to ${action} is missing; give --service-token NAME or --any-service-token`,
+          `whom to ${action} is missing; give --email ADDRESS or --service-token NAME, or see --help`,
         )
       if (action === 'deny' && permit !== undefined)
         throw new PosternError('OPTION_CONFLICT', 'a rule that denies permits nothing: --permit goes with allow')
-      const whom = anyServiceToken ? ['any service token'] : serviceToken
+      const whom = include.map(one => Object.entries(one).map(calledIn).join())
       const rule = {
         name: values.name ?? `${action} ${whom.join(', ')}`.slice(0, 64),
         action,
-        include: [
-          ...serviceToken.map(one => ({ serviceToken: one })),
-          ...(anyServiceToken ? [{ anyServiceToken: true as const }] : []),
-        ],
+        include,
         ...(permit !== undefined && { permit: jsonOf(permit) }),
       }
       const body = { rule, ...(before !== undefined && { before }) }
@@ -79,6 +83,26 @@ function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
     },
     show: shown,
   })
+}
+
+type Include = WantedApplication['rules'][number]['include']
+
+function whomIn({ email, emailDomain, group: groups, everyone, inGroup, ...services }: Values<typeof RULE>): Include {
+  return [
+    ...email.map(one => ({ email: one })),
+    ...emailDomain.map(one => ({ emailDomain: one })),
+    ...groups.map(one => ({ group: one })),
+    ...(everyone ? [{ everyone: true as const }] : []),
+    ...inGroup.map(one => ({ inGroup: one })),
+    ...services.serviceToken.map(one => ({ serviceToken: one })),
+    ...(services.anyServiceToken ? [{ anyServiceToken: true as const }] : []),
+  ]
+}
+
+/** A selector in the name of a rule. */
+function calledIn([key, value]: readonly [string, unknown]): string {
+  if (value !== true) return String(value)
+  return key === 'everyone' ? 'everyone' : 'any service token'
 }
 
 type Asking = Pick<Context<'HOSTNAME', Record<never, never>>, 'words' | 'say' | 'ask'>
