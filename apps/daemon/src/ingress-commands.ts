@@ -54,7 +54,8 @@ export async function ruleCommand(argv: readonly string[], program: Program, cal
       next: 'Write it without %2F, %5C, \\ and dot segments.',
     })
   // Only HTTP has paths: bytes are answered by the rules for bytes, whatever the path.
-  const purpose = url.protocol && (WEB.includes(url.protocol) ? 'http' : 'tcp')
+  const purpose =
+    url.protocol === undefined ? undefined : WEB.includes(url.protocol) ? ('http' as const) : ('tcp' as const)
   const rule = ruleFor(rules, purpose, hostname, purpose === 'tcp' ? [] : segments)
   if (!rule) throw new PosternError('INGRESS_NOT_FOUND', `no rule of ${path} answers ${hostname}${url.path}`)
   program.print(program.json ? `${JSON.stringify(factsOf(rule))}\n` : told(rule))
