@@ -1,10 +1,11 @@
 import { DatabaseSync } from 'node:sqlite'
 import { PosternError } from '@postern/interface'
 import { AuditChain } from './chain.ts'
+import { HighWater } from './high-water.ts'
 import { migrate, transaction } from './migrations.ts'
 import { readPage } from './query.ts'
 import type { Change, ChangeNote } from './records.ts'
-import { readState, writeState } from './state.ts'
+import { readState, versionOf, writeState } from './state.ts'
 import type { Answers, Asked } from './wire.ts'
 
 const PAGE_BYTES = 4096
@@ -13,6 +14,7 @@ const PAGE_BYTES = 4096
 export class Database {
   readonly #database: DatabaseSync
   readonly #audit: AuditChain
+  readonly #highWater: HighWater
 
   /**
    * @param most bytes the file may grow to
@@ -34,6 +36,7 @@ export class Database {
       migrate(this.#database, path)
       this.#database.exec(`pragma max_page_count = ${Math.max(1, Math.floor(most / PAGE_BYTES))}`)
       this.#audit = new AuditChain(this.#database)
+      this.#highWater = new HighWater(path)
     } catch (error) {
       this.#database.close()
       throw error
@@ -44,6 +47,8 @@ export class Database {
     switch (asked.ask) {
       case 'snapshot':
         return readState(this.#database)
+      case 'restored':
+        return this.#highWater.restored(versionOf(this.#database))
       case 'change':
         return this.#change(asked.changes, asked.note)
       case 'traffic':
@@ -64,11 +69,15 @@ export class Database {
   }
 
   #change(changes: readonly Change[], note: ChangeNote | undefined): number {
-    return transaction(this.#database, () => {
-      const version = writeState(this.#database, changes)
+    const version = transaction(this.#database, () => {
+      const version = writeState(this.#database, changes, this.#highWater.version)
       if (note !== undefined) this.#audit.append('change', [{ at: Date.now(), ...note }])
       return version
     })
+    const revoked = changes.flatMap(change => ('revoke' in change ? [change.revoke] : []))
+    // Bookkeeping takes nothing away.
+    if (note !== undefined) this.#highWater.note(version, revoked)
+    return version
   }
 
   #check(): Answers['check'] {

@@ -1,5 +1,6 @@
 export type { AuditCheck, AuditEntry, AuditRow } from './chain.ts'
 export { checkPrivateFile, ensurePrivateFile, ensurePrivateFolder, readPrivateFile, writePrivateFile } from './files.ts'
+export type { Restored } from './high-water.ts'
 export type { AuditQuery } from './query.ts'
 export type {
   ApplicationOptions,

@@ -38,7 +38,7 @@ export function readState(database: DatabaseSync): Snapshot {
     (row): TunnelRecord => ({ id: String(row.id), name: String(row.name), ...created(row) }),
   )
   return {
-    version: Number(database.prepare('select version from state').get()?.version),
+    version: versionOf(database),
     settings: new Map(all('select * from settings').map(row => [String(row.key), parse(row.value)])),
     applications: new Map(applications.map(application => [application.hostname, application])),
     tunnels: new Map(tunnels.map(tunnel => [tunnel.id, tunnel])),
@@ -55,11 +55,12 @@ export function readState(database: DatabaseSync): Snapshot {
 /**
  * Carries out a change, inside the caller's transaction.
  *
+ * @param reached a version that was reached before, perhaps by another copy of the file
  * @returns the version it brought
  */
-export function writeState(database: DatabaseSync, changes: readonly Change[]): number {
+export function writeState(database: DatabaseSync, changes: readonly Change[], reached: number): number {
   const run = (sql: string, ...values: SQLInputValue[]) => database.prepare(sql).run(...values)
-  const row = database.prepare('update state set version = version + 1 returning version').get()
+  const row = database.prepare('update state set version = max(version, ?) + 1 returning version').get(reached)
   const version = Number(row?.version)
   for (const change of changes) {
     if ('revoke' in change) revoke(change, version, run)
@@ -123,6 +124,10 @@ function putApplication(application: ApplicationRecord, run: Run): void {
 function optionsOf(row: Row): { readonly options?: ApplicationOptions } {
   const options = parse(row.options) as ApplicationOptions
   return Object.keys(options).length > 0 ? { options } : {}
+}
+
+export function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare('select version from state').get()?.version)
 }
 
 function created(row: Row): { readonly createdAt?: number } {

@@ -2,6 +2,7 @@ import { dirname } from 'node:path'
 import { type Call, type Logger, PosternError } from '@postern/interface'
 import type { AuditCheck, AuditEntry, AuditRow } from './chain.ts'
 import { checkPrivateFile, ensurePrivateFile, ensurePrivateFolder } from './files.ts'
+import type { Restored } from './high-water.ts'
 import { WriterLink } from './link.ts'
 import type { AuditQuery } from './query.ts'
 import { afterChange, type Bookkeeping, type Change, type ChangeNote, type Snapshot } from './records.ts'
@@ -11,6 +12,8 @@ import { TrafficQueue } from './traffic.ts'
 /** The edge's state. Decisions read {@link Store.snapshot} and nothing else: no query, no wait. */
 export interface Store extends AsyncDisposable {
   readonly snapshot: Snapshot
+  /** Set where the file is an older copy of itself; what was revoked since must be again. Gone after the first change. */
+  readonly restored: Restored | undefined
   /** False when a row of an admission could not be kept: admit nobody, AUDIT_UNAVAILABLE. */
   readonly auditable: boolean
   /** Called after every change, with the snapshot already new. */
@@ -60,11 +63,12 @@ export async function openStore({ path, most = MOST_BYTES }: StoreOptions, call:
   call.signal.throwIfAborted()
   await ensurePrivateFolder(dirname(path))
   await ensurePrivateFile(path)
-  for (const suffix of ['-wal', '-shm', '-journal']) await checkPrivateFile(path + suffix)
+  for (const suffix of ['-wal', '-shm', '-journal', '.version', '.version.new']) await checkPrivateFile(path + suffix)
   call.signal.throwIfAborted()
   const link = new WriterLink({ path, most })
   try {
-    return new SqliteStore(link, await link.ask({ ask: 'snapshot' }), call.log)
+    const restored = await link.ask({ ask: 'restored' })
+    return new SqliteStore(link, await link.ask({ ask: 'snapshot' }), restored, call.log)
   } catch (error) {
     await link.close()
     throw error
@@ -72,6 +76,7 @@ export async function openStore({ path, most = MOST_BYTES }: StoreOptions, call:
 }
 
 class SqliteStore implements Store {
+  restored: Restored | undefined
   readonly #link: WriterLink
   readonly #traffic: TrafficQueue
   readonly #retention: Retention
@@ -81,8 +86,9 @@ class SqliteStore implements Store {
   /** Whether a change was given up that may have been made all the same. */
   #unsure = false
 
-  constructor(link: WriterLink, snapshot: Snapshot, log: Logger) {
+  constructor(link: WriterLink, snapshot: Snapshot, restored: Restored | undefined, log: Logger) {
     this.#link = link
+    this.restored = restored
     this.#snapshot = snapshot
     this.#traffic = new TrafficQueue(entries => link.ask({ ask: 'traffic', entries }), log)
     this.#retention = new Retention({
@@ -120,6 +126,7 @@ class SqliteStore implements Store {
       })
     const version = await this.#link.ask({ ask: 'change', changes, ...(note && { note }) }, () => void this.#makeSure())
     // Answers come in the order of the questions, so no change is skipped here.
+    this.restored = undefined
     this.#take(afterChange(this.#snapshot, changes, version))
   }
 

@@ -1,11 +1,13 @@
 import type { Code } from '@postern/interface'
 import type { AuditCheck, AuditEntry, Removal } from './chain.ts'
+import type { Restored } from './high-water.ts'
 import type { AuditPage, AuditQuery } from './query.ts'
 import type { Change, ChangeNote, Snapshot } from './records.ts'
 
 /** What is asked of the writer thread. Plain data. */
 export type Asked =
   | { readonly ask: 'snapshot' }
+  | { readonly ask: 'restored' }
   | { readonly ask: 'change'; readonly changes: readonly Change[]; readonly note?: ChangeNote }
   | { readonly ask: 'traffic'; readonly entries: readonly AuditEntry[] }
   | { readonly ask: 'rows'; readonly query: AuditQuery }
@@ -22,6 +24,7 @@ export type Asked =
 /** What it answers. */
 export interface Answers {
   snapshot: Snapshot
+  restored: Restored | undefined
   change: number
   traffic: undefined
   rows: AuditPage
