@@ -62,6 +62,8 @@ export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonl
   const wrong = integrity === 'ok' ? [] : [`the database is damaged: ${integrity}`]
   if (broken !== undefined)
     wrong.push(`the audit log is broken at row ${broken}: a row was altered, taken out or cut off`)
+  if (store.restored !== undefined)
+    wrong.push('the database is an older copy of itself: the next start ends every sign-in, see the audit log then')
   for (const application of store.snapshot.applications.values()) {
     if (application.rules.length === 0) wrong.push(`${application.hostname} has no rules, so it lets nobody in`)
   }

@@ -27,6 +27,7 @@ import type { HttpContext } from './http/context.ts'
 import { serveHttp } from './http/serve.ts'
 import { serveHttpUpgrade } from './http/upgrade.ts'
 import { httpWay } from './http/way.ts'
+import { jwksRoom } from './keys/jwks-room.ts'
 import { Seal } from './keys/seal.ts'
 import { hasTeamKeys, TeamKeys } from './keys/team-keys.ts'
 import { Live } from './live.ts'
@@ -37,6 +38,7 @@ import { Routes } from './routes/routes.ts'
 import { Shares } from './routes/shares.ts'
 import { createSignIn } from './sign-in/create.ts'
 import { Directory } from './sign-in/directory.ts'
+import { endRestored } from './sign-in/restored.ts'
 import { Sessions } from './sign-in/sessions.ts'
 import { sendProblemPage } from './team/problem-page.ts'
 import { TeamSite } from './team/site.ts'
@@ -93,6 +95,7 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
   const adminSocket = adminSocketOf(config)
   const store = stack.use(await openStore({ path: await databaseOf(config.data) }, call))
   const teamDomain = teamDomainOf(store, config.data)
+  const lost = await endRestored(store, call.log)
   const { certificates, caFile } = await certificatesFor(config, teamDomain, store, call)
   const failures = new FailureCounter()
   let port = config.publicPort ?? config.listen?.port ?? DEFAULT_PORT
@@ -102,6 +105,7 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
   const origins = new Origins(teamDomain, () => port)
   const seal = await Seal.open(config.data, hasTeamKeys(store.snapshot))
   const keys = stack.use(await TeamKeys.open({ store, seal, origins, log: call.log }))
+  await keys.removeAgain(lost)
   const sessions = stack.use(new Sessions(store, call.log))
   const registry = createRegistry(config.plugins ?? builtins)
   const plugins = stack.use(await startPlugins(registry, store, failures, { keys, fetch: guardedFetch(config) }, call))
@@ -225,7 +229,7 @@ class Edge implements RunningEdge {
     const { directory } = this
     const signIn = createSignIn({ ...this.#context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
     this.#authorization = new AuthorizationServer({ ...this.#context, signIn, failures })
-    this.#team = new TeamSite({ rooms: [...signIn.rooms, this.#authorization], log })
+    this.#team = new TeamSite({ rooms: [jwksRoom(parts.keys), ...signIn.rooms, this.#authorization], log })
     this.#http = httpWay(this.#context, {
       ...(config.http && { limits: config.http }),
       signIn,

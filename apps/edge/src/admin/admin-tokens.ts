@@ -29,7 +29,11 @@ export const ADMIN_TOKEN_ROUTES: Handlers<
       const found = adminTokensOf(snapshot).get(id)
       if (found === undefined) throw new PosternError('NOT_FOUND', 'no such admin token', { speaker: 'edge' })
       return {
-        changes: found.revokedAt === undefined ? [put(id, { ...found, revokedAt: now })] : [],
+        // The key cuts nothing: it is remembered, should an older copy of the database take this one's place.
+        changes:
+          found.revokedAt === undefined
+            ? [put(id, { ...found, revokedAt: now }), { revoke: `${ADMIN_TOKENS}:${id}` }]
+            : [],
         action: 'admin-token.revoke',
         detail: { id, name: found.name },
         answer: () => undefined,

@@ -132,6 +132,11 @@ export class TeamKeys implements Disposable {
     )
   }
 
+  /** Of keys that had been removed before an older copy of the database was put in its place. */
+  async removeAgain(kids: readonly string[]): Promise<void> {
+    for (const kid of kids) if (this.list().some(key => key.kid === kid)) await this.remove(kid, { actor: 'edge' })
+  }
+
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
   }
