@@ -83,9 +83,9 @@ export class Exchange {
 
   /** Says why there is no answer of the service’s; cuts an answer that has begun, so that it cannot be taken for a whole one. */
   fail(thrown: unknown): void {
+    if (this.response.destroyed || this.response.writableEnded) return
     const error = failureOf(thrown)
     this.#error ??= error
-    if (this.response.destroyed || this.response.writableEnded) return
     if (this.isAnswered || this.#isSwitched) {
       this.stream.destroy(error)
       return

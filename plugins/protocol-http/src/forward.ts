@@ -20,6 +20,7 @@ export async function forward(exchange: Exchange, pool: Pool, options: RuleOptio
   const asked = send(exchange, pool, headersFor(exchange.head, request.method ?? ''))
   const answered = expectAnswer(exchange, asked, options)
   let isHeard = false
+  let isRepeated = false
   asked.once('information', () => {
     isHeard = true
   })
@@ -30,8 +31,13 @@ export async function forward(exchange: Exchange, pool: Pool, options: RuleOptio
   asked.on('error', error => {
     answered()
     if (isAgain || isHeard || !mayRepeat(exchange, asked)) return exchange.fail(error)
+    isRepeated = true
     pool.agent.forget() // what was kept alive was dead, and the others are as old
     void forward(exchange, pool, options, true)
+  })
+  asked.once('close', () => {
+    // Node drops a 101 that nobody asked for without a word.
+    if (!isRepeated && !exchange.isAnswered) exchange.fail(failure('ORIGIN_FAILED', 'the service gave no answer'))
   })
   sendBody(exchange, asked)
 }

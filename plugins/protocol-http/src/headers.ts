@@ -65,8 +65,10 @@ export function readRequestHead(raw: RawHeaders, hostHeader: string | undefined)
   for (const [spelt, value] of pairs(raw)) {
     const name = spelt.toLowerCase()
     if (name === 'content-length') length = Number(value)
-    else if (name === 'transfer-encoding') isChunked = true
-    else if (name === 'te') wantsTrailers ||= /(^|,)\s*trailers\s*(;|,|$)/i.test(value)
+    else if (name === 'transfer-encoding') {
+      if (!/^chunked$/i.test(value)) throw violation('a request’s body is coded otherwise than in chunks')
+      isChunked = true
+    } else if (name === 'te') wantsTrailers ||= /(^|,)\s*trailers\s*(;|,|$)/i.test(value)
     if (isReserved(name)) {
       if (!name.startsWith('postern-'))
         throw violation('a request has a header that services may take for one of the edge’s')

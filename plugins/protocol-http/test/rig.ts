@@ -1,6 +1,6 @@
 // The daemon’s side of a stream of requests, in memory: rules as a test says, services that are really dialled.
 import { once } from 'node:events'
-import { type AddressInfo, connect, type Server } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { fakeOriginHost, type MemoryEnd, memoryPair, recordingLog } from '@postern/compliance'
 import {
@@ -22,7 +22,7 @@ export interface TestRule extends RequestRule {
 }
 
 /** Where a test’s service is. */
-export function at(server: Server | number, scheme = 'http'): URL {
+export function at(server: { address(): unknown } | number, scheme = 'http'): URL {
   const port = typeof server === 'number' ? server : (server.address() as AddressInfo).port
   return new URL(`${scheme}://localhost:${port}`)
 }
