@@ -52,9 +52,11 @@ export class Engine {
   }
 
   async #ask(exchange: Exchange): Promise<void> {
-    const { request, response, presented, requestId } = exchange
+    const { request, response, presented, requestId, version } = exchange
     this.#exchanges.set(request, exchange)
     request.url = exchange.target
+    // A body over HTTP/2 needs no length; Koa takes it for none.
+    if (version === '2') request.headers['transfer-encoding'] ??= 'chunked'
     if (presented.headers.expect !== undefined) response.writeContinue()
     response.setHeader('postern-request-id', requestId)
     response.setHeader('cache-control', 'no-store')
