@@ -102,7 +102,7 @@ export const status = z
     teamDomain: hostname,
     /** Address and port it listens on. */
     listen: z.string(),
-    /** Its team domain with that port; behind a port forward, another one is right. */
+    /** Its team domain, with the public port; the issuer of the people in its directory. */
     url: z.string(),
     /** Whether its certificate is of the CA in its own folder, `ca/ca.pem`, which others do not trust. */
     ownCa: z.boolean(),

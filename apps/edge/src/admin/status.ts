@@ -6,11 +6,11 @@ import { instantOf } from './records.ts'
 const ROWS = 100
 
 export const STATUS: Handlers<'status.get' | 'whoami.get' | 'openapi.get' | 'audit.list'> = {
-  'status.get': ({ software, teamDomain, ownCa, address, store, routes, sessions }) => ({
+  'status.get': ({ software, teamDomain, ownCa, address, origins, store, routes, sessions }) => ({
     software,
     teamDomain,
     listen: address(),
-    url: new URL(`https://${teamDomain}${/:\d+$/.exec(address())?.[0]}`).origin,
+    url: origins.team,
     ownCa,
     version: store.snapshot.version,
     applications: store.snapshot.applications.size,
