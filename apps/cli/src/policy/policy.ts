@@ -10,7 +10,10 @@ import { TEST } from './test.ts'
 
 const ASKED = {
   app: { type: 'string', required: true, summary: 'the application’s hostname' },
-  user: { type: 'string', summary: 'a person, by the email address their provider vouches for' },
+  user: {
+    type: 'string',
+    summary: 'a person, by the email address their provider vouches for, or by the edge’s directory',
+  },
   group: { type: 'string', multiple: true, summary: 'a group that their provider lists them in' },
   claim: { type: 'string', multiple: true, summary: 'NAME=VALUE, a claim of theirs; the value is JSON, or else text' },
   serviceToken: { type: 'string', summary: 'a service token, as the rules name it' },
@@ -29,8 +32,11 @@ const EXPLAIN = command({
   async run(context) {
     const { file, app, group: groups, claim, ...asked } = context.values
     const facts = { ...asked, claims: claimsOf(claim), groups: groups.length > 0 ? groups : undefined }
-    const policy = (await readPolicies(file, context))(app)
-    const { decision, verdicts } = explain(factsOf(facts, Date.now()), policy)
+    const { find, known } = await readPolicies(file, context)
+    const policy = find(app)
+    const told = known(facts)
+    if (told !== facts) context.say(`${facts.user} is known here: groups ${told.groups?.join(', ') || 'none'}`)
+    const { decision, verdicts } = explain(factsOf(told, Date.now()), policy)
     return { app, ...decision, verdicts }
   },
   show({ app, allow, rule, verdicts }) {

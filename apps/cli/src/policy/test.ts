@@ -5,7 +5,7 @@ import { command } from '../admin/command.ts'
 import { readDocument } from '../admin/document.ts'
 import { safe } from '../admin/show.ts'
 import { factsOf } from './asked.ts'
-import { FILE, type FindPolicy, readPolicies } from './rules.ts'
+import { FILE, type Policies, readPolicies } from './rules.ts'
 
 const text = z.string().min(1).max(1024)
 
@@ -46,9 +46,9 @@ export const TEST = command({
   async run(context) {
     const { words, values, program, call } = context
     const { value } = await readDocument(words.CASES, CASES, program, call)
-    const find = await readPolicies(values.file, context)
+    const policies = await readPolicies(values.file, context)
     const now = Date.now()
-    const tried = value.cases.map(one => tryCase(one, find, now))
+    const tried = value.cases.map(one => tryCase(one, policies, now))
     const failed = tried.filter(({ passed }) => !passed).length
     context.print({ passed: tried.length - failed, failed, cases: tried }, textOf(tried))
     if (failed > 0) throw new PosternError('TEST_FAILED', `${failed} of ${tried.length} cases failed`)
@@ -57,8 +57,8 @@ export const TEST = command({
   show: () => '',
 })
 
-function tryCase({ name, app, expect, rule, ...asked }: Case, find: FindPolicy, now: number): Tried {
-  const decision = decide(factsOf(asked, now), find(app))
+function tryCase({ name, app, expect, rule, ...asked }: Case, { find, known }: Policies, now: number): Tried {
+  const decision = decide(factsOf(known(asked), now), find(app))
   const got = decision.allow ? 'allow' : 'deny'
   return {
     name,
