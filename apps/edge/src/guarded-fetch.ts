@@ -101,7 +101,11 @@ async function ask(url: URL, { init, signal, ca, allowed }: Asking): Promise<Res
 function answerTo(asked: ClientRequest, sent: Buffer | undefined, url: URL): Promise<Response> {
   const { promise, resolve, reject } = Promise.withResolvers<Response>()
   asked.on('error', reject)
-  asked.on('response', answer => readAnswer(answer, url).then(resolve, error => asked.destroy(error as Error)))
+  asked.on('response', answer =>
+    readAnswer(answer, url)
+      .then(resolve, reject)
+      .finally(() => asked.destroy()),
+  )
   asked.end(sent)
   return promise
 }
