@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type ClientHttp2Stream, constants } from 'node:http2'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type HttpWorld, startHttpWorld } from './http-world.ts'
 import { dial } from './visitor.ts'
@@ -205,9 +207,13 @@ describe('a body', () => {
 
   test('over HTTP/2, with and without a length', async () => {
     const length = String(big.length)
-    const framed = await ask2({ ':method': 'POST', ':path': '/echo', 'content-length': length }, stream => stream.end(big))
+    const framed = await ask2({ ':method': 'POST', ':path': '/echo', 'content-length': length }, stream =>
+      stream.end(big),
+    )
     expect([framed.status, sum(framed.body)]).toEqual([200, sum(big)])
-    const streamed = await ask2({ ':method': 'POST', ':path': '/echo' }, stream => Readable.from([big, big]).pipe(stream))
+    const streamed = await ask2({ ':method': 'POST', ':path': '/echo' }, stream =>
+      Readable.from([big, big]).pipe(stream),
+    )
     expect(sum(streamed.body)).toBe(sum(Buffer.concat([big, big])))
   })
 
@@ -289,6 +295,44 @@ describe('a body', () => {
     while (ends.length === 0) await sleep(10)
     expect(ends).toEqual(['cut'])
   })
+})
+
+/** A frame of HTTP/2 (RFC 9113 §4.1) of stream 1, or of the connection. */
+function frame(type: number, flags: number, payload: Buffer, stream = 1): Buffer {
+  const head = Buffer.alloc(9)
+  head.writeUIntBE(payload.length, 0, 3)
+  head.writeUInt8(type, 3)
+  head.writeUInt8(flags, 4)
+  head.writeUInt32BE(stream, 5)
+  return Buffer.concat([head, payload])
+}
+
+/** A head in HPACK's plainest form (RFC 7541 §6.2.2). */
+function plainHead(headers: Record<string, string>): Buffer {
+  const text = (word: string) => [word.length, ...Buffer.from(word)]
+  return Buffer.from(Object.entries(headers).flatMap(([name, value]) => [0, ...text(name), ...text(value)]))
+}
+
+test('an upload that is reset without an error is never whole at the origin', async () => {
+  const ends: string[] = []
+  app.origin.server.once('request', request => {
+    request.once('end', () => ends.push('end'))
+    request.once('error', () => ends.push('cut'))
+  })
+  const { port } = app.world.edge
+  const ca = readFileSync(app.caFile)
+  const socket = connect({ port, host: '127.0.0.1', servername: app.host, ca, ALPNProtocols: ['h2'] })
+  socket.on('error', () => {}).resume()
+  const head = { ':method': 'POST', ':scheme': 'https', ':path': '/headers', ':authority': `${app.host}:${port}` }
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+  socket.write(frame(4, 0, Buffer.alloc(0), 0))
+  socket.write(frame(1, 4, plainHead({ ...head, ...app.credential })))
+  socket.write(frame(0, 0, Buffer.from('part')))
+  await sleep(200)
+  socket.write(frame(3, 0, Buffer.alloc(4)))
+  while (ends.length === 0) await sleep(10)
+  expect(ends).toEqual(['cut'])
+  socket.destroy()
 })
 
 test('row 63: an answer nobody reads is not read from the origin either', async () => {

@@ -1,7 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
-import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
-import { request as httpsRequest, type RequestOptions, Agent } from 'node:https'
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
+import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from '@postern/interface'
@@ -9,6 +10,7 @@ import { cut, pump } from '@postern/pump'
 import type { ApplicationOptions } from '@postern/store'
 import type { OfferedTunnelStream } from '@postern/tunnel'
 import type { EdgeConfig } from '../src/index.ts'
+import { Sessions } from '../src/sign-in/sessions.ts'
 import { dial } from './visitor.ts'
 import { quiet, startWorld, type World } from './world.ts'
 
@@ -79,6 +81,33 @@ export interface Got {
   readonly information: { statusCode: number; headers: Record<string, unknown> }[]
 }
 
+/** A person with a browser, let in by the application's rules; the cookie is what the browser sends. */
+export async function person({ world, host }: HttpWorld): Promise<{
+  readonly headers: Record<string, string>
+  leave(): Promise<unknown>
+}> {
+  const { store, administration } = world.edge
+  const subject = randomBytes(8).toString('hex')
+  const include = [{ serviceToken: world.token.id }, { email: `${subject}@example.com` }]
+  await administration.call('policy.put', {
+    params: { hostname: host },
+    body: { rules: [{ name: 'app', action: 'allow', include }] },
+  })
+  await using sessions = new Sessions(store, quiet)
+  const who = { issuer: 'https://idp.example.com', subject, email: `${subject}@example.com`, claims: {} }
+  const { session } = await sessions.open(who, { via: 'browser', remoteAddress: '127.0.0.1', requestId: 'r' })
+  const application = store.snapshot.applications.get(host)
+  if (application === undefined) throw new Error('no application')
+  const cookie = await sessions.admit(session, application, { actor: 'test' })
+  return {
+    headers: { cookie: `__Host-postern-session=${cookie}` },
+    async leave() {
+      await using ending = new Sessions(store, quiet)
+      return ending.revoke({ session: session.id }, { actor: 'test' })
+    },
+  }
+}
+
 export interface HttpWorldOptions {
   readonly listener?: RequestListener
   readonly options?: ApplicationOptions
@@ -125,13 +154,17 @@ export async function startHttpWorld({
     host,
     credential,
     url: `https://${host}:${port}`,
-    request: given => ask({ agent, ca, host: '127.0.0.1', servername: host, port, ...given }, `${host}:${port}`, credential),
+    request: given =>
+      ask({ agent, ca, host: '127.0.0.1', servername: host, port, ...given }, `${host}:${port}`, credential),
     http2(name = host) {
       const session = connectHttp2(`https://${name}:${port}`, {
         ca,
         servername: name,
-        lookup: (_host: string, _options: unknown, done: (error: null, address: { address: string; family: number }[]) => void) =>
-          done(null, [{ address: '127.0.0.1', family: 4 }]),
+        lookup: (
+          _host: string,
+          _options: unknown,
+          done: (error: null, address: { address: string; family: number }[]) => void,
+        ) => done(null, [{ address: '127.0.0.1', family: 4 }]),
       } as never)
       session.on('error', () => {})
       sessions.push(session)
@@ -179,4 +212,3 @@ function ask(
     request.end(body)
   })
 }
-

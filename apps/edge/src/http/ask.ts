@@ -133,12 +133,7 @@ function whoIsLate({ request: body }: Exchange, request: ClientRequest, reject: 
 }
 
 /** Passes the body on, as fast as the origin takes it. */
-function sendBody(
-  { request: body, version }: Exchange,
-  request: ClientRequest,
-  framing: Framing,
-  late: Patience,
-): void {
+function sendBody({ request: body }: Exchange, request: ClientRequest, framing: Framing, late: Patience): void {
   if (framing === 'none') {
     request.end()
     return
@@ -147,12 +142,16 @@ function sendBody(
   body.on('data', () => late.again())
   body.pipe(request, { end: false })
   body.once('end', () => {
-    // Over HTTP/2 a reset comes as an end too.
-    if (body.aborted || (version === '2' && 'stream' in body && body.stream.rstCode !== 0))
-      return void request.destroy()
+    if (!isWhole(body)) return void request.destroy()
     if (framing === 'chunked' && body.rawTrailers.length > 0) request.addTrailers(trailersOf(body.rawTrailers))
     request.end()
   })
+}
+
+/** Over HTTP/2 a reset comes as an end too, one without an error even as nothing else. */
+function isWhole(body: Exchange['request']): boolean {
+  if (body.aborted) return false
+  return !('stream' in body) || (body.stream.rstCode === 0 && !body.stream.destroyed)
 }
 
 /** Patience that is renewed as long as something moves. */
