@@ -1,24 +1,27 @@
 import * as openid from 'openid-client'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { goOnOf, hiddenOf, TEAM } from './authorization-browser.ts'
 import {
   ANN,
   type AuthorizationWorld,
   approve,
   begin,
   CALLBACK,
-  goOnOf,
-  hiddenOf,
   refreshWith,
   signIn,
   startAuthorization,
-  TEAM,
 } from './authorization-world.ts'
 
 let world: AuthorizationWorld
+/** What oidc-provider says of itself, of its defaults and of errors, it says here. */
+const printed = (['info', 'log', 'warn', 'error'] as const).map(name => vi.spyOn(console, name).mockReturnValue())
 beforeAll(async () => {
   world = await startAuthorization()
 })
-afterAll(() => world[Symbol.asyncDispose]())
+afterAll(async () => {
+  await world[Symbol.asyncDispose]()
+  expect(printed.flatMap(({ mock }) => mock.calls)).toEqual([])
+})
 
 const cliSessions = () => world.sessions.list().filter(({ via }) => via === 'cli')
 

@@ -1,15 +1,12 @@
 import * as openid from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Answer, type Browser, hiddenOf, TEAM } from './authorization-browser.ts'
 import {
   ANN,
-  type Answer,
   type AuthorizationWorld,
-  type Browser,
   exchangeFor,
-  hiddenOf,
   refreshWith,
   startAuthorization,
-  TEAM,
   WIKI,
 } from './authorization-world.ts'
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TEAM } from './authorization-browser.ts'
 import {
   ACCESS_TOKEN,
   ANN,
@@ -10,7 +11,6 @@ import {
   SHORT,
   signIn,
   startAuthorization,
-  TEAM,
   WIKI,
 } from './authorization-world.ts'
 

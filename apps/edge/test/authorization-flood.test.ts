@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { Passing } from '../src/authorization-server/passing.ts'
-import { begin, FORM, startAuthorization } from './authorization-world.ts'
+import { FORM } from './authorization-browser.ts'
+import { begin, startAuthorization } from './authorization-world.ts'
 
 describe('row 133: a flood of sign-ins', () => {
   test('is bounded in memory: the oldest goes first', async () => {

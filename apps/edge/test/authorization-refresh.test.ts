@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { GRACE, SignIns } from '../src/authorization-server/sign-ins.ts'
+import { FORM } from './authorization-browser.ts'
 import {
   type AuthorizationWorld,
   approve,
   begin,
   exchangeFor,
-  FORM,
   refreshWith,
   signIn,
   startAuthorization,

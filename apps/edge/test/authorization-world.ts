@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type IncomingHttpHeaders, request } from 'node:http'
+import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,9 +21,9 @@ import { Sessions } from '../src/sign-in/sessions.ts'
 import { readCookie, TEAM_COOKIE } from '../src/team/cookies.ts'
 import { sendRedirect } from '../src/team/page.ts'
 import { TeamSite } from '../src/team/site.ts'
+import { type Answer, Browser, FORM, goOnOf, pathOf, type Sender, TEAM } from './authorization-browser.ts'
 import { call, quiet } from './world.ts'
 
-export const TEAM = 'https://edge.localhost'
 export const WIKI = 'https://wiki.localhost'
 export const SECRET = 'https://secret.localhost'
 export const SHORT = 'https://short.localhost'
@@ -40,18 +40,6 @@ export const ANN: Person = {
   claims: {},
 }
 
-export interface Answer {
-  readonly status: number
-  readonly headers: IncomingHttpHeaders
-  readonly body: string
-}
-
-export interface Send {
-  readonly headers?: Readonly<Record<string, string | readonly string[]>>
-  readonly body?: string
-  readonly host?: string
-}
-
 /** The authorization server behind a real HTTP server, with a real store, sessions and keys; browsers sign in elsewhere. */
 export interface AuthorizationWorld extends AsyncDisposable {
   readonly store: Store
@@ -61,7 +49,7 @@ export interface AuthorizationWorld extends AsyncDisposable {
   /** openid-client, which knows nothing but the issuer and the client’s name. */
   readonly client: openid.Configuration
   readonly logged: string[]
-  send(method: string, target: string, how?: Send): Promise<Answer>
+  readonly send: Sender
   token(parameters: Record<string, string>): Promise<Answer & { readonly json: Record<string, string> }>
   /** A browser in which somebody is signed in, unless `person` is undefined. */
   browser(person?: Person | undefined, ageSeconds?: number): Promise<Browser>
@@ -132,8 +120,6 @@ export async function startAuthorization({ pollSeconds }: Options = {}): Promise
   }
 }
 
-export const FORM = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' }
-
 /** What the sign-in pages are to the authorization server. */
 function gateOf(sessions: Sessions) {
   return {
@@ -172,8 +158,6 @@ async function putApplications(store: Store): Promise<void> {
   )
 }
 
-type Sender = AuthorizationWorld['send']
-
 async function listen(stack: AsyncDisposableStack, serve: (exchange: Exchange) => void): Promise<Sender> {
   const server = createServer((incoming, outgoing) => {
     const { method = '', url = '', rawHeaders: raw } = incoming
@@ -210,74 +194,6 @@ function fetchOver(send: Sender): openid.CustomFetch {
     const received = Object.entries(answer.headers).map(([name, value]): [string, string] => [name, String(value)])
     return new Response(answer.status === 204 ? null : answer.body, { status: answer.status, headers: received })
   }
-}
-
-/** Cookies, and the forms of pages. */
-export class Browser {
-  readonly #send: Sender
-  readonly #cookies = new Map<string, { readonly value: string; readonly path: string }>()
-
-  constructor(send: Sender, teamCookie?: string) {
-    this.#send = send
-    if (teamCookie !== undefined) this.#cookies.set(TEAM_COOKIE, { value: teamCookie, path: '/' })
-  }
-
-  get cookieNames(): readonly string[] {
-    return [...this.#cookies.keys()]
-  }
-
-  get(url: string): Promise<Answer> {
-    return this.#ask('GET', pathOf(url))
-  }
-
-  /** A form of a page: its hidden fields, and what the person puts in. */
-  submit(page: Answer, action: string, fields: Record<string, string>): Promise<Answer> {
-    return this.post(action, { ...hiddenOf(page.body), ...fields })
-  }
-
-  post(action: string, fields: Record<string, string>, headers: Record<string, string> = SAME_SITE): Promise<Answer> {
-    return this.#ask('POST', action, { headers: { ...FORM, ...headers }, body: new URLSearchParams(fields).toString() })
-  }
-
-  async #ask(method: string, path: string, how: Send = {}): Promise<Answer> {
-    const cookie = [...this.#cookies]
-      .filter(([, one]) => isUnder(path.split('?', 1)[0] ?? '', one.path))
-      .map(([name, { value }]) => `${name}=${value}`)
-    const headers = { accept: 'text/html', ...how.headers, ...(cookie.length > 0 && { cookie: cookie.join('; ') }) }
-    const answer = await this.#send(method, path, { ...how, headers })
-    for (const line of answer.headers['set-cookie'] ?? []) this.#take(line)
-    return answer
-  }
-
-  #take(line: string): void {
-    const [pair = '', ...attributes] = line.split(/; ?/)
-    const at = pair.indexOf('=')
-    const path = attributes.find(one => /^path=/i.test(one))?.slice(5) ?? '/'
-    const isOver = attributes.some(one => /^expires=Thu, 01 Jan 1970/i.test(one) || /^max-age=0$/i.test(one))
-    if (isOver) this.#cookies.delete(pair.slice(0, at))
-    else this.#cookies.set(pair.slice(0, at), { value: pair.slice(at + 1), path })
-  }
-}
-
-export const SAME_SITE = { origin: TEAM, 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' }
-
-export function hiddenOf(page: string): Record<string, string> {
-  const fields = page.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)">/g)
-  return Object.fromEntries([...fields].map(([, name = '', value = '']) => [name, value]))
-}
-
-function pathOf(url: string): string {
-  const { pathname, search } = new URL(url, TEAM)
-  return pathname + search
-}
-
-function isUnder(path: string, cookiePath: string): boolean {
-  return cookiePath === '/' || path === cookiePath || path.startsWith(`${cookiePath}/`)
-}
-
-/** Where a page goes on to by itself. */
-export function goOnOf({ body }: Answer): string {
-  return (/http-equiv="refresh" content="0; url=([^"]+)"/.exec(body)?.[1] ?? '').replaceAll('&amp;', '&')
 }
 
 export interface Begun {

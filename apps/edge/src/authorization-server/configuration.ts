@@ -104,8 +104,11 @@ export function configurationOf({ adapter, sessions, exchangeOf, renderError }: 
       PreAuthorizedCode: NEVER,
     },
     // The account is the session: whatever hangs on one that has ended is refused here, on every use.
-    findAccount: (_ctx, id) =>
-      sessions.get(id) === undefined ? undefined : { accountId: id, claims: async () => ({ sub: id }) },
+    findAccount: (_ctx, id) => {
+      if (sessions.get(id) === undefined) return undefined
+      sessions.touch(id)
+      return { accountId: id, claims: async () => ({ sub: id }) }
+    },
     expiresWithSession: () => false,
     issueRefreshToken: () => true,
     rotateRefreshToken: () => true,

@@ -105,9 +105,9 @@ function isToSignInAgain({ params }: Interaction): boolean {
   return typeof params.prompt === 'string' && params.prompt.split(' ').includes('login')
 }
 
-/** At least one, for the clocks of two seconds. */
+/** Rounded up: whoever proved it after the program asked is never asked once more. */
 function secondsSince(epochSeconds: number): number {
-  return Math.max(1, Math.floor(Date.now() / 1000) - epochSeconds)
+  return Math.max(0, Math.floor(Date.now() / 1000) - epochSeconds) + 1
 }
 
 function answeredAlready(): PosternError {
