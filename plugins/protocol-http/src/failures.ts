@@ -22,7 +22,7 @@ export function failure(code: Code, message: string, cause?: unknown): PosternEr
 
 /** What the edge is told: the code and the catalogue’s words. An address, and the service’s words, stay in this daemon’s log. */
 export function problemOf(error: PosternError, requestId: string): Problem {
-  const status = factsOf(error.code).status ?? 502
+  const status = factsOf(error.code).status ?? 503
   return { ...problem(error.code, requestId, { speaker: error.speaker ?? 'daemon' }), status }
 }
 

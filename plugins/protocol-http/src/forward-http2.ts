@@ -38,8 +38,8 @@ export async function forwardOverHttp2(exchange: Exchange, pool: Pool, options: 
   })
   stream.once('close', () => {
     answered()
-    if (!exchange.response.writableEnded)
-      exchange.fail(failure('ORIGIN_FAILED', `the service’s stream ended (${stream.rstCode})`))
+    // After `receive`, which looks at the end of a whole answer.
+    setImmediate(() => exchange.fail(failure('ORIGIN_FAILED', `the service’s stream ended (${stream.rstCode})`)))
   })
   sendBody(exchange, stream)
 }

@@ -42,7 +42,7 @@ export async function forward(exchange: Exchange, pool: Pool, options: RuleOptio
   sendBody(exchange, asked)
 }
 
-/** Begins a request over one of the pool’s connections. Nothing is sent on one that has bytes nobody asked for. */
+/** Begins a request over one of the pool’s connections. */
 export function send({ request, left }: Exchange, pool: Pool, headers: readonly string[]): ClientRequest {
   const asking: RequestOptions & { readonly left: AbortSignal } = {
     agent: pool.agent,
@@ -56,9 +56,6 @@ export function send({ request, left }: Exchange, pool: Pool, headers: readonly 
   }
   const asked = ask(asking)
   asked.maxHeadersCount = 0
-  asked.once('socket', socket => {
-    if (socket.readableLength > 0) asked.destroy(failure('ORIGIN_FAILED', 'the service answered before it was asked'))
-  })
   const onLeft = (): void => void asked.destroy(left.reason)
   left.addEventListener('abort', onLeft)
   asked.once('close', () => left.removeEventListener('abort', onLeft))

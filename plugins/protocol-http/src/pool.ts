@@ -153,10 +153,12 @@ export class ServiceAgent extends Agent {
   }
 
   override createConnection({ left }: Asking, done: (error: Error | null, stream: Duplex) => void): undefined {
-    this.#dial(left).then(
-      stream => done(null, stream),
-      error => done(error, undefined as never),
-    )
+    const begin = (stream: Duplex): void => {
+      const isEarly = stream.readableLength > 0
+      if (isEarly) cut(stream)
+      done(isEarly ? failure('ORIGIN_FAILED', 'the service answered before it was asked') : null, stream)
+    }
+    this.#dial(left).then(begin, error => done(error, undefined as never))
   }
 
   override getName(): string {
