@@ -39,8 +39,10 @@ export async function verifyAll(
   call: Call,
   deadline: number = VERIFY_DEADLINE,
 ): Promise<Verified> {
+  using limit = new Limit(call.signal, deadline)
+  const limited = { ...call, signal: limit.signal }
   const answers = await Promise.all(
-    verifiers.map(async one => ({ by: one.name, answer: await ask(one, presented, call, deadline) })),
+    verifiers.map(async one => ({ by: one.name, answer: await ask(one, presented, limited, limit.late) })),
   )
   for (const code of REFUSALS) {
     const found = answers.find(({ answer }) => 'refused' in answer && answer.refused === code)
@@ -60,25 +62,48 @@ async function ask(
   { name, verifier }: NamedVerifier,
   presented: Presented,
   call: Call,
-  deadline: number,
+  late: Promise<never>,
 ): Promise<One> {
-  const limit = new AbortController()
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => {
-    const reason = new PosternError('TIMED_OUT', `no answer within ${deadline} ms`)
-    limit.abort(reason)
-    late.reject(reason)
-  }, deadline)
   try {
-    const signal = AbortSignal.any([call.signal, limit.signal])
-    const returned: unknown = verifier.verify(presented, { ...call, signal })
+    const returned: unknown = verifier.verify(presented, call)
     // A look-alike of a promise runs its own code when it is awaited.
     if (!isPromise(returned)) return { nonsense: 'not a promise' }
-    return readVerdict(await Promise.race([returned, late.promise]), name)
+    return readVerdict(await Promise.race([returned, late]), name)
   } catch (thrown) {
     return refusalOf(thrown)
-  } finally {
-    clearTimeout(timer)
+  }
+}
+
+/** The time that all verifiers of one request have. By hand: a signal made of others costs more than most verifiers do. */
+class Limit implements Disposable {
+  readonly late: Promise<never>
+  readonly #controller = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  readonly #outer: AbortSignal
+  readonly #abort = (): void => this.#controller.abort(this.#outer.reason)
+
+  constructor(outer: AbortSignal, deadline: number) {
+    this.#outer = outer
+    const { promise, reject } = Promise.withResolvers<never>()
+    this.late = promise
+    // Nobody may be waiting for it.
+    promise.catch(() => {})
+    this.#timer = setTimeout(() => {
+      const reason = new PosternError('TIMED_OUT', `no answer within ${deadline} ms`)
+      this.#controller.abort(reason)
+      reject(reason)
+    }, deadline)
+    if (outer.aborted) this.#abort()
+    else outer.addEventListener('abort', this.#abort, { once: true })
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer)
+    this.#outer.removeEventListener('abort', this.#abort)
   }
 }
 
