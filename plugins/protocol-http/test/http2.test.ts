@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2'
 import { afterEach, describe, expect, it } from 'vitest'
-import { ask, at, problemIn, Rig, readAll, readUntil, rule } from './rig.ts'
+import { ask, at, problemIn, Rig, readUntil, rule } from './rig.ts'
 
 const open: (() => void)[] = []
 afterEach(() => {
