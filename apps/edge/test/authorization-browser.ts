@@ -21,15 +21,16 @@ export type Sender = (method: string, target: string, how?: Send) => Promise<Ans
 /** Cookies, and the forms of pages. */
 export class Browser {
   readonly #send: Sender
-  readonly #cookies = new Map<string, { readonly value: string; readonly path: string }>()
+  /** By name and path, as browsers keep them. */
+  readonly #cookies = new Map<string, { readonly name: string; readonly value: string; readonly path: string }>()
 
   constructor(send: Sender, teamCookie?: string) {
     this.#send = send
-    if (teamCookie !== undefined) this.#cookies.set(TEAM_COOKIE, { value: teamCookie, path: '/' })
+    if (teamCookie !== undefined) this.#cookies.set(TEAM_COOKIE, { name: TEAM_COOKIE, value: teamCookie, path: '/' })
   }
 
   get cookieNames(): readonly string[] {
-    return [...this.#cookies.keys()]
+    return [...this.#cookies.values()].map(({ name }) => name)
   }
 
   get(url: string): Promise<Answer> {
@@ -46,9 +47,9 @@ export class Browser {
   }
 
   async #ask(method: string, path: string, how: Send = {}): Promise<Answer> {
-    const cookie = [...this.#cookies]
-      .filter(([, one]) => isUnder(path.split('?', 1)[0] ?? '', one.path))
-      .map(([name, { value }]) => `${name}=${value}`)
+    const cookie = [...this.#cookies.values()]
+      .filter(one => isUnder(path.split('?', 1)[0] ?? '', one.path))
+      .map(({ name, value }) => `${name}=${value}`)
     const headers = { accept: 'text/html', ...how.headers, ...(cookie.length > 0 && { cookie: cookie.join('; ') }) }
     const answer = await this.#send(method, path, { ...how, headers })
     for (const line of answer.headers['set-cookie'] ?? []) this.#take(line)
@@ -60,8 +61,9 @@ export class Browser {
     const at = pair.indexOf('=')
     const path = attributes.find(one => /^path=/i.test(one))?.slice(5) ?? '/'
     const isOver = attributes.some(one => /^expires=Thu, 01 Jan 1970/i.test(one) || /^max-age=0$/i.test(one))
-    if (isOver) this.#cookies.delete(pair.slice(0, at))
-    else this.#cookies.set(pair.slice(0, at), { value: pair.slice(at + 1), path })
+    const name = pair.slice(0, at)
+    if (isOver) this.#cookies.delete(`${name} ${path}`)
+    else this.#cookies.set(`${name} ${path}`, { name, value: pair.slice(at + 1), path })
   }
 }
 

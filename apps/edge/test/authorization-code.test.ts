@@ -1,6 +1,6 @@
 import * as openid from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { goOnOf, hiddenOf, TEAM } from './authorization-browser.ts'
+import { goOnOf, hiddenOf, pathOf, TEAM } from './authorization-browser.ts'
 import {
   ANN,
   type AuthorizationWorld,
@@ -48,6 +48,20 @@ describe('discovery', () => {
   test('addresses are the public ones, whatever Host is sent', async () => {
     const { body } = await world.send('GET', '/.well-known/oauth-authorization-server', { host: 'edge.localhost:9' })
     expect(JSON.parse(body)).toMatchObject({ issuer: TEAM, token_endpoint: `${TEAM}/oauth/token` })
+  })
+
+  test.each([
+    ['GET', '/oauth/token', 'POST'],
+    ['GET', '/oauth/revoke', 'POST'],
+    ['PUT', '/oauth/device_authorization', 'POST'],
+    ['POST', '/oauth/authorize', 'GET, HEAD'],
+    ['POST', '/.well-known/jwks.json', 'GET'],
+    ['DELETE', '/device', 'GET, POST'],
+    ['POST', '/oauth/userinfo', 'GET'],
+  ])('%s %s is not allowed', async (method, path, allow) => {
+    const answer = await world.send(method, path)
+    expect(answer).toMatchObject({ status: 405, headers: { allow } })
+    expect(answer.headers['content-type']).toMatch(/json/)
   })
 
   test.each([
@@ -120,6 +134,20 @@ describe('sign-in with a browser', () => {
     const { auth_time: since, session_expires_at: until } = JSON.parse(who.body)
     expect(until - since).toBe(24 * 3600)
     expect(Math.abs(Date.now() / 1000 - 3600 - since)).toBeLessThan(60)
+  })
+
+  test('two programs at the same time, in one browser, both get in', async () => {
+    const browser = await world.browser()
+    const [one, other] = [await begin(world), await begin(world)]
+    const questions = [await browser.get(one.url.href), await browser.get(other.url.href)]
+    for (const [at, begun] of [one, other].entries()) {
+      const path = pathOf(questions[at]?.headers.location ?? '')
+      const done = await browser.submit(await browser.get(path), path, { answer: 'yes' })
+      const back = new URL((await browser.get(goOnOf(done))).headers.location ?? '')
+      const checks = { pkceCodeVerifier: begun.verifier, expectedState: begun.state }
+      expect((await openid.authorizationCodeGrant(world.client, back, checks)).access_token).toBeTruthy()
+    }
+    expect(browser.cookieNames.filter(name => name.includes('resume'))).toEqual([])
   })
 
   test('what one browser begun, another cannot answer', async () => {

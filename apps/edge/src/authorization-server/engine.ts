@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { type ErrorOut, type KoaContextWithOIDC, Provider } from 'oidc-provider'
 import type { Exchange } from '../front/exchange.ts'
 import { sendPage } from '../team/page.ts'
+import { methodNotAllowed } from '../team/site.ts'
 import { adaptersOf, rotatedToken } from './adapters.ts'
 import { configurationOf, EXCHANGE_GRANT } from './configuration.ts'
 import { ConfirmPage } from './confirm.ts'
@@ -15,6 +16,9 @@ import { PATHS, POLL_SECONDS, SCOPE } from './words.ts'
 
 /** Milliseconds for a whole request of a client: bodies are a few hundred bytes. */
 const REQUEST_TIME = 15_000
+
+/** What programs send; everything else is asked for. */
+const POSTED: ReadonlySet<string> = new Set([PATHS.token, PATHS.deviceAuthorization, PATHS.revoke])
 
 /** All of it that needs oidc-provider, which takes a third of a second to load: imported when somebody asks for the first time. */
 export class Engine {
@@ -48,6 +52,8 @@ export class Engine {
     if (path === PATHS.device) return this.#device.serve(exchange)
     if (path.startsWith(PATHS.interaction)) return this.#confirm.serve(exchange, path.slice(PATHS.interaction.length))
     if (path === PATHS.userinfo) return serveUserinfo(exchange, this.#provider, this.#parts)
+    const methods = POSTED.has(path) ? ['POST'] : ['GET', 'HEAD']
+    if (!methods.includes(exchange.method)) return methodNotAllowed(exchange, ...methods)
     await this.#ask(exchange)
   }
 
