@@ -36,7 +36,8 @@ const WORDS: Readonly<Partial<Record<Code, { readonly title: string; readonly ne
     title: 'This application cannot be reached in its own network',
     next: 'Tell whoever runs it; you can do nothing about it.',
   },
-  EDGE_UNAVAILABLE: { title: 'This cannot be done right now', next: 'Try again shortly.' },
+  EDGE_UNAVAILABLE: { title: 'This cannot be done right now' },
+  AUTH_REJECTED: { title: 'You could not be signed in' },
   INTERNAL: { title: 'Something went wrong on our side', next: 'Try again. If it stays, tell whoever runs this.' },
   LOGIN_REQUIRED: { title: 'You are not signed in', next: 'Open the page again to sign in.' },
 }
