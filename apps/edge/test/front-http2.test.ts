@@ -140,6 +140,7 @@ describe('HTTP/2 on the same port', () => {
     await vi.waitFor(() => expect(open).toHaveLength(100), 10_000)
     for (const { response, target } of open) {
       if (!('stream' in response)) throw new Error('HTTP/2 is wanted')
+      response.writeHead(200)
       response.stream.cork()
       response.stream.write(`${target} ${'x'.repeat(3000)}`)
       response.stream.write('')
