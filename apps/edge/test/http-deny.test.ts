@@ -75,11 +75,11 @@ describe.each(forms)('row 66: %s', (name, form) => {
     ['for a path that is denied', () => form(lines(app.credential), '/admin/x'), 403, 'ACCESS_DENIED'],
   ])('%s: refused, and the origin hears nothing', async (_how, request, status, code) => {
     const opened = app.world.opened()
-    const { connections, bytes } = app.origin.tap
+    const before = { ...app.origin.tap }
     const answer = parseAnswer(await app.raw(request()))
     expect([answer.status, answer.code]).toEqual([status, code])
     expect(app.world.opened()).toBe(opened)
-    expect(app.origin.tap).toEqual({ connections, bytes })
+    expect(app.origin.tap).toEqual(before)
     const { port } = app.world.edge
     const metadata = `Bearer resource_metadata="https://app.localhost:${port}/.well-known/oauth-protected-resource"`
     if (status === 401) expect(answer.headers['www-authenticate']).toBe(metadata)

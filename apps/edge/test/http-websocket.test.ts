@@ -272,7 +272,7 @@ describe('row 67: when access ends', () => {
       { endStream: false },
     )
     let bytes = Buffer.alloc(0)
-    stream.on('data', chunk => {
+    stream.on('data', (chunk: Buffer) => {
       bytes = Buffer.concat([bytes, chunk])
     })
     stream.on('error', () => {})

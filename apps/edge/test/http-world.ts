@@ -7,7 +7,6 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from '@postern/interface'
 import { cut, pump } from '@postern/pump'
-import type { ApplicationOptions } from '@postern/store'
 import type { OfferedTunnelStream } from '@postern/tunnel'
 import type { EdgeConfig } from '../src/index.ts'
 import { Sessions } from '../src/sign-in/sessions.ts'
@@ -18,16 +17,17 @@ import { quiet, startWorld, type World } from './world.ts'
 export interface Origin extends AsyncDisposable {
   readonly server: Server
   readonly port: number
-  readonly tap: { connections: number; bytes: number }
+  readonly tap: { connections: number; closed: number; bytes: number }
 }
 
 export async function startOrigin(listener: RequestListener): Promise<Origin> {
   const server = createServer({ keepAliveTimeout: 60_000 }, listener)
-  const tap = { connections: 0, bytes: 0 }
+  const tap = { connections: 0, closed: 0, bytes: 0 }
   server.on('connection', (socket: Socket) => {
     tap.connections += 1
     // Of the handle: the parser takes the bytes past the stream's own events.
     socket.once('close', () => {
+      tap.closed += 1
       tap.bytes += socket.bytesRead
     })
   })
@@ -110,7 +110,11 @@ export async function person({ world, host }: HttpWorld): Promise<{
 
 export interface HttpWorldOptions {
   readonly listener?: RequestListener
-  readonly options?: ApplicationOptions
+  readonly options?: {
+    readonly preflight?: boolean
+    readonly upgradeOrigins?: string[]
+    readonly authorizationHeader?: boolean
+  }
   readonly config?: Partial<EdgeConfig>
   readonly log?: Logger
   readonly onStream?: (offered: OfferedTunnelStream) => void

@@ -55,7 +55,7 @@ export type Outcome<A extends Admission> = { readonly admitted: A } | { readonly
 
 /** What is asked: by an HTTP request or upgrade for an application as well, where its path and method count. */
 export interface Asked {
-  readonly purpose: PipePurpose | 'plain' | 'http'
+  readonly purpose: PipePurpose | 'http'
   readonly presented: Presented
   /** Of the request, where it has one already. */
   readonly requestId?: string

@@ -16,7 +16,7 @@ export function policyOf({ rules }: Pick<ApplicationRecord, 'rules'>, { groups }
 /** What a policy may know of what is asked. The path of an upgrade is the transport's, so it is none of the application's. */
 export function requestFacts({ purpose, presented }: Asked): Pick<Facts, 'address' | 'request'> {
   const { remoteAddress: address, method, url } = presented
-  if (purpose !== 'plain' && purpose !== 'http') return { address }
+  if (purpose !== 'http') return { address }
   const [path = ''] = url.split('?', 1)
   return { address, request: { method, path } }
 }
