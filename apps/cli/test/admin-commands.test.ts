@@ -48,11 +48,21 @@ describe('help', () => {
   })
 })
 
-it('how long the audit log keeps who came is shown and set', async () => {
-  expect((await local('admin', 'settings')).stdout).toBe('audit days  90\n')
-  expect(json(await local('admin', 'settings', '--audit-days', '30', '--json'))).toEqual({ auditDays: 30 })
+it('settings are shown and set', async () => {
+  const first = { auditDays: 90, sessionSeconds: 86_400, administrators: [] }
+  expect((await local('admin', 'settings')).stdout).toBe('audit days      90\nsession         1d\nadministrators  -\n')
+  expect(json(await local('admin', 'settings', '--audit-days', '30', '--json'))).toEqual({ ...first, auditDays: 30 })
   expect(failure(await local('admin', 'settings', '--audit-days', '0', '--json'))).toMatchObject({ code: 'BAD_USAGE' })
-  expect((await local('admin', 'settings')).stdout).toBe('audit days  30\n')
+  const all = ['--session', '400d', '--idle', '12h', '--administrator', 'ann@example.com']
+  const group = ['--administrator', '{"group":"admins"}']
+  expect((await local('admin', 'settings', ...all, ...group)).stdout).toBe(
+    'audit days      30\nsession         400d\nidle            12h\nadministrators  {"email":"ann@example.com"} {"group":"admins"}\n',
+  )
+  for (const wrong of ['{"grp":"admins"}', '{', '{"group":1}'])
+    expect(failure(await local('admin', 'settings', '--administrator', wrong, '--json')).code).toBe('OPTION_INVALID')
+  expect(failure(await local('admin', 'settings', '--unset', 'session', '--json')).code).toBe('OPTION_INVALID')
+  const unset = ['--unset', 'idle', '--unset', 'administrator', '--session', '1d']
+  expect(json(await local('admin', 'settings', ...unset, '--json'))).toEqual({ ...first, auditDays: 30 })
 })
 
 describe('tunnels', () => {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
@@ -30,6 +30,24 @@ const COMMANDS = [
   'admin policy deny',
   'admin policy show',
   'admin policy set',
+  'admin group set',
+  'admin group list',
+  'admin group info',
+  'admin group delete',
+  'admin user invite',
+  'admin user list',
+  'admin user info',
+  'admin user update',
+  'admin user reset',
+  'admin session list',
+  'admin session revoke',
+  'admin user delete',
+  'admin provider set',
+  'admin provider list',
+  'admin provider remove',
+  'admin key list',
+  'admin key rotate',
+  'admin key remove',
   'admin service-token revoke',
   'admin token create',
   'admin token list',
@@ -62,6 +80,8 @@ it('the example in the help of every command works, typed in turn', { timeout: 1
   await world.local(['admin', 'app', 'delete', 'db.localhost'])
   expect((await world.local(['tunnel', 'delete', 'home'])).code).toBe(0)
   await world.local(['tunnel', 'create', 'office'])
+  writeFileSync(join(cwd, 'staff.yaml'), '- emailDomain: example.com\n', { mode: 0o600 })
+  writeFileSync(join(cwd, 'client-secret'), 'a secret\n', { mode: 0o600 })
   const idOf = async (...args: string[]) => JSON.stringify(json(await world.local([...args, '--json'])))
   const found: string[] = []
   for (const command of COMMANDS) {
@@ -81,6 +101,8 @@ it('the example in the help of every command works, typed in turn', { timeout: 1
         /pat_\w+/,
         /"(pat_\w+)","name":"monitoring/.exec(await idOf('admin', 'token', 'list'))?.[1] ?? '',
       )
+    if (command === 'admin key remove')
+      line = line.replace('0123456789abcdef', /"id":"([\w-]+)/.exec(await idOf('admin', 'key', 'list'))?.[1] ?? '')
     if (command === 'tunnel evict') {
       await expect(shell(line)).rejects.toMatchObject({ stderr: expect.stringContaining('NOT_FOUND') }) // no daemon here
       continue
@@ -88,11 +110,13 @@ it('the example in the help of every command works, typed in turn', { timeout: 1
     await shell(line).catch((error: { stderr: string }) => expect.fail(`${line}: ${error.stderr}`))
   }
   const listed: string[] = []
-  for (const group of ['tunnel', 'admin', 'admin app', 'admin policy', 'admin service-token', 'admin token']) {
+  const groups = ['app', 'policy', 'group', 'user', 'session', 'provider', 'key', 'service-token', 'token'].map(
+    name => `admin ${name}`,
+  )
+  for (const group of ['tunnel', 'admin', ...groups]) {
     const help = await shell(`postern ${group} --help`)
     const names = /Commands:\n((?: {2}.*\n)+)/.exec(help)?.[1]?.match(/^ {2}[a-z-]+/gm) ?? []
     listed.push(...names.map(name => `${group} ${name.trim()}`))
   }
-  const groups = ['admin app', 'admin policy', 'admin service-token', 'admin token']
   expect(listed.filter(one => !groups.includes(one)).sort()).toEqual(found.sort())
 })

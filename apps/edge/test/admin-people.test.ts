@@ -82,6 +82,22 @@ describe('people of the directory', () => {
     expect((await knows(email)) !== undefined).toBe(comesIn)
   })
 
+  test('are changed with a row that says what was and is, however much that is', async () => {
+    const { id } = await ask('user.invite', { body: { email: 'long@example.com', groups: ['ops'] } })
+    const groups = Array.from({ length: 100 }, (_, n) => `${'g'.repeat(120)}${n}`)
+    await ask('user.put', { params: { user: id }, body: { groups, name: 'Long' } })
+    await ask('user.put', { params: { user: id }, body: { groups: [], disabled: true } })
+    const [second, first] = await world.edge.store.readAudit({ most: 2, action: 'user.put' })
+    expect(first?.detail).toMatchObject({
+      user: id,
+      before: { groups: ['ops'], disabled: false },
+      after: { name: 'Long' },
+    })
+    expect(second?.detail).toMatchObject({ after: { name: 'Long', groups: [], disabled: true } })
+    const { before } = (second?.detail ?? {}) as { before?: { groups: unknown[] } }
+    expect(before?.groups.at(-1)).toEqual({ more: expect.any(Number) })
+  })
+
   test('keep their sessions when only their name is another', async () => {
     const { person } = await joined('ida@example.com')
     const { id } = await signIn(person)

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Checked, InvitedUser, User } from '@postern/admin'
-import { PosternError } from '@postern/interface'
+import { type Json, PosternError } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
 import { endingOfPerson, isOf } from '../sign-in/endings.ts'
 import { type Person, userKey } from '../sign-in/session-record.ts'
 import { DIRECTORY, invited, newUser, type UserRecord, userChange, userOf, usersOf } from '../sign-in/users.ts'
 import type { Handlers, Handling, Planned } from './handling.ts'
 import { instantOf, livesOf } from './records.ts'
+import { fitting } from './rules.ts'
 
 export const USERS: Handlers<'user.list' | 'user.get' | 'user.invite' | 'user.put' | 'user.reset' | 'user.delete'> = {
   'user.list': ({ store }) => [...usersOf(store.snapshot)].map(one => shown(one)),
@@ -26,7 +27,7 @@ export const USERS: Handlers<'user.list' | 'user.get' | 'user.invite' | 'user.pu
       return {
         changes: isOther ? [userChange(id, after), ...(isCut ? endOf(id, snapshot, handling) : [])] : [],
         action: 'user.put',
-        detail: { user: id, email: before.email, set: Object.keys(body) },
+        detail: { user: id, email: before.email, before: told(before), after: told(after) },
         answer: () => shown([id, after]),
       }
     }),
@@ -102,6 +103,14 @@ function changed(before: UserRecord, wanted: Checked<'user.put'>['body'], now: n
     ...(wanted.groups !== undefined && { groups: [...new Set(wanted.groups)] }),
     ...(isDisabled && { disabledAt: disabledAt ?? now }),
   }
+}
+
+/** Characters of somebody’s groups in an audit row, which takes 8,192 in all. */
+const MOST_TOLD = 3000
+
+function told({ name, groups, disabledAt }: UserRecord): Json {
+  const isDisabled = disabledAt !== undefined
+  return { ...(name !== undefined && { name }), groups: fitting(groups, MOST_TOLD), disabled: isDisabled }
 }
 
 function named({ email, name, groups }: Checked<'user.invite'>['body']) {
