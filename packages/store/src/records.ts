@@ -76,11 +76,13 @@ export type Change =
   | { readonly delete: 'tunnel'; readonly id: string }
   | { readonly delete: 'application'; readonly id: string }
   | { readonly delete: 'record'; readonly namespace: string; readonly id: string }
+  /** Forgets one that nothing is open any more from before. */
+  | { readonly delete: 'revocation'; readonly key: string }
   /** `at`: see {@link Revocation}. A later one of the same key takes the place of an earlier one. */
   | { readonly revoke: string; readonly at?: number }
 
-/** Steps that change rows of a namespace and end nobody's access by being revoked. */
-export type Bookkeeping = Extract<Change, { put: 'record' } | { delete: 'record' }>
+/** Steps that nobody decides on. */
+export type Bookkeeping = Extract<Change, { put: 'record' } | { delete: 'record' } | { delete: 'revocation' }>
 
 /** Who changes what, for the audit row that is written in the same transaction. Never a secret. */
 export interface ChangeNote {
@@ -132,6 +134,7 @@ export function afterChange(before: Snapshot, changes: readonly Change[], versio
       if (change.put === 'application') applications.put(change.value)
     } else if (change.delete === 'group') delete changedGroups()[change.name]
     else if (change.delete === 'record') rows(change.namespace).delete(change.id)
+    else if (change.delete === 'revocation') revocations.delete(change.key)
     else if (change.delete === 'tunnel') tunnels.delete(change.id)
     else applications.delete(change.id)
   }

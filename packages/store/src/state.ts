@@ -68,6 +68,7 @@ export function writeState(database: DatabaseSync, changes: readonly Change[], r
     else if (change.delete === 'record')
       run('delete from records where namespace = ? and id = ?', change.namespace, change.id)
     else if (change.delete === 'group') run('delete from groups where name = ?', change.name)
+    else if (change.delete === 'revocation') run('delete from revocations where key = ?', change.key)
     else if (change.delete === 'tunnel') run('delete from tunnels where id = ?', change.id)
     else run('delete from applications where id = ?', change.id)
   }

@@ -124,11 +124,17 @@ describe('state', () => {
   test('bookkeeping is kept, without an audit row', async () => {
     {
       await using store = await openStore({ path }, call)
-      await store.keep([{ put: 'record', namespace: 'seen', id: 'a', value: 5 }])
-      expect(await store.readAudit({ most: 10 })).toEqual([])
+      await store.apply([{ revoke: 'k' }], note)
+      await store.keep([
+        { put: 'record', namespace: 'seen', id: 'a', value: 5 },
+        { delete: 'revocation', key: 'k' },
+      ])
+      expect(store.snapshot.revocations.size).toBe(0)
+      expect(await store.readAudit({ most: 10 })).toHaveLength(1)
     }
     await using again = await openStore({ path }, call)
     expect(again.snapshot.records.get('seen')?.get('a')).toBe(5)
+    expect(again.snapshot.revocations.size).toBe(0)
   })
 
   test('one change of forty thousand steps is taken in at once', { timeout: 5000 }, () => {
