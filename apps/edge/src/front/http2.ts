@@ -70,6 +70,9 @@ export function closeAfterAnswer(stream: ServerHttp2Stream): void {
   stream.once('finish', () => {
     const timer = setTimeout(() => stream.close(), LINGER)
     stream.once('close', () => clearTimeout(timer))
+  })
+  // Trailers are asked for after the body’s last byte is out, whether there are any or not; closed before, they would be lost.
+  stream.once('wantTrailers', () => {
     setImmediate(() => {
       if (!stream.closed && !stream.readableEnded) stream.close()
     })
