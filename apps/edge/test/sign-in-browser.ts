@@ -13,6 +13,8 @@ export interface Shown {
 export interface Wish {
   readonly method?: string
   readonly form?: Readonly<Record<string, string>>
+  /** A body as it is, in place of a form. */
+  readonly raw?: string
   /** In place of what a browser would say. */
   readonly headers?: Readonly<Record<string, string>>
   /** In place of the jar. */
@@ -43,7 +45,7 @@ export class Browser {
   async ask(address: string | URL, wish: Wish = {}): Promise<Shown> {
     const url = new URL(address)
     this.went.push(url)
-    const body = wish.form === undefined ? undefined : new URLSearchParams(wish.form).toString()
+    const body = wish.raw ?? (wish.form && new URLSearchParams(wish.form).toString())
     const method = wish.method ?? (body === undefined ? 'GET' : 'POST')
     const cookie = wish.cookie ?? [...this.cookies(url.hostname)].map(([name, value]) => `${name}=${value}`).join('; ')
     const headers: Record<string, string> = {

@@ -1,4 +1,4 @@
-import type { Code, Problem } from '@postern/interface'
+import { type Code, factsOf, type Problem } from '@postern/interface'
 import type { Exchange } from '../front/exchange.ts'
 import { type Html, html } from './html.ts'
 import { sendPage } from './page.ts'
@@ -52,8 +52,11 @@ export interface ProblemMore {
 export function sendProblemPage(exchange: Exchange, problem: Problem, { link, detail }: ProblemMore = {}): void {
   const words = WORDS[problem.code]
   const title = words?.title ?? problem.title
-  const next = words?.next ?? problem.next
-  const said = detail ?? (words?.next === undefined ? problem.detail : undefined)
+  // Where something more exact was said than the catalogue has, that is for the reader.
+  const isExact = problem.next !== factsOf(problem.code).next
+  const own = isExact ? undefined : words?.next
+  const next = own ?? problem.next
+  const said = detail ?? (own === undefined ? problem.detail : undefined)
   sendPage(exchange, {
     status: problem.status,
     title,
