@@ -41,14 +41,18 @@ export async function signInByBrowser(wanted: Wanted, asking: Asking): Promise<T
   answered.catch(() => {}) // it may be given up while the browser is still coming
   host.ui.show(`Sign in at ${team.issuer} within ${PATIENCE / 60_000} minutes:`)
   host.ui.show(request.url)
-  if (browser && !(await host.ui.open(new URL(request.url))))
-    host.ui.show('No browser could be opened here: open that address in one on this machine, or use --device.')
+  if (browser) void openPage(new URL(request.url), asking) // the answer may be there before the browser is
   try {
     return await redeem(await answered, redirectUri, wanted, asking)
   } catch (error) {
     if (error !== late.reason) throw error
     throw new PosternError('LOGIN_REQUIRED', `nobody signed in at ${team.issuer} within ${PATIENCE / 60_000} minutes`)
   }
+}
+
+async function openPage(url: URL, { host: { ui } }: Asking): Promise<void> {
+  const opened = await ui.open(url).catch(() => false)
+  if (!opened) ui.show('No browser could be opened here: open that address in one on this machine, or use --device.')
 }
 
 async function clientFor(team: Team, redirectUri: string) {
