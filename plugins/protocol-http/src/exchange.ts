@@ -70,9 +70,12 @@ export class Exchange {
     this.#status = status
     response.sendDate = false
     // What is still to come of the request would stand before the next one.
-    if (!request.complete) response.shouldKeepAlive = false
+    if (!request.complete && this.#head?.hasBody !== false) response.shouldKeepAlive = false
     response.writeHead(status, message, [...headers])
-    response.flushHeaders()
+    // Alone where nothing else is there yet, as before an event that is far away; else with the beginning of the body.
+    setImmediate(() => {
+      if (!response.destroyed && !response.writableEnded) response.flushHeaders()
+    })
   }
 
   /** The answer was 101, and the stream carries something else from now on. */

@@ -78,9 +78,7 @@ http {
     )
     expect(await next('HEAD /big HTTP/1.1', /\r\n\r\n$/)).toContain('Content-Length: 4194304')
     expect(await next(`GET /page.html HTTP/1.1\r\nIf-None-Match: ${etag}`, /\r\n\r\n$/)).toMatch(/^HTTP\/1.1 304 /)
-    expect(await next('GET /moved HTTP/1.1', /<\/html>\r\n$/)).toMatch(
-      /302 Moved[\s\S]*Location: .*\/page.html/,
-    )
+    expect(await next('GET /moved HTTP/1.1', /<\/html>\r\n$/)).toMatch(/302 Moved[\s\S]*Location: .*\/page.html/)
     expect(to.dialled).toHaveLength(1)
   })
 
