@@ -6,6 +6,8 @@ import { type Seed, type ShownToken, seed, seedEmpty } from './admin/seed.ts'
 import type { EdgeConfig } from './config.ts'
 import { type Certificates, certificatesOfDevCa, certificatesOfFiles } from './front/certificates.ts'
 import { openDevCa } from './front/devca.ts'
+import { Seal } from './keys/seal.ts'
+import { hasTeamKeys, readTeamKeys } from './keys/team-keys.ts'
 
 const DATABASE = 'edge.db'
 const DEV_CA = 'ca'
@@ -58,6 +60,7 @@ export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonl
   const path = await databaseOf(config.data)
   await using store = await openStore({ path }, call)
   await certificatesFor(config, teamDomainOf(store, config.data), store, call)
+  if (hasTeamKeys(store.snapshot)) readTeamKeys(store.snapshot, await Seal.open(config.data, true))
   const { integrity, broken } = await store.check()
   const wrong = integrity === 'ok' ? [] : [`the database is damaged: ${integrity}`]
   if (broken !== undefined)

@@ -223,6 +223,29 @@ describe('row 34: ends', () => {
   })
 })
 
+test('who signs in while being put out is out', async () => {
+  const opening = sessions.open(ann, how)
+  const [{ session }, ended] = await Promise.all([opening, sessions.revoke({ user: ann }, note)])
+  expect(ended).toBe(0)
+  await expect.poll(() => sessions.get(session.id)).toBeUndefined()
+  // The allow twin: whoever signs in after that is in.
+  const later = await sessions.open(ann, how)
+  await store.apply([{ revoke: 'user:somebody else' }], { action: 'test', actor: 'test' })
+  expect(sessions.get(later.session.id)).toBeDefined()
+})
+
+test('a revocation is forgotten when nothing from before it can be open; another’s is kept', async () => {
+  const { session } = await sessions.open(ann, how)
+  await store.apply([{ revoke: 'service-token:pst_x' }], { action: 'test', actor: 'test' })
+  await sessions.revoke({ user: ann }, note)
+  const start = Date.now()
+  await sessions.sweep(start)
+  await sessions.sweep(start + 599_000)
+  expect(store.snapshot.revocations.has(`session:${session.id}`)).toBe(true)
+  await sessions.sweep(start + 600_000)
+  expect([...store.snapshot.revocations.keys()]).toEqual(['service-token:pst_x'])
+})
+
 describe('an admission', () => {
   test('is of one session at one application, and there are few', async () => {
     const app = await serve(application({ sessionSeconds: 3600 }))

@@ -35,6 +35,14 @@ export function hasTeamKeys({ records }: Snapshot): boolean {
   return records.get(NAMESPACE)?.has(ROW) ?? false
 }
 
+/** @throws PosternError CONFIG_INVALID: sealed with another key; OPTION_INVALID: not whole */
+export function readTeamKeys({ records }: Snapshot, seal: Seal): KeyRing | undefined {
+  const row = records.get(NAMESPACE)?.get(ROW)
+  if (row === undefined) return undefined
+  if (!isSealed(row)) throw new PosternError('CONFIG_INVALID', 'the team’s keys cannot be read')
+  return KeyRing.from(JSON.parse(seal.open(row.sealed)) as StoredKeyRing)
+}
+
 /** What the team signs with. Kept sealed in the store; what changes it is durable before it is used. */
 export class TeamKeys implements Disposable {
   readonly #options: TeamKeysOptions
@@ -56,12 +64,8 @@ export class TeamKeys implements Disposable {
    */
   static async open(options: TeamKeysOptions): Promise<TeamKeys> {
     const { store, seal } = options
-    const row = store.snapshot.records.get(NAMESPACE)?.get(ROW)
-    if (row !== undefined && !isSealed(row)) throw new PosternError('CONFIG_INVALID', 'the team’s keys cannot be read')
-    const keys =
-      row === undefined
-        ? await TeamKeys.#first(options)
-        : new TeamKeys(options, KeyRing.from(JSON.parse(seal.open(row.sealed)) as StoredKeyRing))
+    const ring = readTeamKeys(store.snapshot, seal)
+    const keys = ring === undefined ? await TeamKeys.#first(options) : new TeamKeys(options, ring)
     await keys.#lookAtAge()
     return keys
   }

@@ -1,6 +1,6 @@
 import type { Change, Snapshot } from '@postern/store'
+import { ending } from './session-changes.ts'
 import { type CookieRecord, type Person, rowsOf, type SessionRecord, userKey } from './session-record.ts'
-import { ending } from './sessions.ts'
 
 /** What ends sessions, to be made durable in one step with what they end for. */
 export interface Ending {

@@ -2,7 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { type Identity, type Json, type Logger, PosternError } from '@postern/interface'
 import type { ApplicationRecord, Change, ChangeNote, Snapshot, Store } from '@postern/store'
 import { hashSecret, verifySecret } from '@postern/tokens'
+import { EndedKeys } from './ended-keys.ts'
+import { endingOf, endingOfPerson, isOf } from './endings.ts'
 import { Seen } from './seen.ts'
+import { actorOf, deletionOf, ending, idIn, putOf, type SessionMatch } from './session-changes.ts'
 import {
   type CookieRecord,
   checkPerson,
@@ -11,7 +14,6 @@ import {
   cookieRow,
   type Person,
   rowsOf,
-  SESSIONS,
   type SessionRecord,
   sessionKey,
   sessionOf,
@@ -46,19 +48,14 @@ export interface Opening {
   readonly authenticatedAt?: number
 }
 
-/** What is to be ended. */
-export type SessionMatch =
-  | { readonly session: string }
-  | { readonly user: Pick<Person, 'issuer' | 'subject'> }
-  /** What one session may do at one application; the session signs in there again without being asked. */
-  | { readonly cookie: string }
-
 /** Who is signed in. Records are in the store; decisions read them from memory. */
 export class Sessions implements AsyncDisposable {
   readonly #store: Store
   readonly #log: Logger
   readonly #seen: Seen
   readonly #timer: NodeJS.Timeout
+  readonly #unsubscribe: () => void
+  readonly #ended: EndedKeys
   #inUse: () => ReadonlySet<string> = () => new Set()
   /** The longest `sessionSeconds` of all applications, for as long as these are the same. */
   #longest: { readonly of: Snapshot['applications']; readonly seconds: number } | undefined
@@ -67,6 +64,8 @@ export class Sessions implements AsyncDisposable {
     this.#store = store
     this.#log = log
     this.#seen = new Seen(store)
+    this.#ended = new EndedKeys(store)
+    this.#unsubscribe = store.onChange(() => this.#endLate())
     this.#timer = setInterval(() => void this.#sweepQuietly(), SWEEP * 1000).unref()
   }
 
@@ -206,19 +205,18 @@ export class Sessions implements AsyncDisposable {
    * @throws PosternError STORE_UNUSABLE
    */
   async revoke(match: SessionMatch, note: SessionNote): Promise<number> {
-    const { sessions, cookies } = rowsOf(this.#store.snapshot)
+    const { snapshot } = this.#store
     if ('cookie' in match) {
       const changes = [deletionOf(cookieRow(match.cookie)), { revoke: cookieKey(match.cookie) }]
       await this.#store.apply(changes, { detail: match, ...note, action: 'session.revoke' })
-      return cookies.some(({ id }) => id === match.cookie) ? 1 : 0
+      return cookieOf(snapshot, match.cookie) === undefined ? 0 : 1
     }
-    const ended = sessions.filter(session => fits(session, match))
-    const changes: Change[] = ended.flatMap(({ id }) => ending(id, cookies))
-    if ('user' in match) changes.push({ revoke: userKey(match.user) })
+    const { count, changes } =
+      'user' in match ? endingOfPerson(snapshot, match.user) : endingOf(snapshot, ({ id }) => id === match.session)
     if (changes.length === 0) return 0
     const detail: Json = 'user' in match ? { user: actorOf(match.user) } : { session: match.session }
     await this.#store.apply(changes, { detail, ...note, action: 'session.revoke' })
-    return ended.length
+    return count
   }
 
   /** All that live, with when each was last used. */
@@ -246,14 +244,28 @@ export class Sessions implements AsyncDisposable {
       await this.revoke({ session: session.id }, { actor: 'edge', detail: { session: session.id, because: 'idle' } })
     for (const cookie of cookies.filter(one => live.has(one.session) && this.#isIdleThere(one, now)))
       await this.revoke({ cookie: cookie.id }, { actor: 'edge', detail: { cookie: cookie.id, because: 'idle' } })
+    await this.#ended.forget(now)
     const after = this.#store.snapshot
     await this.#seen.write(id => sessionOf(after, id) !== undefined || cookieOf(after, id) !== undefined)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
+    this.#unsubscribe()
     this.#inUse = () => new Set()
     await this.#sweepQuietly()
+  }
+
+  /** Who signed in while they were being put out is out: what puts out knows the sessions there were when it began. */
+  #endLate(): void {
+    const { revocations, version } = this.#store.snapshot
+    const now = [...revocations].filter(([key, one]) => one.version === version && key.startsWith('user:'))
+    for (const [key] of now) {
+      const late = rowsOf(this.#store.snapshot).sessions.find(({ person }) => userKey(person) === key)
+      if (late === undefined) continue
+      const failed = (error: unknown) => this.#log.error('a session cannot be ended', { error: String(error) })
+      this.revoke({ user: late.person }, { actor: 'edge' }).catch(failed)
+    }
   }
 
   async #sweepQuietly(): Promise<void> {
@@ -306,45 +318,11 @@ export class Sessions implements AsyncDisposable {
   /** Ends a person's oldest sessions when there are as many as one may have. */
   #makeRoom(person: Person): readonly Change[] {
     const { sessions, cookies } = rowsOf(this.#store.snapshot)
-    const own = sessions
-      .filter(session => fits(session, { user: person }))
-      .sort((one, other) => other.createdAt - one.createdAt)
+    const own = sessions.filter(session => isOf(session, person)).sort((one, other) => other.createdAt - one.createdAt)
     return own.slice(MOST_SESSIONS - 1).flatMap(({ id }) => ending(id, cookies))
   }
 }
 
-/** Everything that ends a session. */
-export function ending(id: string, cookies: readonly CookieRecord[]): readonly Change[] {
-  const own = cookies.filter(({ session }) => session === id)
-  return [
-    deletionOf(sessionRow(id)),
-    ...own.map(cookie => deletionOf(cookieRow(cookie.id))),
-    { revoke: sessionKey(id) },
-  ]
-}
-
-function fits({ id, person }: SessionRecord, match: Exclude<SessionMatch, { cookie: string }>): boolean {
-  if ('session' in match) return id === match.session
-  return person.issuer === match.user.issuer && person.subject === match.user.subject
-}
-
-function putOf(id: string, value: SessionRecord | CookieRecord) {
-  return { put: 'record', namespace: SESSIONS, id, value: value as unknown as Json } as const
-}
-
-function deletionOf(id: string) {
-  return { delete: 'record', namespace: SESSIONS, id } as const
-}
-
-/** The id behind a prefix among the keys that end an identity. */
-function idIn({ revokeKeys }: Identity, prefix: string): string | undefined {
-  return revokeKeys.find(key => key.startsWith(prefix))?.slice(prefix.length)
-}
-
 function secondsOf(setting: Json | undefined): number | undefined {
   return typeof setting === 'number' && setting > 0 ? setting : undefined
-}
-
-function actorOf({ issuer, subject }: Pick<Person, 'issuer' | 'subject'>): string {
-  return `${issuer} ${subject}`
 }
