@@ -52,7 +52,7 @@ export function keyringSecrets(
 
 async function isEmpty(folder: string): Promise<boolean> {
   const names = await readdir(folder).catch(() => [])
-  return names.every(name => name.endsWith('.lock'))
+  return names.every(name => /\.lock(-journal)?$/.test(name))
 }
 
 /**

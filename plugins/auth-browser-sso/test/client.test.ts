@@ -135,7 +135,6 @@ describe('a sign-in that is kept', () => {
     const credential = await one.authenticate(access, call)
     made.team.endAll()
     const refused = { status: 401, headers: {}, credential }
-    await forget(made)
     const next = await one.authenticate({ ...access, refused }, call)
     expect(made.opened).toHaveLength(2)
     expect(tokenOf(next)).not.toBe(tokenOf(credential))
@@ -145,7 +144,6 @@ describe('a sign-in that is kept', () => {
     const made = world()
     const one = await provider(made)
     const credential = await one.authenticate(access, call)
-    await forget(made)
     const next = await one.authenticate({ ...access, refused: { status: 401, headers: {}, credential } }, call)
     expect([tokenOf(next), made.opened.length]).toEqual([`token-2-of-${APP}`, 1])
     const again = one.authenticate({ ...access, refused: { status: 401, headers: {}, credential: next } }, call)
@@ -227,10 +225,3 @@ it('is for applications only', async () => {
   const asked = (await provider(world())).authenticate({ purpose: 'admin', teamDomain: 'team.postern.test' }, call)
   await expect(asked).rejects.toSatisfy(error => PosternError.is(error) && error.code === 'BAD_USAGE')
 })
-
-/** As if the token had been had a while ago. */
-async function forget({ host }: ReturnType<typeof world>): Promise<void> {
-  const key = `browser-sso.application.${APPLICATION.hostname}`
-  const kept = JSON.parse(host.stored.get(key) ?? '{}')
-  await host.secrets.set(key, JSON.stringify({ ...kept, issuedAt: kept.issuedAt - 60_000 }))
-}

@@ -18,8 +18,6 @@ export interface KeptTeam {
 export interface KeptApplication extends ApplicationToken {
   readonly issuer: string
   readonly resource: string
-  /** Milliseconds since the epoch. */
-  readonly issuedAt: number
   readonly account: Account
 }
 

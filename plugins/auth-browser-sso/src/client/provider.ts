@@ -23,7 +23,7 @@ export interface ProviderOptions {
 const HEADER = 'postern-access-token'
 /** Milliseconds. A token with less left is renewed, so that it is still good when it arrives. */
 const MARGIN = 30_000
-/** Milliseconds. A token that is refused so soon would be refused again: another one says the same. */
+/** Milliseconds. Where what answers a refusal is refused so soon, another one would be too. */
 const FRESH = 10_000
 /** Milliseconds until a person is told what is waited for. */
 const QUIET = 3_000
@@ -36,6 +36,8 @@ class Provider implements AuthProvider {
   readonly #options: ProviderOptions
   readonly #host: ClientHost
   readonly #kept: Kept
+  /** The last token that was got because another one had been refused. */
+  #answered: { readonly token: string; readonly at: number } | undefined
 
   constructor(options: ProviderOptions, host: ClientHost) {
     this.#options = options
@@ -57,11 +59,12 @@ class Provider implements AuthProvider {
       // Somebody else may have got one while this waited.
       const meanwhile = await this.#usable(hostname, refused?.token)
       if (meanwhile) return credentialOf(meanwhile)
-      const kept = await this.#kept.application(hostname)
-      if (refused?.token !== undefined && kept?.token === refused.token && began - kept.issuedAt < FRESH)
+      if (this.#isAnswer(refused?.token))
         throw new PosternError('AUTH_REJECTED', `${hostname} did not accept the token that it was just given`)
       if (((await this.#kept.team(located.issuer)).failedAt ?? 0) > began) throw unfinished(located)
-      return credentialOf(await this.#obtain(hostname, located, asking))
+      const obtained = await this.#obtain(hostname, located, asking)
+      if (refused) this.#answered = { token: obtained.token, at: Date.now() }
+      return credentialOf(obtained)
     })
   }
 
@@ -80,6 +83,10 @@ class Provider implements AuthProvider {
       })
     }
     return ended
+  }
+
+  #isAnswer(refused: string | undefined): boolean {
+    return refused !== undefined && this.#answered?.token === refused && Date.now() - this.#answered.at < FRESH
   }
 
   /** From an earlier time, where it is good for a while and not the one that was just refused. */
@@ -188,7 +195,7 @@ class Provider implements AuthProvider {
       const team: KeptTeam = { signIn: { ...signIn, applications: [...signIn.applications, hostname] } }
       await this.#kept.putTeam(issuer, team)
     }
-    const kept = { token, expiresAt, issuer, resource, issuedAt: Date.now(), account: signIn.account }
+    const kept = { token, expiresAt, issuer, resource, account: signIn.account }
     await this.#kept.putApplication(hostname, kept)
     return kept
   }
