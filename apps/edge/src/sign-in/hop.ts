@@ -4,7 +4,7 @@ import type { Exchange } from '../front/exchange.ts'
 import { addCookie, LOGIN_COOKIE, readCookie, SESSION_COOKIE, TEAM_COOKIE } from '../team/cookies.ts'
 import { html } from '../team/html.ts'
 import { sendPage, sendRedirect } from '../team/page.ts'
-import { pathOf, queryOf } from '../team/site.ts'
+import { queryOf } from '../team/site.ts'
 import { Codes } from './codes.ts'
 import { sendDenied } from './denied-page.ts'
 import type { SignInParts } from './parts.ts'
@@ -26,9 +26,11 @@ export class Hop {
     this.#parts = parts
   }
 
-  /** The session of the browser, on the team domain. */
+  /** The session of the browser, on the team domain; asking is use. */
   current({ presented }: Pick<Exchange, 'presented'>): SessionRecord | undefined {
-    return this.#parts.sessions.ofTeamCookie(readCookie(presented, TEAM_COOKIE) ?? '')
+    const session = this.#parts.sessions.ofTeamCookie(readCookie(presented, TEAM_COOKIE) ?? '')
+    if (session !== undefined) this.#parts.sessions.touch(session.id)
+    return session
   }
 
   /** Whether the person need not sign in again for what is wanted. */
@@ -149,11 +151,6 @@ export class Hop {
     if (application !== undefined) return application
     throw new PosternError('NOT_FOUND', 'the application is not there any more', { speaker: 'edge' })
   }
-}
-
-/** Whether a path of an application’s hostname is where a sign-in arrives. */
-export function isCallback(exchange: Exchange): boolean {
-  return pathOf(exchange) === CALLBACK
 }
 
 /** Who does it, for the audit row. */

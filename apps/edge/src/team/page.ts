@@ -55,7 +55,7 @@ ${goOn === undefined ? undefined : html`<meta http-equiv="refresh" content="0; u
 ${main}
 </div>
 </main>
-<footer>Guarded by Postern · request <code>${exchange.requestId}</code></footer>
+<footer>Guarded by Postern<br>Request <code>${exchange.requestId}</code></footer>
 </body>
 </html>
 `

@@ -49,7 +49,11 @@ export interface ProblemMore {
 }
 
 /** A refusal, for somebody who asked for a page with a browser. */
-export function sendProblemPage(exchange: Exchange, problem: Problem, { link, detail }: ProblemMore = {}): void {
+export function sendProblemPage(
+  exchange: Exchange,
+  problem: Problem,
+  { link = again(exchange, problem), detail }: ProblemMore = {},
+): void {
   const words = WORDS[problem.code]
   const title = words?.title ?? problem.title
   // Where something more exact was said than the catalogue has, that is for the reader.
@@ -68,8 +72,13 @@ ${facts(problem)}`,
   })
 }
 
-function facts({ code, status, requestId }: Problem): Html {
-  return html`<dl class="hint"><dt>Code</dt><dd><code>${code}</code> (${status})</dd><dt>Request</dt><dd><code>${requestId}</code></dd></dl>`
+/** What may be over by itself in a moment is worth asking for again. */
+function again({ isNavigation, target }: Exchange, { status }: Problem): ProblemMore['link'] {
+  return isNavigation && status >= 502 && status <= 504 ? { href: target, text: 'Try again' } : undefined
+}
+
+function facts({ code, status }: Problem): Html {
+  return html`<dl class="hint"><dt>Code</dt><dd><code>${code}</code> (${status})</dd></dl>`
 }
 
 /** As a sentence: errors begin in lower case and end without a stop. */

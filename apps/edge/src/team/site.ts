@@ -48,9 +48,11 @@ export class TeamSite {
 
 /** As a page where a browser asks for one, or sends a form; as a problem to everybody else. */
 export function refuse(exchange: Exchange, refusal: Problem): void {
-  if (exchange.isNavigation || isForm(exchange)) sendProblemPage(exchange, refusal)
+  if (exchange.isNavigation || isForm(exchange)) sendProblemPage(exchange, refusal, { link: FIRST_PAGE })
   else exchange.refuse(refusal)
 }
+
+const FIRST_PAGE = { href: '/', text: 'To the first page' }
 
 /** The path of a request, without its query. */
 export function pathOf({ target }: Pick<Exchange, 'target'>): string {
@@ -72,7 +74,10 @@ function isForm({ method, presented }: Exchange): boolean {
 }
 
 function nothingHere(): PosternError {
-  return new PosternError('NOT_FOUND', 'there is no such page', { speaker: 'edge', next: 'Start at the first page: /' })
+  return new PosternError('NOT_FOUND', 'there is no such page', {
+    speaker: 'edge',
+    next: 'Check the address, or start at the first page.',
+  })
 }
 
 /** For rooms that take one method only. */
