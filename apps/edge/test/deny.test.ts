@@ -47,7 +47,6 @@ const forms: [string, Form][] = [
     (credential, host = 'db.localhost') =>
       `POST / HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 1\r\n${credential}\r\nx`,
   ],
-  ['CONNECT', (credential, host = 'db.localhost') => `CONNECT ${host} HTTP/1.1\r\nHost: ${host}\r\n${credential}\r\n`],
   [
     'an upgrade',
     (credential, host = 'db.localhost') => `GET / HTTP/1.1\r\nHost: ${host}\r\n${upgrade()}${credential}\r\n`,
@@ -64,6 +63,11 @@ const forms: [string, Form][] = [
         .toLowerCase()
         .replace(/key: .*/, `key: ${randomBytes(16).toString('base64')}`)}${credential}\r\n`,
   ],
+]
+
+/** Not requests that are decided: the front refuses them as they are, whoever sends them. */
+const unread: [string, Form][] = [
+  ['CONNECT', (credential, host = 'db.localhost') => `CONNECT ${host} HTTP/1.1\r\nHost: ${host}\r\n${credential}\r\n`],
   [
     'an upgrade said twice',
     (credential, host = 'db.localhost') =>
@@ -75,6 +79,20 @@ const forms: [string, Form][] = [
       `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: upgrade\r\nUpgrade: h2c\r\n${credential}\r\n`,
   ],
 ]
+
+test.each(unread)(
+  'row 66: %s is refused before anybody is asked, and the daemon hears nothing',
+  async (_name, form) => {
+    for (const credential of ['', lines(world.headers()), lines(world.headers(other))]) {
+      for (const host of ['db.localhost', 'nobody.localhost', 'edge.localhost']) {
+        const { status, code } = await world.ask(form(credential, host))
+        expect([400, 405]).toContain(status)
+        expect(code).toBe('BAD_USAGE')
+      }
+    }
+    expect(world.opened()).toBe(0)
+  },
+)
 
 describe.each(forms)('row 66, row 96: %s', (name, form) => {
   const wrong = { 'postern-client-id': 'x', 'postern-client-secret': 'y' }
