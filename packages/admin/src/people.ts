@@ -83,6 +83,7 @@ export const provider = z
     hasSecret: z.boolean(),
     scopes: z.array(z.string()).optional(),
     groupsClaim: z.string().optional(),
+    trustEmail: z.boolean(),
     /** What the provider must be told: where people come back to, and where it says that somebody signed out there. */
     redirectUri: z.string(),
     logoutUri: z.string(),
@@ -107,6 +108,8 @@ export const wantedProvider = z
     scopes: z.array(scope).max(20).optional(),
     /** The claim that lists a person’s groups; without it, nobody from here has any. */
     groupsClaim: z.string().min(1).max(256).optional(),
+    /** Whether an email counts also where the provider does not say if it is verified. */
+    trustEmail: z.boolean().default(false),
   })
   .meta({ id: 'WantedProvider' })
 

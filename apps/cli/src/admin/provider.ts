@@ -13,16 +13,22 @@ export const PROVIDER = group('Set, see and remove the identity providers that p
       clientSecret: { type: 'secret', summary: 'that goes with it (default: as it is, or none)' },
       scope: { type: 'string', multiple: true, summary: 'to ask for (default: openid, profile and email)' },
       groupsClaim: { type: 'string', summary: 'the claim that lists a person’s groups (default: nobody has any)' },
+      trustEmail: {
+        type: 'boolean',
+        default: false,
+        summary: 'emails count though it does not say that they are verified: only where it verifies them all',
+      },
     },
     example:
       'postern admin provider set example --name Example --issuer https://idp.example.com --client-id postern --client-secret-file ./client-secret',
-    run: ({ words, values: { name, issuer, clientId, clientSecret, scope, groupsClaim }, ask }) =>
+    run: ({ words, values: { name, issuer, clientId, clientSecret, scope, groupsClaim, trustEmail }, ask }) =>
       ask('provider.put', {
         params: { id: words.ID },
         body: {
           name,
           issuer,
           clientId,
+          trustEmail,
           ...(clientSecret !== undefined && { clientSecret }),
           ...(scope.length > 0 && { scopes: [...scope] }),
           ...(groupsClaim !== undefined && { groupsClaim }),
@@ -55,12 +61,13 @@ export const PROVIDER = group('Set, see and remove the identity providers that p
   }),
 })
 
-function describe({ id, issuer, redirectUri, logoutUri, hasSecret }: Provider): string {
+function describe({ id, issuer, redirectUri, logoutUri, hasSecret, trustEmail }: Provider): string {
   return facts([
     ['provider', id],
     ['issuer', issuer],
     ['redirect URI', redirectUri],
     ['back-channel logout URI', logoutUri],
     ['client secret', hasSecret],
+    ['emails count', trustEmail ? 'unless it says that they are not verified' : 'where it says that they are verified'],
   ])
 }

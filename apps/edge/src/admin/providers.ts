@@ -51,7 +51,7 @@ function recordOf(
   before: ProviderRecord | undefined,
   { seal }: Handling,
 ): ProviderRecord {
-  const { name, issuer, clientId, scopes, groupsClaim } = wanted
+  const { name, issuer, clientId, scopes, groupsClaim, trustEmail } = wanted
   // A secret is one client’s at one provider: it is never sent to another.
   const kept = before?.issuer === issuer && before.clientId === clientId ? before.clientSecret : undefined
   const sealed = clientSecret === undefined ? kept : seal.seal(clientSecret)
@@ -63,6 +63,7 @@ function recordOf(
     ...(sealed !== undefined && { clientSecret: sealed }),
     ...(scopes !== undefined && { scopes: [...new Set(scopes)] }),
     ...(groupsClaim !== undefined && { groupsClaim }),
+    ...(trustEmail && { trustEmail }),
   }
 }
 
@@ -94,7 +95,7 @@ function badUsage(what: string): PosternError {
 }
 
 function shown({ clientSecret, ...record }: ProviderRecord, { origins }: Pick<Handling, 'origins'>): Provider {
-  const { id, name, issuer, clientId, scopes, groupsClaim } = record
+  const { id, name, issuer, clientId, scopes, groupsClaim, trustEmail = false } = record
   return {
     id,
     name,
@@ -103,6 +104,7 @@ function shown({ clientSecret, ...record }: ProviderRecord, { origins }: Pick<Ha
     hasSecret: clientSecret !== undefined,
     ...(scopes !== undefined && { scopes: [...scopes] }),
     ...(groupsClaim !== undefined && { groupsClaim }),
+    trustEmail,
     redirectUri: redirectUriOf(origins.team, id),
     logoutUri: logoutUriOf(origins.team, id),
   }

@@ -16,14 +16,17 @@ export const PROVIDER_SID = 'provider_sid'
 const LONGEST_NAME = 200
 
 /**
- * The person of claims whose signature, issuer, audience and nonce hold. An email only where the provider says that it is theirs.
+ * The person of claims whose signature, issuer, audience and nonce hold. An email only where the provider says that it is theirs, or is trusted to give no other.
  *
  * @throws PosternError AUTH_REJECTED: groups that are not all there, or no list
  */
-export function personOf(claims: Claims, { groupsClaim }: Pick<ProviderRecord, 'groupsClaim'>): Person {
+export function personOf(
+  claims: Claims,
+  { groupsClaim, trustEmail = false }: Pick<ProviderRecord, 'groupsClaim' | 'trustEmail'>,
+): Person {
   const { iss, sub, sid, name } = claims
   if (typeof iss !== 'string' || typeof sub !== 'string') throw unusable('it names nobody')
-  const email = emailOf(claims)
+  const email = emailOf(claims, trustEmail)
   const groups = groupsOf(claims, groupsClaim)
   const kept = Object.entries(claims).filter(
     ([key, value]) =>
@@ -40,9 +43,10 @@ export function personOf(claims: Claims, { groupsClaim }: Pick<ProviderRecord, '
 }
 
 /** The address as policies compare it; none where it is not verified, or could be read in two ways. */
-function emailOf({ email, email_verified: isVerified }: Claims): string | undefined {
+function emailOf({ email, email_verified: said }: Claims, trusted: boolean): string | undefined {
   // Some providers write the boolean as a string, in user info above all.
-  if (typeof email !== 'string' || (isVerified !== true && isVerified !== 'true')) return undefined
+  const isVerified = said === undefined ? trusted : said === true || said === 'true'
+  if (typeof email !== 'string' || !isVerified) return undefined
   const read = readEmail(email)
   return read && `${read.local}@${read.domain}`
 }

@@ -121,14 +121,16 @@ function lastGood(fetch: GuardedFetch): GuardedFetch {
   }
 }
 
-/** As the provider takes it: HTTP Basic where it says nothing (OpenID Connect Discovery 1.0 §3). */
+/**
+ * In the body where the provider takes that: in HTTP Basic a secret is written with escapes first (RFC 6749 §2.3.1), which some
+ * providers do not undo. Basic where it says nothing (OpenID Connect Discovery 1.0 §3).
+ */
 function authenticationOf(secret: string | undefined): ClientAuth {
   if (secret === undefined) return None()
   const [basic, post] = [ClientSecretBasic(secret), ClientSecretPost(secret)]
   return (server, ...rest) => {
-    const methods = server.token_endpoint_auth_methods_supported
-    const isBasic = methods === undefined || methods.includes('client_secret_basic')
-    return (isBasic ? basic : post)(server, ...rest)
+    const isPost = server.token_endpoint_auth_methods_supported?.includes('client_secret_post')
+    return (isPost ? post : basic)(server, ...rest)
   }
 }
 

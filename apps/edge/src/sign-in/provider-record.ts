@@ -17,6 +17,8 @@ export interface ProviderRecord {
   readonly scopes?: readonly string[]
   /** Which claim names a person’s groups; without it, nobody from here has any. */
   readonly groupsClaim?: string
+  /** Takes an email also where the provider does not say whether it is verified; what it says is not, never is. */
+  readonly trustEmail?: boolean
 }
 
 /** By id, in the order of their names. */
