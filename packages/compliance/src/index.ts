@@ -19,6 +19,7 @@ export { protocolClientCases, protocolClientCompliance } from './protocol/client
 export type { ProtocolClientKit, Way } from './protocol/client-rig.ts'
 export { protocolOriginCases, protocolOriginCompliance } from './protocol/origin.ts'
 export type { ProtocolOriginKit } from './protocol/origin-rig.ts'
+export { type ProtocolRequestsKit, protocolRequestsCases, protocolRequestsCompliance } from './protocol/requests.ts'
 export { type ProtocolRulesKit, protocolRulesCases, protocolRulesCompliance } from './protocol/rules.ts'
 export { everythingSaid, type LogLine, type RecordingLog, recordingLog } from './recording.ts'
 export { leftOpen, type Resources, resources } from './resources.ts'

@@ -8,6 +8,7 @@ import {
   pluginCases,
   protocolClientCases,
   protocolOriginCases,
+  protocolRequestsCases,
   protocolRulesCases,
   transportCases,
 } from '../src/index.ts'
@@ -36,6 +37,7 @@ const SUITES: Readonly<Record<string, readonly Case[]>> = {
   }),
   protocolClientCompliance: protocolClientCases({ client: protocol.client }),
   protocolOriginCompliance: protocolOriginCases({ origin: protocol.origin }),
+  protocolRequestsCompliance: protocolRequestsCases({ origin: protocol.origin }),
   protocolRulesCompliance: protocolRulesCases({ edge: rules, good: [], bad: [] }),
 }
 
