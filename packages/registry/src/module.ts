@@ -5,6 +5,7 @@ import {
   type ManifestEntry,
   type OptionSpecs,
   PosternError,
+  type RuleSpec,
   type Side,
 } from '@postern/interface'
 import { checkSpecs } from '@postern/options'
@@ -18,6 +19,7 @@ export interface CheckedPlugin {
   readonly side: Side
   readonly name: string
   readonly options: OptionSpecs
+  readonly rule?: RuleSpec
   create(options: unknown, host: unknown): unknown
 }
 
@@ -57,12 +59,14 @@ export function checkModule(module: unknown, expected: Expected): CheckedPlugin 
   const { create, self } = found
   if (typeof create !== 'function') throw misshapen(plugin, `create is ${shown(create)}`, 'a function')
   const options = checkOptions(found.options, expected)
+  const rule = checkRule(found.rule, expected)
   return {
     api: API_VERSION,
     kind: entry.kind,
     side,
     name: entry.name,
     options,
+    ...(rule && { rule }),
     create: (values, host) => Reflect.apply(create, self, [values, host]),
   }
 }
@@ -94,6 +98,7 @@ interface Found {
   readonly side: unknown
   readonly name: unknown
   readonly options: unknown
+  readonly rule: unknown
   readonly create: unknown
 }
 
@@ -102,14 +107,34 @@ function readOnce(module: unknown, plugin: string): Found {
   try {
     const self = isPlainEnough(module) ? module.default : undefined
     if (!isPlainEnough(self)) throw misshapen(plugin, `the default export is ${described(self)}`, 'definePlugin({ … })')
-    const { api, kind, side, name, options, create } = self
-    return { self, api, kind, side, name, options, create }
+    const { api, kind, side, name, options, rule, create } = self
+    return { self, api, kind, side, name, options, rule, create }
   } catch (error) {
     throw asMisshapen(error, plugin)
   }
 }
 
-function checkOptions(options: unknown, { plugin, entry, side }: Expected): OptionSpecs {
+/** What the rules of a protocol may say; its options are in no manifest, since no flag is made of them. */
+function checkRule(rule: unknown, { plugin, entry, side }: Expected): RuleSpec | undefined {
+  if (rule === undefined) return undefined
+  if (entry.kind !== 'protocol' || side !== 'origin')
+    throw misshapen(plugin, 'a rule', 'none: rules are of the origin side of protocols')
+  try {
+    if (!isPlainEnough(rule)) throw misshapen(plugin, `rule is ${described(rule)}`, '{ options, check }')
+    const { options, check } = rule
+    if (check !== undefined && typeof check !== 'function')
+      throw misshapen(plugin, `rule.check is ${shown(check)}`, 'a function, or nothing')
+    const specs = cleanSpecs(options, plugin)
+    const secret = Object.keys(specs).find(name => specs[name]?.type === 'secret')
+    if (secret !== undefined)
+      throw unusable(plugin, `${secret}, a secret of a rule`, 'secrets as options of the plugin')
+    return { options: specs, ...(check && { check: (...given) => Reflect.apply(check, rule, given) }) }
+  } catch (error) {
+    throw asMisshapen(error, plugin)
+  }
+}
+
+function cleanSpecs(options: unknown, plugin: string): OptionSpecs {
   let specs: unknown
   try {
     specs = structuredClone(options)
@@ -118,7 +143,12 @@ function checkOptions(options: unknown, { plugin, entry, side }: Expected): Opti
   }
   const wrong = checkSpecs(specs)
   if (wrong.length > 0) throw unusable(plugin, wrong.join('; '), 'options as docs/plugins.md describes them')
-  const declared = Object.keys(specs as OptionSpecs)
+  return specs as OptionSpecs
+}
+
+function checkOptions(options: unknown, { plugin, entry, side }: Expected): OptionSpecs {
+  const specs = cleanSpecs(options, plugin)
+  const declared = Object.keys(specs)
   const listed = entry.options?.[side] ?? []
   const unlisted = declared.filter(name => !listed.includes(name))
   const gone = listed.filter(name => !declared.includes(name))
@@ -129,7 +159,7 @@ function checkOptions(options: unknown, { plugin, entry, side }: Expected): Opti
     ]
     throw unusable(plugin, found.join(', '), `"options": { "${side}": ${JSON.stringify(declared)} } in the manifest`)
   }
-  return specs as OptionSpecs
+  return specs
 }
 
 /** An object that answers for itself: no proxy, no thenable (it would run when somebody awaits it). */

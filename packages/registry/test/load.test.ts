@@ -56,6 +56,7 @@ describe('a module that is none is refused, and the host lives', () => {
     ['another API', 'PLUGIN_API', authModule({ api: '2' })],
     ['an API that is text', 'PLUGIN_API', authModule({ api: '"1"' })],
     ['no API', 'PLUGIN_API', 'export default {}'],
+    ['a rule, which only origin sides have', 'PLUGIN_SHAPE', authModule({ rule: '{ options: {} }' })],
     ['another kind', 'PLUGIN_SHAPE', authModule({ kind: '"transport"' })],
     ['another side', 'PLUGIN_SHAPE', authModule({ side: '"edge"' })],
     ['another name', 'PLUGIN_SHAPE', authModule({ name: '"kye"' })],
