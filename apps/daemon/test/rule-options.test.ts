@@ -71,7 +71,10 @@ it('noTlsVerify is warned about, with its place', async () => {
 
 describe('a mistake in them is one of the file, with its place', () => {
   it.each([
-    ['service: http://localhost\noptions: { hostHeadr: x }', '"hostHeadr" is not an option of a rule; did you mean hostHeader?'],
+    [
+      'service: http://localhost\noptions: { hostHeadr: x }',
+      '"hostHeadr" is not an option of a rule; did you mean hostHeader?',
+    ],
     ['service: http://localhost\noptions: { http2: "yes" }', 'http2 is "yes"'],
     ['service: http://localhost\noptions: { responseTimeout: soon }', 'responseTimeout'],
     ['service: http://localhost\noptions: { caFile: ca.pem }', 'caFile is about TLS'],
