@@ -1,8 +1,11 @@
 import { spawn } from 'node:child_process'
-import { constants } from 'node:os'
-import type { Readable, Writable } from 'node:stream'
+import { randomUUID } from 'node:crypto'
+import { closeSync, constants as OPEN, openSync, unlinkSync, writeSync } from 'node:fs'
+import { constants, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { type Call, type Credential, PosternError } from '@postern/interface'
-import { readOptions } from '@postern/options'
+import { parseCommandLine, readOptions } from '@postern/options'
 import type { Program } from '@postern/program'
 import {
   CREDENTIAL_FLAGS,
@@ -35,7 +38,7 @@ const HELP = {
 
 /** `postern access curl URL …`: what stands in front of the address is ours, what stands behind it is curl's. */
 export async function curl(argv: readonly string[], program: Program, outer: Call): Promise<void> {
-  const at = argv.findIndex(word => /^https?:\/\//i.test(word))
+  const at = addressIn(argv)
   const own = at < 0 ? argv : argv.slice(0, at)
   const { run, word, isHelp } = await startCommand(own, COMMAND.specs, program, outer.signal)
   if (isHelp) return program.print(await credentialHelp(HELP, outer))
@@ -58,8 +61,19 @@ export async function curl(argv: readonly string[], program: Program, outer: Cal
   process.exitCode = await runCurl({ url, others, headers, credentials })
 }
 
-/** Where curl reads what is not for `ps`. Windows has no files for open pipes: there curl’s stdin is taken for it. */
-const CONFIG = process.platform === 'win32' ? '-' : '/dev/fd/3'
+/** The first address that is not the value of a flag of ours, or -1. */
+function addressIn(argv: readonly string[]): number {
+  return argv.findIndex((word, at) => /^https?:\/\//i.test(word) && isWhole(argv.slice(0, at)))
+}
+
+function isWhole(words: readonly string[]): boolean {
+  try {
+    parseCommandLine(words, COMMAND.specs)
+    return true
+  } catch {
+    return false // the last of them wants a value
+  }
+}
 
 interface Wanted {
   readonly url: string
@@ -71,19 +85,30 @@ interface Wanted {
 /** @returns curl's own exit status */
 async function runCurl({ url, others, headers, credentials }: Wanted): Promise<number> {
   const verbose = isVerbose(others)
-  // -q: what ~/.curlrc says was not looked at. The file is a pipe: a credential stands neither in argv nor in the environment.
-  const child = spawn('curl', ['-q', '--config', CONFIG, url, ...others], {
-    stdio: [CONFIG === '-' ? 'pipe' : 'inherit', 'inherit', verbose ? 'pipe' : 'inherit', 'pipe'],
+  const config = configOf(headers, credentials)
+  // Windows has no names for open files: there curl’s stdin is taken for it.
+  const file = process.platform === 'win32' ? undefined : nameless(config)
+  // -q: what ~/.curlrc says was not looked at.
+  const child = spawn('curl', ['-q', '--config', file === undefined ? '-' : '/dev/fd/3', url, ...others], {
+    stdio: [file === undefined ? 'pipe' : 'inherit', 'inherit', verbose ? 'pipe' : 'inherit', file ?? 'ignore'],
   })
   const ended = new Promise<number>((resolve, reject) => {
     child.once('error', cause => reject(noCurl(cause)))
     child.once('close', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])))
   })
-  const config = child.stdio[CONFIG === '-' ? 0 : 3] as Writable | null
-  config?.on('error', () => {}) // it ended before it read it, and says why
-  config?.end(configOf(headers, credentials))
+  child.stdin?.on('error', () => {}).end(config) // an error: it ended before it read it, and says why
+  if (file !== undefined) closeSync(file)
   if (child.stderr) hide(child.stderr, headers)
   return ended
+}
+
+/** An open file of this text that nobody else can open: a credential stands neither in argv, nor in the environment, nor on a disk under a name. */
+function nameless(text: string): number {
+  const path = join(tmpdir(), `postern-${randomUUID()}`)
+  const file = openSync(path, OPEN.O_RDWR | OPEN.O_CREAT | OPEN.O_EXCL | OPEN.O_NOFOLLOW, 0o600)
+  unlinkSync(path)
+  writeSync(file, text, 0) // at a place: where it is read from next stays the beginning
+  return file
 }
 
 /**
