@@ -274,7 +274,7 @@ class Edge implements RunningEdge {
   #serve(exchange: Exchange): void {
     const { request, response, presented } = exchange
     const refuse: Exchange['refuse'] = (...refusal) => exchange.refuse(...refusal)
-    if (isForApi(presented, this.teamDomain))
+    if (isForApi(exchange.hostname, exchange.target, this.teamDomain))
       void this.#admin.serve({ request, response, presented, refuse, local: false })
     else if (exchange.hostname === this.teamDomain) void this.#team.serve(exchange)
     else void serveHttp(exchange, this.#http)
@@ -366,7 +366,8 @@ class Edge implements RunningEdge {
   async #close(): Promise<void> {
     this.#draining = true
     this.#front.stop()
-    await drain(this.#context, this.#parts.config.grace ?? GRACE, () => this.#http.http.pools.close())
+    const { grace = GRACE } = this.#parts.config
+    await drain(this.#context, grace, this.#front.finished(), () => this.#http.http.pools.close())
     this.#abort()
     this.#mounted.abort()
     await this.#front.close()

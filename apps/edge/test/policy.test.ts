@@ -45,8 +45,9 @@ describe('rules about requests', () => {
     expect(await stranger('/health?x=/other')).toBe(DECIDED_YES)
     expect(await stranger('/health/deep')).toBe(DECIDED_YES)
     expect(await stranger('/health', 'POST')).toBe(401)
-    for (const path of ['/', '/other', '/health/../other', '//health', '/health%2f', '/?/health', '/health;x'])
-      expect(await stranger(path), path).toBe(401)
+    for (const path of ['/', '/other', '/?/health', '/health;x']) expect(await stranger(path), path).toBe(401)
+    // What has more than one reading is decided by nobody.
+    for (const path of ['/health/../other', '//health', '/health%2f']) expect(await stranger(path), path).toBe(400)
     await put([{ name: 'all', action: 'bypass', include: [{ path: ['/'] }, { method: ['GET'] }, { address: HERE }] }])
     expect(await stranger('/')).toBe(DECIDED_YES)
     await expect(world.session({})).rejects.toMatchObject({ code: 'LOGIN_REQUIRED' })
@@ -58,8 +59,8 @@ describe('rules about requests', () => {
     const closed: Rules[number] = { name: 'closed', action: 'deny', include: [{ path: ['/admin'] }] }
     await put([any, closed])
     expect(await known('/')).toBe(DECIDED_YES)
-    for (const path of ['/admin', '/admin/x', '/%61dmin', '/x/../admin', '//admin', '/admin;x'])
-      expect(await known(path), path).toBe(403)
+    for (const path of ['/admin', '/admin/x', '/%61dmin', '/admin;x']) expect(await known(path), path).toBe(403)
+    for (const path of ['/x/../admin', '//admin']) expect(await known(path), path).toBe(400)
     await expect(world.session()).rejects.toMatchObject({ code: 'ACCESS_DENIED' })
     await put([any])
     await (await world.session()).close()

@@ -1,19 +1,13 @@
 import { BASE, ROUTES, type Route, type RouteName } from '@postern/admin'
-import { PosternError, type Presented } from '@postern/interface'
-import { requestedHostname } from '../front/hostname.ts'
+import { PosternError } from '@postern/interface'
 
 /** Everything below this is the API's, existing or not. */
 const ROOT = `/${BASE.split('/')[1]}`
 
-/** Whether a request is for the API: of the team domain, and by its target as it was sent. What a lenient reader would make of that does not count. */
-export function isForApi({ url, headers }: Presented, teamDomain: string): boolean {
+/** Whether a request is for the API: of the team domain, and by the one spelling of its target. */
+export function isForApi(hostname: string, url: string, teamDomain: string): boolean {
   const [path = ''] = url.split('?', 1)
-  if (path !== ROOT && !path.startsWith(`${ROOT}/`)) return false
-  try {
-    return requestedHostname(headers.host, url) === teamDomain
-  } catch {
-    return false
-  }
+  return hostname === teamDomain && (path === ROOT || path.startsWith(`${ROOT}/`))
 }
 
 export interface Found {

@@ -9,17 +9,19 @@ const LAST_WORD = 500
  * Lets everybody finish, then cuts who is left. Clients first: while they finish, their streams need the daemons.
  *
  * @param grace milliseconds; the context's signal ends them sooner
+ * @param finished resolves when every request over HTTP is over
  * @param idle ends the streams to daemons that nobody uses, which would hold up the daemons
  */
 export async function drain(
   { tunnels, routes, carried, log, signal }: WayContext,
   grace: number,
+  finished: Promise<void>,
   idle: () => void,
 ): Promise<void> {
   const call = { log, signal: AbortSignal.any([AbortSignal.timeout(grace), signal]) }
   const drained = (tunnels: Iterable<Tunnel>) => Promise.allSettled([...tunnels].map(tunnel => tunnel.drain(call)))
   await drained(tunnels)
-  await untilAborted(Promise.allSettled(carried), call.signal)
+  await untilAborted(Promise.allSettled([...carried, finished]), call.signal)
   idle()
   await drained(routes.all().map(({ tunnel }) => tunnel))
   const cut = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
