@@ -7,12 +7,14 @@ import { people, type SignInWorld, startSignInWorld } from './sign-in-world.ts'
 let w: SignInWorld
 let fake: Fake
 let other: Fake
+let third: Fake
 let honest: Say
 beforeAll(async () => {
   fake = await startFake()
   other = await startFake()
+  third = await startFake()
   honest = { ...fake.say }
-  w = await startSignInWorld({ allowPrivate: [fake.host, other.host] })
+  w = await startSignInWorld({ allowPrivate: [fake.host, other.host, third.host] })
   await w.provider('fake', { name: 'Fake', ...fake.record, groupsClaim: 'groups' })
   await w.provider('other', { name: 'Other', ...other.record })
   await w.application('app', people('eve@example.com'))
@@ -35,6 +37,7 @@ afterAll(async () => {
   await w[Symbol.asyncDispose]()
   await fake[Symbol.asyncDispose]()
   await other[Symbol.asyncDispose]()
+  await third[Symbol.asyncDispose]()
 })
 
 /** Signs in with a provider for an application; what stays in the end. */
@@ -120,6 +123,18 @@ describe('row 14: whose address it is', () => {
     const shown = await signIn(w.browser(), 'domain')
     expect(shown.status).toBe(allowed ? 200 : 403)
     expect(w.reached.length).toBe(before + (allowed ? 1 : 0))
+  })
+
+  it('not said to be verified, by a provider that is trusted to give no other', async () => {
+    await w.provider('trusted', { name: 'Trusted', ...third.record, trustEmail: true })
+    for (const [email_verified, status] of [
+      [undefined, 200],
+      [false, 403],
+    ] as const) {
+      const claims = { email: 'a@good.example', email_verified }
+      Object.assign(third.say, { claims: (same: Record<string, unknown>) => ({ ...same, ...claims }) })
+      expect((await signIn(w.browser(), 'domain', 'trusted')).status).toBe(status)
+    }
   })
 
   it('user info counts where the token says nothing, and never over what the token says', async () => {
@@ -249,22 +264,22 @@ describe('row 27: a provider ends sessions', () => {
 
 describe('row 147: a provider that is away', () => {
   it('keeps nobody out who is in, says so to everybody else, and comes back', async () => {
-    const third = await startFake()
-    await using world = await startSignInWorld({ allowPrivate: [third.host] })
-    await world.provider('third', { name: 'Third', ...third.record })
+    const away = await startFake()
+    await using world = await startSignInWorld({ allowPrivate: [away.host] })
+    await world.provider('third', { name: 'Third', ...away.record })
     await world.application('app', people('eve@example.com'))
     const browser = world.browser()
     expect((await browser.open(world.origin('app'))).status).toBe(200)
     for (const broken of [500, 'hang'] as const) {
-      third.say.broken = broken
+      away.say.broken = broken
       const shown = await world.browser().open(world.origin('app'))
       expect(shown.status).toBe(503)
       expect(shown.body).toContain('“Third”, which signs you in, does not answer')
       expect((await browser.ask(world.origin('app'))).status).toBe(200)
     }
-    third.say.broken = undefined
+    away.say.broken = undefined
     expect((await world.browser().open(world.origin('app'))).status).toBe(200)
-    await third[Symbol.asyncDispose]()
+    await away[Symbol.asyncDispose]()
     expect((await browser.ask(world.origin('app'))).status).toBe(200)
   }, 60_000)
 

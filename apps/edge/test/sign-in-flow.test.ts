@@ -61,6 +61,33 @@ describe('a browser that opens an application', () => {
     expect(page.status).toBe(200)
   })
 
+  it('is told the same by the application, when its rules change', async () => {
+    await w.application('changing', people('ada@example.com'))
+    const browser = w.browser()
+    expect((await w.withPassword(browser, w.origin('changing'), 'ada@example.com')).status).toBe(200)
+    await w.application('changing', people('bob@example.com'))
+    const before = w.reached.length
+    const denied = await browser.ask(`${w.origin('changing')}/x`)
+    expect(denied.status).toBe(403)
+    expect(denied.body).toContain('<strong>ada@example.com</strong>')
+    expect(w.reached.length).toBe(before)
+    const [, again = ''] = /class="button" href="([^"]+)"/.exec(denied.body) ?? []
+    const page = await browser.submit(await browser.open(again), { email: 'bob@example.com', password: PASSWORD })
+    expect(page.url.href).toBe(`${w.origin('changing')}/x`)
+    expect(page.body).toContain('the page of')
+  })
+
+  it('with a bad service token is refused and not sent to sign in; with a cookie that is none, it tries again', async () => {
+    const headers = { 'postern-client-id': w.world.token.id, 'postern-client-secret': 'wrong' }
+    const browser = w.browser()
+    expect((await browser.ask(w.origin('app'), { headers })).status).toBe(401)
+    browser.cookies('app.localhost').set('__Host-postern-session', 'none')
+    const shown = await browser.ask(`${w.origin('app')}/y`)
+    expect(shown.status).toBe(401)
+    expect(shown.body).toContain('<a class="button" href="/y">Try again</a>')
+    expect((await browser.open(`${w.origin('app')}/y`)).url.pathname).toBe('/login')
+  })
+
   it('says nothing of who exists', async () => {
     const answers = []
     for (const email of ['ada@example.com', 'nobody@example.com', 'no address']) {

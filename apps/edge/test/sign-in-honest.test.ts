@@ -96,7 +96,7 @@ describe('signing in with an identity provider of another make', () => {
     expect(attacker.cookies('edge.localhost').has('__Host-postern-team')).toBe(true)
   })
 
-  it('row 27: a person who signs out there is out here, streams and all', async () => {
+  it('row 27: a person who signs out there is out here', async () => {
     idp.account = { sub: 'ada', claims: staff }
     const [browser, other] = [w.browser(), w.browser()]
     await browser.open(w.origin('app'))

@@ -7,7 +7,8 @@ import { Providers } from './providers.ts'
 import { SignIn } from './sign-in.ts'
 import { Tickets } from './tickets.ts'
 
-export interface SignInNeeds extends Pick<WayContext, 'store' | 'origins' | 'sessions' | 'authorizer' | 'seal' | 'log'> {
+export interface SignInNeeds
+  extends Pick<WayContext, 'store' | 'origins' | 'sessions' | 'authorizer' | 'seal' | 'log'> {
   readonly directory: Directory
   readonly failures: FailureCounter
   /** Hosts of providers that may be at a private address, and speak plain HTTP. */

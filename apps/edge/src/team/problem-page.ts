@@ -37,7 +37,7 @@ const WORDS: Readonly<Partial<Record<Code, { readonly title: string; readonly ne
     next: 'Tell whoever runs it; you can do nothing about it.',
   },
   EDGE_UNAVAILABLE: { title: 'This cannot be done right now' },
-  AUTH_REJECTED: { title: 'You could not be signed in' },
+  AUTH_REJECTED: { title: 'You could not be signed in', next: 'Try again. If it stays, tell whoever runs this.' },
   INTERNAL: { title: 'Something went wrong on our side', next: 'Try again. If it stays, tell whoever runs this.' },
   LOGIN_REQUIRED: { title: 'You are not signed in', next: 'Open the page again to sign in.' },
 }
@@ -72,9 +72,10 @@ ${facts(problem)}`,
   })
 }
 
-/** What may be over by itself in a moment is worth asking for again. */
+/** What may be over by itself in a moment is worth asking for again, and so is what an old cookie was refused. */
 function again({ isNavigation, target }: Exchange, { status }: Problem): ProblemMore['link'] {
-  return isNavigation && status >= 502 && status <= 504 ? { href: target, text: 'Try again' } : undefined
+  const isWorth = status === 401 || (status >= 502 && status <= 504)
+  return isNavigation && isWorth ? { href: target, text: 'Try again' } : undefined
 }
 
 function facts({ code, status }: Problem): Html {
