@@ -98,6 +98,9 @@ describe('sign-in with a browser', () => {
     expect(page.body).toContain('&lt;b&gt;Ann&lt;/b&gt; (ann@example.com)')
     expect(page.body).toContain('127.0.0.1:51234')
     expect(page.body).toContain('https://wiki.localhost')
+    const foreign = await begin(world, { resource: 'https://other.example' })
+    const path = (await browser.get(foreign.url.href)).headers.location ?? ''
+    expect((await browser.get(path)).body).not.toContain('other.example')
     expect(page.headers['cache-control']).toBe('no-store')
     expect(page.headers['content-security-policy']).toContain("form-action 'self'")
   })

@@ -3,7 +3,7 @@ import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Logger } from '@postern/interface'
+import type { Logger, ReceivedHeaders } from '@postern/interface'
 import type { Rule } from '@postern/policy'
 import { type ApplicationOptions, openStore, type Store } from '@postern/store'
 import * as openid from 'openid-client'
@@ -11,8 +11,8 @@ import { AuthorizationServer } from '../src/authorization-server/authorization-s
 import { protectedResource } from '../src/authorization-server/protected-resource.ts'
 import { FailureCounter } from '../src/authorize/attempts.ts'
 import { type Exchange, HttpExchange } from '../src/front/exchange.ts'
-import { readHead } from '../src/front/head.ts'
-import { FRONT_LIMITS } from '../src/front/limits.ts'
+import { requestedHostname } from '../src/front/hostname.ts'
+import { canonicalTarget } from '../src/front/target.ts'
 import { Seal } from '../src/keys/seal.ts'
 import { TeamKeys } from '../src/keys/team-keys.ts'
 import { Origins } from '../src/origins.ts'
@@ -160,11 +160,12 @@ async function putApplications(store: Store): Promise<void> {
 
 async function listen(stack: AsyncDisposableStack, serve: (exchange: Exchange) => void): Promise<Sender> {
   const server = createServer((incoming, outgoing) => {
-    const { method = '', url = '', rawHeaders: raw } = incoming
-    const remoteAddress = incoming.socket.remoteAddress ?? ''
-    serve(
-      new HttpExchange(incoming, outgoing, readHead({ version: '1.1', method, url, raw, remoteAddress }, FRONT_LIMITS)),
-    )
+    const { method = '', url = '', headersDistinct } = incoming
+    const headers = headersDistinct as ReceivedHeaders
+    const target = canonicalTarget(url)
+    const presented = { method, url: target, headers, remoteAddress: incoming.socket.remoteAddress ?? '' }
+    const hostname = requestedHostname(headers.host, url)
+    serve(new HttpExchange(incoming, outgoing, { method, hostname, target, presented }))
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   stack.defer(() => {

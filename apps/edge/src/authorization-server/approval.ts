@@ -31,9 +31,18 @@ export async function approve(
   return { sessionId: session.id, grantId: await grant.save() }
 }
 
-/** The application a program says it wants, as an origin; undefined where it says none, or no origin. Only for showing. */
-export function wantedApplication(resource: unknown): string | undefined {
-  return typeof resource === 'string' ? originOf(resource) : undefined
+/**
+ * The application a program says it wants, for who is signed in to read. It binds nothing; but what is no application here is not
+ * shown, or a page of ours would say what somebody else wrote.
+ */
+export function wantedApplication(
+  { store, origins }: Pick<AuthorizationServerParts, 'store' | 'origins'>,
+  resource: unknown,
+): string | undefined {
+  const origin = typeof resource === 'string' ? originOf(resource) : undefined
+  if (origin === undefined) return undefined
+  const { hostname } = new URL(origin)
+  return store.snapshot.applications.has(hostname) && origins.of(hostname) === origin ? origin : undefined
 }
 
 /** An https origin, exactly spelled, with or without the slash behind it. */

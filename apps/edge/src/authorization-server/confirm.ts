@@ -50,7 +50,7 @@ export class ConfirmPage {
   }
 
   #ask(exchange: Exchange, { params, uid }: Interaction, { person }: SessionRecord): void {
-    const application = wantedApplication(params.resource)
+    const application = wantedApplication(this.#parts, params.resource)
     const { host } = new URL(String(params.redirect_uri))
     sendPage(exchange, {
       status: 200,

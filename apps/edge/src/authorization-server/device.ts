@@ -46,7 +46,7 @@ export class DevicePage {
     const answer = form.get('answer')
     if (answer === 'yes') await this.#approve(exchange, session, code)
     else if (answer === 'no') await refuse(exchange, code)
-    else askToApprove(exchange, session, code)
+    else askToApprove(exchange, session, code, wantedApplication(this.#parts, code.params?.resource))
   }
 
   /** @throws PosternError RATE_LIMITED */
@@ -110,9 +110,13 @@ ${wrong && html`<p class="error" id="wrong">${wrong}</p>`}
   })
 }
 
-function askToApprove(exchange: Exchange, { person }: SessionRecord, code: DeviceCode): void {
+function askToApprove(
+  exchange: Exchange,
+  { person }: SessionRecord,
+  code: DeviceCode,
+  application: string | undefined,
+): void {
   const { address, userAgent } = code.deviceInfo as unknown as DeviceInfo
-  const application = wantedApplication(code.params?.resource)
   const shown = `${code.userCode.slice(0, 4)}-${code.userCode.slice(4)}`
   const hidden = html`${csrfField(exchange)}<input type="hidden" name="user_code" value="${shown}">`
   sendPage(exchange, {
