@@ -31,6 +31,8 @@ export interface SsoWorld extends AsyncDisposable {
   readonly secrets: Set<string>
   /** Ends the sign-ins there are. */
   endAll(): void
+  /** Ends one of its secrets. */
+  revoke(secret: string): void
   /** What an application answers, by path. */
   readonly answers: Map<string, (request: IncomingMessage, response: ServerResponse) => void>
   /** `postern access … --edge … --ca …`, at somebody's home, where there is no terminal. */
@@ -144,6 +146,7 @@ export async function startSsoWorld(): Promise<SsoWorld> {
     secrets,
     answers,
     endAll: () => valid.clear(),
+    revoke: secret => void valid.delete(secret),
     start,
     run: (args, env) => start(args, env).ended,
     async login(...more) {
