@@ -83,7 +83,7 @@ export class Front implements HttpDoor {
       noDelay: true,
     })
     // Node drops the headers above its own limit without a word; ours are counted and refused.
-    Object.assign(this.#server, { maxHeadersCount: 0, maxRequestsPerSocket: limits.requests })
+    Object.assign(this.#server, { maxHeadersCount: 0 })
     this.#listen()
   }
 
@@ -178,7 +178,10 @@ export class Front implements HttpDoor {
     socket.on('error', ignore)
     this.#secure = socket
     if (socket.alpnProtocol === 'h2') return
-    this.#http1.set(socket, new Http1Connection(socket, (request, response) => this.#begin(request, response)))
+    this.#http1.set(
+      socket,
+      new Http1Connection(socket, this.#options.limits.requests, (...asked) => this.#begin(...asked)),
+    )
     socket.once('close', () => this.#http1.delete(socket))
   }
 

@@ -40,11 +40,16 @@ export class Http1Connection {
   readonly #begin: Begin
   readonly #waiting: Waiting[] = []
   #running: (Waiting & { readonly exchange?: HttpExchange }) | undefined
+  #left: number
   #over = false
 
-  /** @param begin serves a request, or answers it itself */
-  constructor(socket: TLSSocket, begin: Begin) {
+  /**
+   * @param most requests, the last of which is answered with `Connection: close`
+   * @param begin serves a request, or answers it itself
+   */
+  constructor(socket: TLSSocket, most: number, begin: Begin) {
     this.#socket = socket
+    this.#left = most
     this.#begin = begin
     // Node would end and destroy at once: with bytes unread, the reset takes the answer from whoever has not read it.
     socket.destroySoon = () => this.#leave()
@@ -98,6 +103,8 @@ export class Http1Connection {
     if (waiting === undefined) return
     const { request, response } = waiting
     this.#running = waiting
+    this.#left -= 1
+    if (this.#left <= 0) response.shouldKeepAlive = false
     response.once('finish', () => this.#finished(request))
     response.once('close', () => {
       this.#running = undefined
