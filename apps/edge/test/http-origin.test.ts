@@ -239,9 +239,9 @@ describe('row 136: a stream that was left', () => {
     ])
   })
 
-  test('a POST never is', async () => {
+  test.each(['POST', 'PUT', 'DELETE'])('a %s never is', async method => {
     await leave()
-    expect(await outcome('/second', 'POST')).toBe('ORIGIN_FAILED')
+    expect(await outcome('/second', method)).toBe('ORIGIN_FAILED')
     expect(heads).toHaveLength(2)
   })
 
