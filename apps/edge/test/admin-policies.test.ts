@@ -21,7 +21,7 @@ const rule = (name: string, more: Partial<NewRule> = {}): NewRule => ({
 })
 const add = (name: string, before?: string) =>
   administration.call('policy.add', { ...db, body: { rule: rule(name), ...(before !== undefined && { before }) } })
-const remove = (name: string) => administration.call('policy.remove', { params: { ...db.params, name } })
+const remove = (name: string) => administration.call('policy.remove', { ...db, query: { name } })
 const names = async () => (await administration.call('application.get', db)).rules.map(one => one.name)
 const lastRow = async (action: string) => (await world.edge.store.readAudit({ most: 1, action }))[0]
 

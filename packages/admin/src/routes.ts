@@ -14,7 +14,6 @@ const oneApplication = z.strictObject({ hostname })
 const oneToken = z.strictObject({ token: tokenRef })
 const oneId = z.strictObject({ id: z.string().min(1).max(64) })
 const named = z.strictObject({ name, expiresInSeconds: lifetime.optional() })
-const oneRule = oneApplication.extend({ name: rule.shape.name })
 /** Refused with CONFLICT unless the edge is still at this version. */
 const ifVersion = z.int().optional()
 const oneGroup = z.strictObject({ name: groupName })
@@ -214,10 +213,12 @@ export const ROUTES = {
   },
   'policy.remove': {
     method: 'DELETE',
-    path: '/applications/{hostname}/rules/{name}',
+    path: '/applications/{hostname}/rules',
     role: 'admin',
     summary: 'Takes a rule away; who is not let in any more is cut off',
-    params: oneRule,
+    params: oneApplication,
+    // Not in the path: its name may have what a path can be read in two ways with.
+    query: z.strictObject({ name: rule.shape.name }),
     answer: things.application,
   },
 

@@ -48,8 +48,8 @@ export const POLICY = group('See and change who may use an application', {
     words: ['HOSTNAME', 'RULE'],
     example: "postern admin policy remove db.example.com 'allow ci'",
     async run({ words, ask }) {
-      const params = { hostname: words.HOSTNAME, name: words.RULE }
-      return (await ask('policy.remove', { params })).rules
+      const query = { name: words.RULE }
+      return (await ask('policy.remove', { params: { hostname: words.HOSTNAME }, query })).rules
     },
     show: shown,
   }),

@@ -22,7 +22,7 @@ export const POLICIES: Handlers<'policy.put' | 'policy.add' | 'policy.remove'> =
       if (wrong !== undefined) throw new PosternError('BAD_USAGE', wrong, { speaker: 'edge' })
       return saving({ ...before, rules }, before, 'policy.add', snapshot, handling)
     }),
-  'policy.remove': (handling, { params: { hostname, name } }) =>
+  'policy.remove': (handling, { params: { hostname }, query: { name } }) =>
     handling.change(snapshot => {
       const before = mustBeApplication(snapshot, hostname)
       const rules = before.rules.toSpliced(placeOf(hostname, before.rules, name), 1)
