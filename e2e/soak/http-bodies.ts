@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { Agent, request as ask } from 'node:https'
+import { Agent, request as ask, type RequestOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -99,16 +99,16 @@ async function sumOf(stream: Readable): Promise<string> {
   return sum.digest('hex')
 }
 
-function answerTo(options: Parameters<typeof ask>[0], body?: Readable): Promise<IncomingMessage> {
+function answerTo(options: RequestOptions, body?: Readable): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const asked = ask(options as never)
+    const asked = ask(options)
     asked.once('response', resolve).once('error', reject)
     if (body === undefined) asked.end()
     else body.pipe(asked)
   })
 }
 
-async function down(options: Parameters<typeof ask>[0], mebibytes: number): Promise<void> {
+async function down(options: RequestOptions, mebibytes: number): Promise<void> {
   const answer = await answerTo(options)
   let bytes = 0
   const sum = createHash('sha256')
@@ -120,7 +120,7 @@ async function down(options: Parameters<typeof ask>[0], mebibytes: number): Prom
     throw new Error(`wrong bytes down: ${answer.statusCode}, ${bytes}`)
 }
 
-async function up(options: Parameters<typeof ask>[0], mebibytes: number): Promise<void> {
+async function up(options: RequestOptions, mebibytes: number): Promise<void> {
   const sum = createHash('sha256')
   const body = Readable.from(
     (function* () {
