@@ -50,7 +50,7 @@ export async function startHonest(
       claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'], groups: ['groups'] },
       scopes: ['openid', 'profile', 'email', 'groups'],
       features: { devInteractions: { enabled: false }, backchannelLogout: { enabled: true } },
-      fetch: async (url, { body }) => new Response(null, { status: await post(String(url), String(body)) }),
+      fetch: async (url, sent) => new Response(null, { status: await post(String(url), String(sent?.body)) }),
       pkce: { required: () => true },
       findAccount: (_ctx, sub) => ({ accountId: sub, claims: async () => ({ sub, ...honest.account.claims }) }),
       interactions: { url: (_ctx, { uid }) => `/interaction/${uid}` },

@@ -78,7 +78,7 @@ function sendSetup(exchange: Exchange, { name, email, failed, token }: SetupPage
 <form method="post" action="/setup" autocomplete="on">
 ${csrfField(exchange)}
 <label for="token">Setup token</label>
-<input id="token" name="token" type="password" autocomplete="off" required maxlength="200"${token === undefined ? undefined : html` aria-invalid="true" aria-describedby="token-wrong"`}>
+<input id="token" name="token" type="text" autocomplete="off" spellcheck="false" required maxlength="200"${token === undefined ? undefined : html` aria-invalid="true" aria-describedby="token-wrong"`}>
 ${token === undefined ? undefined : html`<p class="error" id="token-wrong" role="alert">${token}</p>`}
 <label for="email">Your email</label>
 <input id="email" name="email" type="email" autocomplete="username" required maxlength="320" value="${email}">

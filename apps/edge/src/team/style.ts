@@ -26,7 +26,8 @@ button:hover,.button:hover{filter:brightness(1.08)}
 .small{display:inline-block;width:auto;min-height:2.4rem;margin:0;padding:.35rem .8rem}
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 .hint,.soft{color:var(--soft)}
-.hint{font-size:.9rem;margin:.3rem 0 0}
+.hint{font-size:.9rem}
+p.hint{margin:.3rem 0 0}
 .error{color:var(--bad);font-weight:600;margin:.3rem 0 0}
 .notice{border-radius:.6rem;padding:.7rem .9rem;margin:.75rem 0;background:var(--good-ground)}
 .notice.bad{background:var(--bad-ground)}
