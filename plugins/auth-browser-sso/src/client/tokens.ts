@@ -77,9 +77,10 @@ export function refusalOf(error: unknown, team: Team, resource: string): unknown
   if (!(error instanceof OAuthError)) return error
   const { code, description, requestId } = error
   const facts = { cause: error, speaker: 'edge', ...(requestId && { requestId }) } as const
-  const why = description === undefined ? '' : `: ${description.slice(0, 500)}`
+  const said = description?.slice(0, 500)
+  const why = said === undefined ? '' : `: ${said}`
   if (code === 'access_denied')
-    return new PosternError('ACCESS_DENIED', `the policy of ${resource} does not let you in${why}`, facts)
+    return new PosternError('ACCESS_DENIED', said ?? `the policy of ${resource} does not let you in`, facts)
   if (code === 'invalid_target')
     return new PosternError('NOT_FOUND', `${team.issuer} knows no application at ${resource}${why}`, facts)
   if (code === 'temporarily_unavailable')
