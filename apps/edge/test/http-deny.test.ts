@@ -93,6 +93,15 @@ describe.each(forms)('row 66: %s', (name, form) => {
   })
 })
 
+test('row 63: who is not let in is told so before the body', async () => {
+  const opened = app.world.opened()
+  for (const more of ['', 'Expect: 100-continue\r\n']) {
+    const text = await app.raw(`POST / HTTP/1.1\r\nHost: app.localhost\r\n${more}Content-Length: 1073741824\r\n\r\n`)
+    expect(parseAnswer(text)).toMatchObject({ status: 401, code: 'LOGIN_REQUIRED' })
+  }
+  expect(app.world.opened()).toBe(opened)
+})
+
 test('row 61: an application that is not there is refused as ever', async () => {
   const answer = parseAnswer(
     await app.raw('GET / HTTP/1.1\r\nHost: none.localhost\r\nConnection: close\r\n\r\n', 'none.localhost'),
