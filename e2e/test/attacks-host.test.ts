@@ -118,7 +118,7 @@ describe('row 156: kill -9', () => {
       await edge.says(/edge listens/)
       const socket = await dialTls({ port, caFile }, 'db.localhost')
       const answer = readAll(socket)
-      socket.write('GET / HTTP/1.1\r\nHost: db.localhost\r\n\r\n')
+      socket.write('GET / HTTP/1.1\r\nHost: db.localhost\r\nConnection: close\r\n\r\n')
       expect(await answer).toMatch(/401/)
       await edge.stop('SIGKILL')
       expect((await run(start('postern-edge', ['check', '--data', data]))).out).toBe('nothing is wrong\n')
@@ -136,7 +136,7 @@ it('no file handles left: nobody new comes in, nothing ends; when some are free 
   const ask = async () => {
     const socket = await dialTls({ port, caFile }, 'db.localhost')
     const answer = readAll(socket)
-    socket.write('GET / HTTP/1.1\r\nHost: db.localhost\r\n\r\n')
+    socket.write('GET / HTTP/1.1\r\nHost: db.localhost\r\nConnection: close\r\n\r\n')
     return answer
   }
   expect(await ask()).toMatch(/401/)

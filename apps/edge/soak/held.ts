@@ -39,7 +39,7 @@ export default async function run({ connections = 0, seed = 1 }: Readonly<Record
   )
   const context = createSecureContext({ ca: readFileSync(made.caFile) })
   const credential = `postern-client-id: ${made.serviceToken.id}\r\npostern-client-secret: ${made.serviceToken.secret}\r\n`
-  const request = `GET / HTTP/1.1\r\nHost: db.localhost\r\n${credential}\r\n`
+  const request = `GET / HTTP/1.1\r\nHost: db.localhost\r\n${credential}Connection: close\r\n\r\n`
   const visit = () => visitor(edge.port, context, request)
   await visit()
   await settled(edge)

@@ -34,7 +34,7 @@ async function visit(world: World, address: string): Promise<number> {
   const socket = tls(world, address)
   const all = readAll(socket)
   const credential = Object.entries(world.headers()).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.write(`GET / HTTP/1.1\r\nHost: db.localhost\r\n${credential.join('')}\r\n`)
+  socket.write(`GET / HTTP/1.1\r\nHost: db.localhost\r\n${credential.join('')}Connection: close\r\n\r\n`)
   return parseAnswer(await all).status
 }
 

@@ -52,7 +52,10 @@ async function dial(edge: RunningEdge): Promise<TLSSocket> {
   return socket
 }
 
-async function status(socket: TLSSocket, request = 'GET / HTTP/1.1\r\nHost: db.localhost\r\n\r\n'): Promise<number> {
+async function status(
+  socket: TLSSocket,
+  request = 'GET / HTTP/1.1\r\nHost: db.localhost\r\nConnection: close\r\n\r\n',
+): Promise<number> {
   const all = readAll(socket)
   socket.write(request)
   return parseAnswer(await all).status
@@ -95,7 +98,7 @@ describe('own certificate files, renewed while the edge serves', () => {
     expect(new Set(wanted).size).toBe(6)
     for (const serial of serials) expect(wanted).toContain(serial)
     expect(serials).toContain(wanted.at(-1))
-    expect(await status(there, 'Host: db.localhost\r\n\r\n')).toBe(401)
+    expect(await status(there, 'Host: db.localhost\r\nConnection: close\r\n\r\n')).toBe(401)
   })
 
   test('what is no pair is refused whole, said once, and taken when it is mended', async () => {
