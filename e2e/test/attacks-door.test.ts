@@ -76,7 +76,7 @@ describe('row 66: before 101', () => {
     ['both spellings', () => token() + token().replaceAll('postern-client', 'cf-access-client'), 400],
     ['half of each spelling', () => token().replace('postern-client-id', 'cf-access-client-id'), 400],
     ['two ids in one header', () => token().replace(lab.token.id, `${lab.token.id}, ${other.id}`), 401],
-    ['underscores', () => token().replaceAll('postern-client', 'postern_client'), 401],
+    ['underscores', () => token().replaceAll('postern-client', 'postern_client'), 400],
     ['the tunnel’s token', () => lines({ 'postern-tunnel-token': lab.tunnelToken }), 401],
     ['a cookie', () => lines({ cookie: token().trim().replaceAll(': ', '=').replaceAll('\r\n', '; ') }), 401],
     ['an Authorization', () => lines({ authorization: `Bearer ${lab.token.secret}` }), 401],
