@@ -19,7 +19,7 @@ interface Seeded {
 export async function startEdge(folder: string, service: number): Promise<HttpPeer> {
   await using owned = new AsyncDisposableStack()
   const data = join(folder, 'edge')
-  const flags = ['--data', data, '--hostname', HOSTNAME, '--protocol', 'http', '--tunnel', 'bench']
+  const flags = ['--data', data, '--hostname', HOSTNAME, '--protocols', 'http', '--tunnel', 'bench']
   const { serviceToken, tunnelToken, caFile } = JSON.parse(
     execFileSync(process.execPath, [scriptOf('edge'), 'init', ...flags, '--team-domain', 'edge.localhost', '--json'], {
       env: ENVIRONMENT,
