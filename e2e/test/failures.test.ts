@@ -67,7 +67,7 @@ describe('each failure has its own message and exit code', () => {
   })
 
   it('no credential: a usage error before anything is dialled', async () => {
-    const { exit, error } = await told(world.accessAs([], 'tcp', json))
+    const { exit, error } = await told(world.accessAs(['--auth', 'service-token'], 'tcp', json))
     expect({ exit, code: error.code, came: origin.connections - before }).toEqual({
       exit: 2,
       code: 'OPTION_MISSING',

@@ -55,7 +55,9 @@ describe.skipIf(!['ssh', 'sshd', 'sftp'].every(name => peers.includes(name)))(
       const bare = writeSshConfig({ folder: home, hostname, address, credential: [], trust: [] }, origin)
       expect(readFileSync(bare, 'utf8')).toMatch(/ProxyCommand \S+ \S+ access ssh --hostname \S+\n$/)
       const through = () =>
-        run('ssh', ['-F', bare, hostname, 'echo here'], { env: { ...process.env, POSTERN_HOME: home } })
+        run('ssh', ['-F', bare, hostname, 'echo here'], {
+          env: { ...process.env, POSTERN_HOME: home, POSTERN_AUTH: 'service-token' },
+        })
       const file = (own: string) => `ca: ${world.trust[1]}\napplications:\n  ${own}: { id: ${id}, secretFile: token }\n`
       writeFileSync(join(home, 'config.yaml'), file('other.localhost'), { mode: 0o600 })
       const without = await through() // the credential is another application's
