@@ -14,6 +14,8 @@ const oneApplication = z.strictObject({ hostname })
 const oneToken = z.strictObject({ token: tokenRef })
 const oneId = z.strictObject({ id: z.string().min(1).max(64) })
 const named = z.strictObject({ name, expiresInSeconds: lifetime.optional() })
+/** With a rule of its own in each of these applications, in the same step. */
+const wantedServiceToken = named.extend({ applications: z.array(hostname).max(500).optional() })
 /** Refused with CONFLICT unless the edge is still at this version. */
 const ifVersion = z.int().optional()
 const oneGroup = z.strictObject({ name: groupName })
@@ -233,8 +235,8 @@ export const ROUTES = {
     method: 'POST',
     path: '/service-tokens',
     role: 'admin',
-    summary: 'A service token; its secret is shown once',
-    body: named,
+    summary: 'A service token, let into the applications that are named; its secret is shown once',
+    body: wantedServiceToken,
     answer: things.shownServiceToken,
   },
   'service-token.get': {

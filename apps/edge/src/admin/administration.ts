@@ -17,6 +17,7 @@ import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller
 import { GROUPS } from './groups.ts'
 import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
 import { KEYS } from './keys.ts'
+import { NEW_SERVICE_TOKEN } from './new-service-token.ts'
 import { POLICIES } from './policies.ts'
 import { PROVIDERS } from './providers.ts'
 import { SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
@@ -34,6 +35,7 @@ const HANDLERS: Handlers<RouteName> = {
   ...APPLICATIONS,
   ...POLICIES,
   ...SERVICE_TOKEN_ROUTES,
+  ...NEW_SERVICE_TOKEN,
   ...ADMIN_TOKEN_ROUTES,
   ...ACCESS,
   ...GROUPS,
@@ -60,7 +62,7 @@ export class Administration implements AsyncDisposable {
   /**
    * Whether a caller may call a route as things are now.
    *
-   * @throws PosternError ACCESS_DENIED; AUTH_REJECTED, TOKEN_EXPIRED, TOKEN_REVOKED
+   * @throws PosternError ACCESS_DENIED; AUTH_REJECTED, TOKEN_EXPIRED, TOKEN_REVOKED; LOGIN_REQUIRED
    */
   authorize(name: RouteName, caller: Caller): Standing {
     const standing = standingOf(caller, this.#workings.store.snapshot, Date.now())

@@ -1,7 +1,9 @@
 import type { Route } from '@postern/admin'
-import { PosternError } from '@postern/interface'
+import { type Identity, PosternError } from '@postern/interface'
 import type { Snapshot } from '@postern/store'
 import { readAdminToken, readSetupToken, verifySecret } from '@postern/tokens'
+import { sessionOf } from '../sign-in/session-record.ts'
+import { isAdministrator } from './administrators.ts'
 import { adminTokensOf, isAdministered, setupTokensOf } from './records.ts'
 
 /** Who asks, once that is proved. `local`: whoever opened the edge's Unix socket, or runs in its process. */
@@ -9,6 +11,8 @@ export type Caller =
   | { readonly kind: 'local' }
   | { readonly kind: 'admin-token'; readonly id: string }
   | { readonly kind: 'setup-token'; readonly id: string }
+  /** Somebody signed in with a browser; the id is that session’s. */
+  | { readonly kind: 'person'; readonly id: string; readonly identity: Identity }
 
 export const LOCAL: Caller = { kind: 'local' }
 
@@ -37,9 +41,13 @@ export function identify(bearer: string, snapshot: Snapshot, now: number): Calle
   return caller
 }
 
-/** @throws PosternError AUTH_REJECTED, TOKEN_EXPIRED, TOKEN_REVOKED: it may have ended since it was proved */
+/**
+ * @throws PosternError AUTH_REJECTED, TOKEN_EXPIRED, TOKEN_REVOKED; of people LOGIN_REQUIRED, ACCESS_DENIED: it may have ended
+ *   since it was proved
+ */
 export function standingOf(caller: Caller, snapshot: Snapshot, now: number): Standing {
   if (caller.kind === 'local') return { actor: 'local', role: 'admin' }
+  if (caller.kind === 'person') return standingOfPerson(caller.id, caller.identity, snapshot, now)
   if (caller.kind === 'setup-token') {
     const found = setupTokensOf(snapshot).get(caller.id)
     if (found === undefined || found.expiresAt <= now || isAdministered(snapshot, now)) throw rejected()
@@ -52,6 +60,20 @@ export function standingOf(caller: Caller, snapshot: Snapshot, now: number): Sta
   if (expiresAt !== undefined && expiresAt <= now)
     throw new PosternError('TOKEN_EXPIRED', 'the admin token has expired', NEXT)
   return { actor: `admin:${name} (${caller.id})`, role, ...(expiresAt !== undefined && { expiresAt }) }
+}
+
+function standingOfPerson(session: string, identity: Identity, snapshot: Snapshot, now: number): Standing {
+  const { issuer, subject, email, expiresAt = 0 } = identity
+  if (sessionOf(snapshot, session) === undefined || expiresAt <= now)
+    throw new PosternError('LOGIN_REQUIRED', 'the session has ended', { speaker: 'edge', next: 'Sign in again.' })
+  if (!isAdministrator(identity, snapshot, now)) {
+    throw new PosternError('ACCESS_DENIED', 'only administrators may do this', {
+      speaker: 'edge',
+      next: 'Ask an administrator to do it, or to make you one.',
+    })
+  }
+  // The email, which the issuer vouches for, is for the reader; issuer and subject are who it is.
+  return { actor: `admin:${email ?? subject} (${issuer} ${subject})`, role: 'admin', expiresAt }
 }
 
 /** An admin may do what a viewer may, and nobody but the holder of a setup token may use one. */

@@ -14,19 +14,14 @@ import {
 } from './records.ts'
 
 export const SERVICE_TOKEN_ROUTES: Handlers<
-  'service-token.list' | 'service-token.create' | 'service-token.get' | 'service-token.rotate' | 'service-token.revoke'
+  'service-token.list' | 'service-token.get' | 'service-token.rotate' | 'service-token.revoke'
 > = {
   'service-token.list': ({ store, now }) =>
-    [...serviceTokensOf(store.snapshot)].map(([id, record]) => shown(id, record, now)),
+    [...serviceTokensOf(store.snapshot)].map(([id, record]) => shownServiceToken(id, record, now)),
   'service-token.get': ({ store, now }, { params: { token } }) => {
     const [id, record] = mustBeToken(store.snapshot, token)
-    return shown(id, record, now)
+    return shownServiceToken(id, record, now)
   },
-  'service-token.create': (handling, { body: { name, expiresInSeconds } }) =>
-    handling.change((snapshot, now) => {
-      const lives = expiresInSeconds === undefined ? {} : { expiresAt: now + expiresInSeconds * 1000 }
-      return planServiceToken(name, lives, snapshot, now)
-    }),
   'service-token.rotate': (handling, { params: { token }, body: { overlapSeconds } }) =>
     handling.change((snapshot, now) => rotation(mustBeToken(snapshot, token), overlapSeconds * 1000, now)),
   'service-token.revoke': (handling, { params: { token } }) =>
@@ -39,29 +34,6 @@ export const SERVICE_TOKEN_ROUTES: Handlers<
         answer: () => undefined,
       }
     }),
-}
-
-/** @throws PosternError ALREADY_EXISTS: a good token has the name */
-function planServiceToken(
-  name: string,
-  lives: { readonly expiresAt?: number },
-  snapshot: Snapshot,
-  now: number,
-): Planned<ShownServiceToken> {
-  const taken = [...serviceTokensOf(snapshot).values()].some(one => one.name === name && one.revokedAt === undefined)
-  if (taken) {
-    throw new PosternError('ALREADY_EXISTS', `a service token is called ${JSON.stringify(name)} already`, {
-      speaker: 'edge',
-      next: 'Use another name, or revoke that token first.',
-    })
-  }
-  const { id, secret, record } = newServiceToken(name, lives, now)
-  return {
-    changes: [tokenChange(id, record)],
-    action: 'service-token.create',
-    detail: { id, name },
-    answer: () => ({ ...shown(id, record, now), secret }),
-  }
 }
 
 export function newServiceToken(
@@ -126,7 +98,7 @@ function rotation(
     changes,
     action: 'service-token.rotate',
     detail: { id, name: record.name, overlapSeconds: overlap / 1000 },
-    answer: () => ({ ...shown(id, value, now), secret }),
+    answer: () => ({ ...shownServiceToken(id, value, now), secret }),
   }
 }
 
@@ -140,7 +112,7 @@ function mustBeToken(snapshot: Snapshot, idOrName: string): readonly [string, Se
   return [id, record]
 }
 
-function shown(id: string, record: ServiceTokenRecord, now: number): ServiceToken {
+export function shownServiceToken(id: string, record: ServiceTokenRecord, now: number): ServiceToken {
   const { name, previous } = record
   return {
     id,

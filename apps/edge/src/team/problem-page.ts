@@ -83,7 +83,7 @@ function facts({ code, status }: Problem): Html {
 }
 
 /** As a sentence: errors begin in lower case and end without a stop. */
-function sentence(text: string): string {
+export function sentence(text: string): string {
   const first = text.slice(0, 1).toUpperCase() + text.slice(1)
   return /[.!?]$/.test(first) ? first : `${first}.`
 }
