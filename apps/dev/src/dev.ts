@@ -1,19 +1,18 @@
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { builtins, originHost, type RunningDaemon, readRule, type ServedRule, startDaemon } from '@postern/daemon'
 import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
-import { type Call, type ClientHost, PosternError } from '@postern/interface'
-import { createRegistry } from '@postern/registry'
+import type { Call } from '@postern/interface'
+import { type TokenFile, writeClientConfig, writeCommand, writeSshConfig } from './files.ts'
+import { APP_HOST, ECHO_HOST, SSH_HOST, TEAM_DOMAIN, VAULT_HOST, WIKI_HOST } from './names.ts'
+import { addPerson, type SamplePerson } from './person.ts'
+import { startSampleDaemon } from './sample-daemon.ts'
 import { startSampleEcho, startSampleSsh } from './samples.ts'
 import { makeSshKeys, type SshKeys } from './ssh-keys.ts'
+import { startSampleWeb } from './web.ts'
 
-/** The names of the sample world. All end in `.localhost`, which is this machine (RFC 6761): no DNS, no hosts file. */
-export const TEAM_DOMAIN = 'edge.localhost'
-export const SSH_HOST = 'ssh.localhost'
-export const ECHO_HOST = 'echo.localhost'
 const TUNNEL = 'sample'
+const STAFF = 'staff'
 /** Milliseconds that open connections have when it stops: Ctrl-C should feel like one. */
 const GRACE = 1_000
 
@@ -22,7 +21,7 @@ export interface DevOptions {
   readonly port?: number
 }
 
-/** A whole Postern in this process: edge, daemon, two private services, and a credential to reach them. */
+/** A whole Postern in this process: edge, daemon, private services, a person and a service token to reach them. */
 export interface Dev extends AsyncDisposable {
   /** Everything it wrote; removed with it. */
   readonly folder: string
@@ -30,10 +29,15 @@ export interface Dev extends AsyncDisposable {
   readonly edge: RunningEdge
   /** The CA of the edge's certificate. */
   readonly caFile: string
-  readonly serviceToken: { readonly id: string; readonly secretFile: string }
+  readonly serviceToken: TokenFile
+  /** May open everything but the vault. */
+  readonly person: SamplePerson
+  /** For a browser; each ends in `/`. */
+  readonly urls: { readonly team: string; readonly app: string; readonly wiki: string; readonly vault: string }
   readonly ssh: { readonly what: string; readonly user: string; readonly keys: SshKeys; readonly configFile: string }
   readonly echo: { readonly what: string }
-  /** A command that runs `postern` under this Node, for this edge: it needs no credential, CA or port to be said. */
+  readonly web: { readonly what: string }
+  /** A command that runs `postern` under this Node, for this edge: it needs no CA or port to be said, and keeps what it keeps in `folder`. */
   readonly postern: string
 }
 
@@ -46,129 +50,75 @@ export interface Dev extends AsyncDisposable {
  * @throws PosternError LISTEN_FAILED, and what edge and daemon throw
  */
 export async function startDev(options: DevOptions, call: Call): Promise<Dev> {
-  const owned = new AsyncDisposableStack()
-  try {
-    const folder = mkdtempSync(join(tmpdir(), 'postern-dev-'))
-    owned.defer(() => rmSync(folder, { recursive: true, force: true }))
-    const keys = makeSshKeys(join(folder, 'ssh'))
-    const ssh = owned.use(await startSampleSsh(join(folder, 'ssh'), keys))
-    const echo = owned.use(await startSampleEcho())
-    const data = join(folder, 'edge')
-    const { tunnelToken, serviceToken, caFile } = await initialiseEdge(
-      { data, hostname: SSH_HOST, tunnel: TUNNEL, teamDomain: TEAM_DOMAIN, protocols: ['ssh'] },
-      call,
-    )
-    const edge = owned.use(
-      await startEdge({ data, listen: { host: '127.0.0.1', port: options.port ?? 0 }, grace: GRACE }, call),
-    )
-    const rules = [{ name: 'the sample token', action: 'allow' as const, include: [{ serviceToken: serviceToken.id }] }]
-    await edge.administration.call('application.create', {
-      body: { hostname: ECHO_HOST, tunnel: TUNNEL, protocols: ['tcp'], rules },
-    })
-    owned.use(
-      await startSampleDaemon(
-        edge,
-        caFile,
-        tunnelToken,
-        { [SSH_HOST]: `ssh://127.0.0.1:${ssh.port}`, [ECHO_HOST]: `tcp://127.0.0.1:${echo.port}` },
-        call,
-      ),
-    )
-    const secretFile = join(folder, 'service-token')
-    writeFileSync(secretFile, `${serviceToken.secret}\n`, { mode: 0o600 })
-    writeClientConfig(folder, edge, caFile, { id: serviceToken.id, secretFile })
-    const postern = writeCommand(folder, edge)
-    const access = `${postern} access ssh --hostname ${SSH_HOST}`
-    const user = userInfo().username
-    const configFile = writeSshConfig(folder, keys, user, access)
-    const parts = owned.move()
-    return {
-      folder,
-      port: edge.port,
-      edge,
-      caFile,
-      serviceToken: { id: serviceToken.id, secretFile },
-      ssh: { what: ssh.what, user, keys, configFile },
-      echo: { what: echo.what },
-      postern,
-      [Symbol.asyncDispose]: () => parts.disposeAsync(),
-    }
-  } catch (error) {
-    await owned.disposeAsync()
-    throw error
-  }
-}
-
-/** The daemon, composed of the same plugins by the same registry as `posternd`. */
-async function startSampleDaemon(
-  edge: RunningEdge,
-  caFile: string,
-  token: string,
-  services: Readonly<Record<string, string>>,
-  call: Call,
-): Promise<RunningDaemon> {
-  const registry = createRegistry(builtins)
-  const client: ClientHost = {
-    secrets: {
-      get: async () => undefined,
-      set: async () => {},
-      delete: async () => {},
-      exclusively: (_key, work) => work(),
-    },
-    ui: {
-      show: line => call.log.info(line),
-      open: async () => false,
-      ask: () => Promise.reject(new PosternError('LOGIN_REQUIRED', 'nobody is there to ask')),
-    },
-    fetch: (input, init) => fetch(input, init),
-  }
-  const auth = [await registry.create('auth', 'tunnel-token', 'client', { token }, client, call)]
-  const transport = await registry.create('transport', 'websocket', 'client', {}, client, call)
-  const to = { edge: new URL(`https://${TEAM_DOMAIN}:${edge.port}`), trust: { ca: [readFileSync(caFile, 'utf8')] } }
-  const origin = originHost(to)
-  const rules: ServedRule[] = []
-  for (const [hostname, service] of Object.entries(services)) {
-    const rule = readRule(hostname, service, scheme => registry.forScheme(scheme)?.entry.defaultPort ?? 'none')
-    const name = registry.forScheme(rule.service.protocol)?.entry.name ?? ''
-    rules.push({ ...rule, server: await registry.create('protocol', name, 'origin', {}, origin, call) })
-  }
-  return startDaemon({ ...to, rules, auth, transport, connections: 2 }, call)
-}
-
-/** What a person would have in `~/.config/postern/config.yaml`. */
-function writeClientConfig(folder: string, edge: RunningEdge, ca: string, credential: Dev['serviceToken']): void {
-  const applications = { [SSH_HOST]: credential, [ECHO_HOST]: credential }
-  const config = { edge: `https://localhost:${edge.port}`, ca, applications }
-  writeFileSync(join(folder, 'config.yaml'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
-}
-
-/** `postern`, for a shell whose own Node may be older than this one. */
-function writeCommand(folder: string, edge: RunningEdge): string {
-  const file = join(folder, 'postern')
-  const script = fileURLToPath(import.meta.resolve('@postern/cli/package.json')).replace(
-    /package\.json$/,
-    'bin/postern.js',
+  await using owned = new AsyncDisposableStack()
+  const folder = mkdtempSync(join(tmpdir(), 'postern-dev-'))
+  owned.defer(() => rmSync(folder, { recursive: true, force: true }))
+  const keys = makeSshKeys(join(folder, 'ssh'))
+  const ssh = owned.use(await startSampleSsh(join(folder, 'ssh'), keys))
+  const echo = owned.use(await startSampleEcho())
+  const data = join(folder, 'edge')
+  const { tunnelToken, serviceToken, caFile } = await initialiseEdge(
+    { data, hostname: SSH_HOST, tunnel: TUNNEL, teamDomain: TEAM_DOMAIN, protocols: ['ssh'] },
+    call,
   )
-  const env = `POSTERN_CONFIG='${join(folder, 'config.yaml')}' POSTERN_ADMIN_SOCKET='${edge.adminSocket ?? ''}'`
-  writeFileSync(file, `#!/bin/sh\n${env} exec '${process.execPath}' '${script}' "$@"\n`)
-  chmodSync(file, 0o700)
-  return file
+  const listen = { host: '127.0.0.1', port: options.port ?? 0 }
+  const edge = owned.use(await startEdge({ data, listen, grace: GRACE }, call))
+  const to = { edge: new URL(`https://${TEAM_DOMAIN}:${edge.port}`), trust: { ca: [readFileSync(caFile, 'utf8')] } }
+  const web = owned.use(await startSampleWeb(to))
+  await addApplications(edge, serviceToken.id)
+  const adding = addPerson(edge, [STAFF], call) // a password takes its time; the daemon connects meanwhile
+  adding.catch(() => {})
+  const pages = [APP_HOST, WIKI_HOST, VAULT_HOST].map(host => [host, `http://127.0.0.1:${web.port}`] as const)
+  const bytes = [SSH_HOST, APP_HOST].map(host => [host, `ssh://127.0.0.1:${ssh.port}`] as const)
+  const services = [...pages, ...bytes, [ECHO_HOST, `tcp://127.0.0.1:${echo.port}`] as const]
+  owned.use(await startSampleDaemon(to, tunnelToken, services, call))
+  const person = await adding
+  const token = { id: serviceToken.id, secretFile: join(folder, 'service-token') }
+  writeFileSync(token.secretFile, `${serviceToken.secret}\n`, { mode: 0o600 })
+  writeClientConfig(folder, edge, caFile, token)
+  const postern = writeCommand(folder, edge)
+  const user = userInfo().username
+  const configFile = writeSshConfig(folder, keys, user, postern)
+  const parts = owned.move()
+  return {
+    folder,
+    port: edge.port,
+    edge,
+    caFile,
+    serviceToken: token,
+    person,
+    urls: urlsOf(edge.port),
+    ssh: { what: ssh.what, user, keys, configFile },
+    echo: { what: echo.what },
+    web: { what: web.what },
+    postern,
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
 }
 
-function writeSshConfig(folder: string, keys: SshKeys, user: string, proxyCommand: string): string {
-  const file = join(folder, 'ssh_config')
-  mkdirSync(join(folder, 'ssh'), { recursive: true })
-  writeFileSync(join(folder, 'ssh', 'known_hosts'), `${SSH_HOST} ${keys.hostPublicKey}\n`)
-  const lines = [
-    `Host ${SSH_HOST}`,
-    `  User ${user}`,
-    `  IdentityFile ${keys.userKeyFile}`,
-    '  IdentitiesOnly yes',
-    `  UserKnownHostsFile ${join(folder, 'ssh', 'known_hosts')}`,
-    '  StrictHostKeyChecking yes',
-    `  ProxyCommand ${proxyCommand}`,
-    '',
+/** Who may open what: staff and the sample token everything, but for the vault. */
+async function addApplications({ administration }: RunningEdge, serviceToken: string): Promise<void> {
+  const rules = [
+    { name: 'staff', action: 'allow' as const, include: [{ group: STAFF }] },
+    { name: 'the sample token', action: 'allow' as const, include: [{ serviceToken }] },
   ]
-  writeFileSync(file, lines.join('\n'))
-  return file
+  const keepers = [{ name: 'keepers', action: 'allow' as const, include: [{ group: 'keepers' }] }]
+  await administration.call('policy.put', { params: { hostname: SSH_HOST }, body: { rules } })
+  const applications = [
+    { hostname: ECHO_HOST, protocols: ['tcp'], rules, options: { name: 'Sample echo' } },
+    { hostname: APP_HOST, protocols: ['http', 'ssh'], rules, options: { name: 'Sample application' } },
+    { hostname: WIKI_HOST, protocols: ['http'], rules, options: { name: 'Sample wiki' } },
+    {
+      hostname: VAULT_HOST,
+      protocols: ['http'],
+      rules: keepers,
+      options: { name: 'Sample vault', contact: 'keepers@example.com' },
+    },
+  ]
+  for (const one of applications) await administration.call('application.create', { body: { tunnel: TUNNEL, ...one } })
+}
+
+function urlsOf(port: number): Dev['urls'] {
+  const at = (hostname: string) => `https://${hostname}${port === 443 ? '' : `:${port}`}/`
+  return { team: at(TEAM_DOMAIN), app: at(APP_HOST), wiki: at(WIKI_HOST), vault: at(VAULT_HOST) }
 }

@@ -1,4 +1,7 @@
-export { type Dev, type DevOptions, ECHO_HOST, SSH_HOST, startDev, TEAM_DOMAIN } from './dev.ts'
+export { type Dev, type DevOptions, startDev } from './dev.ts'
+export type { TokenFile } from './files.ts'
+export { APP_HOST, ECHO_HOST, SSH_HOST, TEAM_DOMAIN, VAULT_HOST, WIKI_HOST } from './names.ts'
+export type { SamplePerson } from './person.ts'
 export { type SampleServer, startSampleEcho, startSampleSsh } from './samples.ts'
 export { makeSshKeys, type SshKeys } from './ssh-keys.ts'
 export { findSshd, freePort, startSshd } from './sshd.ts'

@@ -1,8 +1,11 @@
 import { spawn } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, readFileSync } from 'node:fs'
+import { request } from 'node:https'
+import type { LookupFunction } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
-import { type Dev, SSH_HOST } from './dev.ts'
+import type { Dev } from './dev.ts'
+import { SSH_HOST } from './names.ts'
 
 /** How long the one job may take: an ssh that hangs must not hang `npm start -- --once`. */
 const DEADLINE = 60_000
@@ -32,6 +35,41 @@ export async function doJob(dev: Dev, call: Call): Promise<JobDone> {
       )
   return {
     command: `ssh -F ${dev.ssh.configFile} ${SSH_HOST}`,
+    output: output.trim(),
+    milliseconds: performance.now() - began,
+  }
+}
+
+/**
+ * A page of the sample application, for the service token, as any program of a machine asks for one: HTTPS and two headers.
+ *
+ * @throws PosternError with the status, when it is not 200
+ */
+export async function doRequest(dev: Dev, call: Call): Promise<JobDone> {
+  const began = performance.now()
+  const { id, secretFile } = dev.serviceToken
+  const headers = { 'postern-client-id': id, 'postern-client-secret': readFileSync(secretFile, 'utf8').trim() }
+  const signal = AbortSignal.any([call.signal, AbortSignal.timeout(DEADLINE)])
+  const output = await new Promise<string>((resolve, reject) => {
+    // A loopback address for the name, which not every resolver knows to be this machine; SNI and Host say the name.
+    const lookup: LookupFunction = (_host, _options, done) => done(null, [{ address: '127.0.0.1', family: 4 }])
+    const asked = request(
+      dev.urls.app,
+      { headers, ca: readFileSync(dev.caFile), agent: false, signal, lookup },
+      answer => {
+        let text = ''
+        answer.setEncoding('utf8').on('data', chunk => (text += chunk))
+        answer.on('error', reject).on('end', () => {
+          if (answer.statusCode === 200) resolve(text)
+          else
+            reject(new PosternError('INTERNAL', `the page came with the status ${answer.statusCode}: ${text.trim()}`))
+        })
+      },
+    )
+    asked.on('error', reject).end()
+  })
+  return {
+    command: `${dev.postern} access curl ${dev.urls.app} --id ${id} --secret-file ${secretFile}`,
     output: output.trim(),
     milliseconds: performance.now() - began,
   }

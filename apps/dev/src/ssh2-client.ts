@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs'
 import { Duplex } from 'node:stream'
 import { PosternError } from '@postern/interface'
 import ssh2 from 'ssh2'
-import { type Dev, SSH_HOST } from './dev.ts'
+import type { Dev } from './dev.ts'
+import { SSH_HOST } from './names.ts'
 
 /** Milliseconds the proxy has to end by itself. */
 const LEAVING = 3_000

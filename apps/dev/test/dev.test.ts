@@ -18,10 +18,26 @@ function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
 }
 
 describe('postern-dev', { timeout: 60_000 }, () => {
-  it('--once does the job and ends with 0, without a warning', async () => {
+  it('--once does the jobs and ends with 0, without a warning', async () => {
     const { said, exit } = start(['--once'])
     expect([await exit, said.err]).toEqual([0, ''])
-    expect(said.out).toMatch(/an SSH command went through[\s\S]*hello from /)
+    expect(said.out).toMatch(/an SSH command went through[^\n]*hello from /)
+    expect(said.out).toMatch(/a page over HTTPS: {2}app\.localhost: hello pst_\w+, a service/)
+    expect(said.out).not.toContain('password')
+  })
+
+  it('tells programs the same, and makes another password each time', async () => {
+    const both = [start(['--once', '--json']), start(['--once', '--json'])]
+    expect(await Promise.all(both.map(one => one.exit))).toEqual([0, 0])
+    const [one, other] = both.map(({ said }) => JSON.parse(said.out))
+    expect(one).toMatchObject({
+      person: { email: 'ann@example.com', name: 'Ann' },
+      urls: { app: `https://app.localhost:${one.port}/`, team: `https://edge.localhost:${one.port}/` },
+      job: { output: expect.stringContaining('hello from') },
+      request: { output: expect.stringContaining('app.localhost: hello pst_') },
+    })
+    expect(one.person.password).toMatch(/^[0-9a-f]{18}$/)
+    expect(other.person.password).not.toBe(one.person.password)
   })
 
   it('works on a machine without ssh and sshd', async () => {
