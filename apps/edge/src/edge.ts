@@ -10,6 +10,7 @@ import { ensureSetupToken, forgetSetupFile } from './admin/setup.ts'
 import { adminSocketOf, startAdminSocket } from './admin/socket.ts'
 import { isForApi } from './admin/target.ts'
 import { Turns } from './admin/turns.ts'
+import { AdminRoom } from './admin-page/room.ts'
 import { AuthorizationServer } from './authorization-server/authorization-server.ts'
 import { protectedResource } from './authorization-server/protected-resource.ts'
 import { FailureCounter } from './authorize/attempts.ts'
@@ -229,7 +230,6 @@ class Edge implements RunningEdge {
     const { directory } = this
     const signIn = createSignIn({ ...this.#context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
     this.#authorization = new AuthorizationServer({ ...this.#context, signIn, failures })
-    this.#team = new TeamSite({ rooms: [jwksRoom(parts.keys), ...signIn.rooms, this.#authorization], log })
     this.#http = httpWay(this.#context, {
       ...(config.http && { limits: config.http }),
       signIn,
@@ -251,6 +251,8 @@ class Edge implements RunningEdge {
       turns,
       forgetSetupFile: forget,
     })
+    const adminRoom = new AdminRoom({ ...this.#context, administration: this.administration, signIn })
+    this.#team = new TeamSite({ rooms: [jwksRoom(parts.keys), ...signIn.rooms, adminRoom, this.#authorization], log })
     const limits = { ...FRONT_LIMITS, ...config.limits }
     this.#admin = new AdminHttp({
       bodyTime: limits.bodyTime,

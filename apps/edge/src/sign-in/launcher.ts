@@ -1,5 +1,6 @@
 import { decide } from '@postern/policy'
 import type { ApplicationRecord } from '@postern/store'
+import { isAdministrator } from '../admin/administrators.ts'
 import { policyOf } from '../authorize/policy.ts'
 import type { Exchange } from '../front/exchange.ts'
 import { csrfField } from '../team/form.ts'
@@ -35,12 +36,15 @@ export class Launcher implements Room {
     const { name } = session.person
     const known = nameOf(session.person)
     const open = this.#mayOpen(exchange, session)
+    const { sessions, store } = this.#parts
+    const administers = isAdministrator(sessions.identityOf(session), store.snapshot, Date.now())
     sendPage(exchange, {
       status: 200,
       title: 'Your applications',
       main: html`<h1>Hello, ${name ?? known}</h1>
 <p class="soft">Signed in as ${known}${this.#by(session)}.</p>
 ${open.length === 0 ? NONE : html`<ul class="apps">${open.map(one => this.#item(one))}</ul>`}
+${administers ? ADMINISTRATION : undefined}
 <form method="post" action="/logout">${csrfField(exchange)}<button class="quiet">Sign out</button></form>`,
     })
   }
@@ -75,4 +79,5 @@ function labelOf({ hostname, options }: ApplicationRecord): string {
   return options?.name ?? hostname
 }
 
+const ADMINISTRATION = html`<a class="button quiet" href="/admin">Administration</a>`
 const NONE = html`<p>There is nothing here that you may open yet. Ask whoever runs this for access.</p>`
