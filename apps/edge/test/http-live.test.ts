@@ -65,6 +65,7 @@ describe('row 67: when a person’s access ends', () => {
     ['/flow', '200 OK'],
   ])('%s is cut', async (path, part) => {
     ends = []
+    const since = new Date().toISOString()
     const who = await person(app)
     const visitor = await keepAlive(who.headers)
     visitor.get(path)
@@ -73,6 +74,13 @@ describe('row 67: when a person’s access ends', () => {
     await visitor.closed
     while (!ends.includes(path)) await sleep(5)
     expect(visitor.text()).not.toMatch(/\r\n0\r\n\r\n$/)
+    const said = async () => {
+      const query = { action: 'stream.end', since }
+      const { rows } = await app.world.edge.administration.call('audit.list', { query })
+      return rows.map(({ code, detail }) => ({ code, why: (detail as { why?: string }).why }))
+    }
+    const why = { code: 'ACCESS_ENDED', why: 'the credential was revoked' }
+    await expect.poll(said, { timeout: 10_000 }).toEqual([why])
   })
 
   test('what waits for its answer is told so', async () => {

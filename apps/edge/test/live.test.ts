@@ -19,6 +19,12 @@ const endOf = (stream: NodeJS.ReadableStream) =>
     stream.resume()
   })
 
+/** Why streams ended, as the audit has it. */
+const whyIn = async ({ edge }: World) => {
+  const { rows } = await edge.administration.call('audit.list', { query: { action: 'stream.end' } })
+  return rows.flatMap(({ detail }) => (detail as { why?: string }).why ?? [])
+}
+
 const hashesOf = ({ edge }: World, tunnel: string) => {
   const record = edge.store.snapshot.records.get('tunnel-token')?.get(tunnel)
   return (record as { hashes: { hash: string }[] }).hashes
@@ -133,6 +139,7 @@ describe('row 98: what ends access cuts what is open', () => {
     const lasting = await world.session()
     const stream = await session.open(header(), patience())
     expect(await endOf(stream)).toBe('ACCESS_ENDED')
+    await expect.poll(() => whyIn(world), { timeout: 10_000 }).toEqual(['the credential has expired'])
     const other = await lasting.open(header(), patience())
     other.end('still here')
     expect(await textOf(other)).toBe('still here')

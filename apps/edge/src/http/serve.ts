@@ -4,7 +4,7 @@ import { type AccessAdmission, type Admission, actorOf } from '../authorize/auth
 import { countedAddress } from '../front/address.ts'
 import type { Exchange, UpgradeExchange } from '../front/exchange.ts'
 import type { Place } from '../routes/shares.ts'
-import { note, noteRefused } from '../ways/context.ts'
+import { note, noteRefused, saidBy } from '../ways/context.ts'
 import { relay } from './answer.ts'
 import { ask } from './ask.ts'
 import type { HttpContext } from './context.ts'
@@ -82,7 +82,8 @@ async function carryRequest(exchange: Exchange, admission: AccessAdmission, cont
     const error = await forward(exchange, exchange.request.rawHeaders, admission, signal, context)
     if (error === undefined) return
     const { code } = PosternError.from(error, 'STREAM_CUT')
-    note(store, admission, { action: 'stream.end', code, detail: { purpose: 'http', ms: Date.now() - began } })
+    const detail = { purpose: 'http', ms: Date.now() - began, ...saidBy(error) }
+    note(store, admission, { action: 'stream.end', code, detail })
   } catch (error) {
     if (exchange.signal.aborted) return exchange.cut()
     const failure = failureOf(error, exchange.requestId)

@@ -45,10 +45,14 @@ export function refusalOf(error: unknown, requestId: string): Problem {
   return problem(error.code, requestId, { speaker, detail: error.message, next: error.next })
 }
 
-/** Whose word a reason is: either end may have told one of its choice. */
-export function saidBy(error: unknown): { readonly said?: Speaker } {
-  const speaker = PosternError.is(error) ? error.speaker : undefined
-  return speaker === undefined ? {} : { said: speaker }
+/**
+ * Whose word a reason is: either end may have told one of its choice. Why access ended is the edge's own word, and there is more
+ * than one reason.
+ */
+export function saidBy(error: unknown): { readonly said?: Speaker; readonly why?: string } {
+  if (!PosternError.is(error) || error.speaker === undefined) return {}
+  const { speaker, code, message } = error
+  return { said: speaker, ...(speaker === 'edge' && code === 'ACCESS_ENDED' && { why: message }) }
 }
 
 /** A row about something an admission led to. */
