@@ -1,7 +1,7 @@
 import { duplexPair } from 'node:stream'
 import { createClient } from '@postern/client'
 import { startDaemon } from '@postern/daemon'
-import { type AuthProvider, type Call, PosternError, type Transport } from '@postern/interface'
+import { type AuthProvider, type Call, type OriginHost, PosternError, type Transport } from '@postern/interface'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { DATA, FIN, framed, GO_AWAY, HELLO, RawSession, RST, SYN, WINDOW, yamux } from '../world/attacker.ts'
 import { type Lab, quiet, startLab } from '../world/lab.ts'
@@ -17,6 +17,12 @@ afterAll(() => {
   process.off('uncaughtException', uncaught).off('unhandledRejection', uncaught)
   expect(uncaught).not.toHaveBeenCalled()
 })
+
+const originHost: OriginHost = {
+  resolve: async () => [],
+  team: 'edge.localhost',
+  fetch: () => Promise.reject(new Error('nothing to ask')),
+}
 
 describe('a daemon that means harm', () => {
   let lab: Lab
@@ -208,7 +214,7 @@ describe('an edge that means harm, to a daemon', () => {
   it('reaches the services of its rules and nothing else, whatever it says; bad frames cost it that connection', async () => {
     const { transport, edge } = intoOurHands()
     const { default: tcp } = await import('@postern/protocol-tcp/origin')
-    const server = await tcp.create({}, { resolve: async () => [] })
+    const server = await tcp.create({}, originHost)
     const rule = { hostname: 'db.localhost', service: new URL(`tcp://127.0.0.1:${origin.port}`), server }
     const starting = startDaemon(
       { edge: new URL('https://edge.localhost'), rules: [rule], auth: [nobody], transport, connections: 1 },

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { Writable } from 'node:stream'
 import { describe, expect, test, vi } from 'vitest'
 import type { Exchange } from '../src/front/exchange.ts'
 import { Answers, ask2, type FrontWorld, refuse, startFront, tell } from './front-world.ts'
@@ -51,7 +52,7 @@ describe('row 138: a front that stops', () => {
     socket.write(get('/held'))
     const over2 = ask2(world.http2(), { ':path': '/held' })
     await vi.waitFor(() => expect(world.held).toHaveLength(2), 10_000)
-    for (const { response } of world.held) response.write('half')
+    for (const { response } of world.held) (response as Writable).write('half')
     await vi.waitFor(() => expect(chunks.join('')).toContain('half'), 10_000)
     const closed = once(socket, 'close')
     await world.front.close()

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node:http2'
+import type { Writable } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Exchange } from '../src/front/exchange.ts'
@@ -33,7 +34,7 @@ async function connectRaw(): Promise<TLSSocket> {
 function until(socket: TLSSocket, isThere: (data: Buffer) => boolean): Promise<void> {
   let data = Buffer.alloc(0)
   return new Promise(resolve => {
-    socket.on('data', chunk => {
+    socket.on('data', (chunk: Buffer) => {
       data = Buffer.concat([data, chunk])
       if (isThere(data)) resolve()
     })
@@ -108,7 +109,7 @@ describe('HTTP/2 on the same port', () => {
     stream.on('drain', pour)
     pour()
     const chunks: Buffer[] = []
-    stream.on('data', chunk => chunks.push(chunk))
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk))
     const [answer] = await once(stream, 'response')
     expect(answer[':status']).toBe(401)
     await once(stream, 'close')
@@ -124,7 +125,8 @@ describe('HTTP/2 on the same port', () => {
     await vi.waitFor(() => expect(open[0]?.signal.aborted).toBe(true))
     const cut = ask2(session, { ':path': '/open/2' })
     await vi.waitFor(() => expect(open).toHaveLength(2))
-    open[1]?.response.write('half')
+    const half = open[1]?.response as Writable | undefined
+    half?.write('half')
     open[1]?.cut()
     expect((await cut).rstCode).not.toBe(0)
     expect(open[1]?.signal.aborted).toBe(true)

@@ -150,7 +150,7 @@ export async function ask2(
   stream.on('response', answer => {
     received = answer
   })
-  stream.on('data', chunk => chunks.push(chunk))
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk))
   stream.on('error', () => {})
   if (body !== undefined) stream.end(body)
   await new Promise<void>(resolve => stream.once('close', () => resolve()))

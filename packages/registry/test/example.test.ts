@@ -5,6 +5,7 @@ import { duplexPair } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import type { OriginHost } from '@postern/interface'
 import { expect, test } from 'vitest'
 import { createRegistry } from '../src/index.ts'
 import { call, emptyFolder, host, refused, writePackage } from './packages.ts'
@@ -31,10 +32,16 @@ async function projectFromTarballs(): Promise<string> {
   return project
 }
 
+const originHost: OriginHost = {
+  resolve: async () => [],
+  team: 'team.example.com',
+  fetch: () => Promise.reject(new Error('nothing to ask')),
+}
+
 async function echo(registry: ReturnType<typeof createRegistry>): Promise<string> {
   const name = registry.forScheme('echo:')?.entry.name ?? ''
   const client = await registry.create('protocol', name, 'client', { greeting: 'hi' }, host, call)
-  const origin = await registry.create('protocol', name, 'origin', { shout: true }, { resolve: async () => [] }, call)
+  const origin = await registry.create('protocol', name, 'origin', { shout: true }, originHost, call)
   const [program, stdio] = duplexPair()
   const [near, far] = duplexPair()
   const dial = () => Promise.reject(new Error('nothing to dial'))

@@ -18,7 +18,7 @@ async function service(handler: Handler): Promise<{ server: Http2Server; session
     sessions++
     open.push(() => session.destroy())
   })
-  server.on('stream', (stream, headers) => {
+  server.on('stream', (stream: ServerHttp2Stream, headers) => {
     stream.on('error', () => {})
     handler(stream, headers)
   })

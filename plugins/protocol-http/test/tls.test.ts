@@ -1,7 +1,7 @@
 // Services behind TLS: trusted by the system’s CAs or by caFile, for the name that was dialled or serverName, or not at all.
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createSecureServer } from 'node:http2'
+import { createSecureServer, type ServerHttp2Stream } from 'node:http2'
 import { createServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -74,7 +74,7 @@ describe('row 93: the certificate of an https service is verified', () => {
   it('HTTP/2 is asked for by its name, and a service without it is ORIGIN_FAILED', async () => {
     const options = { caFile, serverName: 'inner.example.com', http2: true }
     const modern = createSecureServer(authority.issue({ commonName: 'x', dnsNames: ['inner.example.com'] }))
-    modern.on('stream', stream => {
+    modern.on('stream', (stream: ServerHttp2Stream) => {
       stream.respond({ ':status': 200 })
       stream.end('two')
     })
