@@ -35,6 +35,7 @@ export interface SiteApplication {
     name: string
     action: 'allow' | 'deny' | 'bypass' | 'service'
     include: object[]
+    exclude?: object[]
     permit?: object
   }[]
   readonly options?: object
@@ -42,10 +43,11 @@ export interface SiteApplication {
   readonly others?: readonly string[]
 }
 
-/** The applications by hostname. */
+/** The applications by hostname, and groups that their rules name. */
 export async function startSite(
   applications: Readonly<Record<string, SiteApplication>>,
   config: Partial<EdgeConfig> = {},
+  groups: readonly { readonly name: string; readonly selectors: object[] }[] = [],
 ): Promise<Site> {
   await using owned = new AsyncDisposableStack()
   const folder = mkdtempSync(join(tmpdir(), 'postern-site-'))
@@ -56,6 +58,8 @@ export async function startSite(
   const edge = owned.use(await startEdge({ data, listen: { port: 0 }, grace: 500, ...config }, call))
   const { administration } = edge
   await administration.call('tunnel.create', { body: { name: TUNNEL } })
+  for (const { name, selectors } of groups)
+    await administration.call('group.put', { params: { name }, body: { selectors } } as never)
   for (const [hostname, { protocols, rules, options }] of Object.entries(applications)) {
     const body = { hostname, tunnel: TUNNEL, protocols, rules, ...(options && { options }) }
     await administration.call('application.create', { body } as never)
