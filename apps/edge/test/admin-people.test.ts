@@ -231,6 +231,20 @@ describe('identity providers', () => {
     expect(sessions.get(other.id)).toBeDefined()
     expect(await codeOf(ask('provider.delete', { params: { id: 'one' } }))).toBe('NOT_FOUND')
   })
+
+  test.each([
+    ['other groups', { groupsClaim: 'roles', trustEmail: true }, false],
+    ['less trust in its addresses', { groupsClaim: 'groups' }, false],
+    ['another client', { groupsClaim: 'groups', trustEmail: true, clientId: 'other' }, false],
+    ['another name and scopes', { groupsClaim: 'groups', trustEmail: true, name: 'N', scopes: ['openid'] }, true],
+  ])('that mean something else by what they say take the sessions with them: %s', async (_what, change, stays) => {
+    const issuer = 'https://changed.example.net'
+    await put({ issuer, groupsClaim: 'groups', trustEmail: true })
+    const { id } = await signIn(external('x', issuer))
+    await put({ issuer, ...change })
+    expect(sessions.get(id) !== undefined).toBe(stays)
+    await ask('provider.delete', { params: { id: 'one' } })
+  })
 })
 
 test('signing keys are listed without their secrets, rotated and removed', async () => {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { Seal } from '../src/keys/seal.ts'
 import { hasTeamKeys, ROTATION, TeamKeys } from '../src/keys/team-keys.ts'
 import { Origins } from '../src/origins.ts'
-import { rowsOf, SEEN } from '../src/sign-in/session-record.ts'
+import { rowsOf, SEEN, userKey } from '../src/sign-in/session-record.ts'
 import { Sessions } from '../src/sign-in/sessions.ts'
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
@@ -378,4 +378,31 @@ describe('keys', () => {
 test('an origin leaves port 443 out', () => {
   expect(new Origins('team.example.com', () => 443).team).toBe('https://team.example.com')
   expect(new Origins('team.example.com', () => 8443).of('app.example.com')).toBe('https://app.example.com:8443')
+})
+
+describe('whoever is put out while a session of theirs is written down', () => {
+  const put = (person: typeof ann) => store.apply([{ revoke: userKey(person) }], { action: 'test', actor: 'test' })
+
+  test('is out; another’s end is nothing to them', async () => {
+    // Asked for first, so it is durable first: the sweep of those who came late does not see what comes behind it.
+    const cut = put(ann)
+    await expect(sessions.open(ann, how)).rejects.toMatchObject({ code: 'LOGIN_REQUIRED' })
+    await cut
+    expect(sessions.list()).toEqual([])
+    const other = put(bob)
+    await sessions.open(ann, how)
+    await other
+    expect(sessions.list()).toHaveLength(1)
+  })
+
+  test('is out where what it is made of has ended, before or meanwhile', async () => {
+    const { session } = await sessions.open(ann, how)
+    const holds = () => sessions.get(session.id) !== undefined
+    await sessions.open(ann, { ...how, via: 'cli', holds })
+    const cut = sessions.revoke({ session: session.id }, note)
+    await expect(sessions.open(ann, { ...how, via: 'cli', holds })).rejects.toMatchObject({ code: 'LOGIN_REQUIRED' })
+    await cut
+    await expect(sessions.open(ann, { ...how, via: 'cli', holds })).rejects.toMatchObject({ code: 'LOGIN_REQUIRED' })
+    expect(sessions.list().map(({ via }) => via)).toEqual(['cli'])
+  })
 })

@@ -23,11 +23,9 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   // Everybody out: each test signs in by itself.
-  for (const { person } of rowsOf(w.world.edge.store.snapshot).sessions)
-    await w.world.edge.store.apply([{ revoke: `user:${person.issuer} ${person.subject}` }], {
-      action: 'test',
-      actor: 'test',
-    })
+  const { administration, store } = w.world.edge
+  const all = rowsOf(store.snapshot).sessions.map(({ person }) => person)
+  for (const { issuer, subject } of all) await administration.call('session.revoke', { body: { issuer, subject } })
 })
 afterEach(() => {
   Object.assign(fake.say, honest)
@@ -146,6 +144,18 @@ describe('row 14: whose address it is', () => {
     expect((await signIn(w.browser(), 'domain')).status).toBe(200)
     Object.assign(fake.say, { userinfo: { sub: 'somebody else', email: 'b@good.example', email_verified: true } })
     expect((await signIn(w.browser(), 'domain')).status).toBe(400)
+  })
+
+  it('verified is the address beside which that is said, and no other', async () => {
+    const claims = ({ email_verified: _, ...same }: Record<string, unknown>) => ({ ...same, email: 'a@good.example' })
+    for (const [email, status] of [
+      ['mine@evil.example', 403],
+      [undefined, 403],
+      ['a@good.example', 200],
+    ] as const) {
+      Object.assign(fake.say, { claims, userinfo: { sub: 'eve', email, email_verified: true } })
+      expect((await signIn(w.browser(), 'domain')).status).toBe(status)
+    }
   })
 })
 
@@ -304,5 +314,46 @@ describe('row 147: a provider that is away', () => {
     expect(shown.body).toContain('Fifth')
     expect(fifth.asked).toEqual([])
     await fifth[Symbol.asyncDispose]()
+  })
+})
+
+describe('a provider that is taken away, or trusted less, while somebody signs in with it', () => {
+  const record = () => ({ name: 'Third', ...third.record, trustEmail: true })
+  const taken = async (change: () => Promise<void>) => {
+    await w.provider('third', record())
+    const [browser, before] = [w.browser(), w.reached.length]
+    // The provider’s last word on it comes when the edge has asked for everything else.
+    third.say.claims = ({ email: _, ...same }) => same
+    let asked = false
+    third.say.userinfo = async () => {
+      asked = true
+      await change()
+      return { sub: 'eve', email: 'eve@example.com' }
+    }
+    const shown = await signIn(browser, 'app', 'third')
+    expect(asked).toBe(true)
+    return { shown, isIn: isIn(browser), reached: w.reached.length - before }
+  }
+  const remove = () =>
+    w.world.edge.store.apply([{ delete: 'record', namespace: 'provider', id: 'third' }], {
+      action: 'test',
+      actor: 'test',
+    })
+  afterEach(remove)
+
+  it('nobody is let in by its word', async () => {
+    expect(await taken(remove)).toMatchObject({ shown: { status: 401 }, isIn: false, reached: 0 })
+    const trustLess = () => w.provider('third', { ...record(), trustEmail: false })
+    expect(await taken(trustLess)).toMatchObject({ shown: { status: 401 }, isIn: false, reached: 0 })
+  })
+
+  it('the allow twin: another one is taken away', async () => {
+    await w.provider('fourth', { name: 'Fourth', issuer: 'https://idp.invalid', clientId: 'x' })
+    const removeOther = () =>
+      w.world.edge.store.apply([{ delete: 'record', namespace: 'provider', id: 'fourth' }], {
+        action: 'test',
+        actor: 'test',
+      })
+    expect(await taken(removeOther)).toMatchObject({ shown: { status: 200 }, isIn: true, reached: 1 })
   })
 })

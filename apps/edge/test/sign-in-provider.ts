@@ -94,7 +94,7 @@ export interface Say {
   claims: (honest: Record<string, unknown>) => Record<string, unknown>
   /** In place of the whole id_token. */
   token: ((claims: Record<string, unknown>) => Promise<string> | string) | undefined
-  userinfo: Record<string, unknown>
+  userinfo: Record<string, unknown> | (() => Promise<Record<string, unknown>>)
   /** A status to answer with whatever the edge asks; 'hang' never answers. */
   broken: number | 'hang' | undefined
   metadata: Record<string, unknown>
@@ -137,7 +137,8 @@ export async function startFake(): Promise<Fake> {
     if (url.pathname === '/.well-known/openid-configuration')
       return void answer({ ...metadataOf(issuer), ...say.metadata })
     if (url.pathname === '/jwks') return void publicJwk().then(key => answer({ keys: [key] }))
-    if (url.pathname === '/userinfo') return void answer(say.userinfo)
+    if (url.pathname === '/userinfo')
+      return void Promise.resolve(typeof say.userinfo === 'function' ? say.userinfo() : say.userinfo).then(answer)
     if (url.pathname === '/auth') {
       authorizations.push(url.searchParams)
       const code = `code-${authorizations.length}`

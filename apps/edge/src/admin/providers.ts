@@ -18,7 +18,7 @@ export const PROVIDERS: Handlers<'provider.list' | 'provider.put' | 'provider.de
       const before = providersOf(snapshot).find(one => one.id === id)
       const value = recordOf(id, body, before, handling)
       checkIssuer(value, snapshot, handling.origins.team)
-      const isOther = before !== undefined && before.issuer !== value.issuer
+      const isOther = before !== undefined && TAKEN.some(name => before[name] !== value[name])
       const put: Change = { put: 'record', namespace: NAMESPACE, id, value: { ...value } as Json }
       return {
         changes: [put, ...(isOther ? sessionsOf(before, snapshot) : [])],
@@ -39,6 +39,9 @@ export const PROVIDERS: Handlers<'provider.list' | 'provider.put' | 'provider.de
       }
     }),
 }
+
+/** What decides who people are by a provider’s word: who came by another meaning of it signs in again. */
+const TAKEN = ['issuer', 'clientId', 'groupsClaim', 'trustEmail'] as const
 
 /** What ends the sessions of whom a provider vouched for: nobody may do so any more. */
 function sessionsOf({ issuer }: ProviderRecord, snapshot: Snapshot): readonly Change[] {

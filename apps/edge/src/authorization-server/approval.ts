@@ -15,7 +15,7 @@ export interface Approved {
  * A session of the program's own, for the person at the browser: it ends no later than if they had signed in there, and is listed
  * and revoked by itself.
  *
- * @throws PosternError LOGIN_REQUIRED: their sign-in is too old for another one; STORE_UNUSABLE
+ * @throws PosternError LOGIN_REQUIRED: their sign-in is too old for another one, or has ended; STORE_UNUSABLE
  */
 export async function approve(
   { sessions }: Pick<AuthorizationServerParts, 'sessions'>,
@@ -25,7 +25,8 @@ export async function approve(
   approved: Approved,
 ): Promise<{ readonly sessionId: string; readonly grantId: string }> {
   const { authenticatedAt, person } = browser
-  const { session } = await sessions.open(person, { ...approved, requestId, authenticatedAt })
+  const holds = () => sessions.get(browser.id) !== undefined
+  const { session } = await sessions.open(person, { ...approved, requestId, authenticatedAt, holds })
   const grant = new provider.Grant({ accountId: session.id, clientId: CLIENT_ID })
   grant.addOIDCScope(SCOPE)
   return { sessionId: session.id, grantId: await grant.save() }

@@ -10,7 +10,7 @@ import { sendDenied } from './denied-page.ts'
 import type { SignInParts } from './parts.ts'
 import { notBegunHere } from './providers.ts'
 import type { Person, SessionRecord } from './session-record.ts'
-import { SESSION_SECONDS, type SessionNote } from './sessions.ts'
+import { type Opening, SESSION_SECONDS, type SessionNote } from './sessions.ts'
 import { asJson, isMarkOf, SIGN_IN_SECONDS, type Wanted } from './wanted.ts'
 import { nameOf } from './who.ts'
 
@@ -63,13 +63,18 @@ export class Hop {
    *
    * @throws PosternError AUTH_REJECTED, LOGIN_REQUIRED, STORE_UNUSABLE: see `Sessions.open`; NOT_FOUND: the application is gone
    */
-  async signedIn(exchange: Exchange, person: Person, wanted: Wanted, authenticatedAt = Date.now()): Promise<void> {
+  async signedIn(
+    exchange: Exchange,
+    person: Person,
+    wanted: Wanted,
+    proved: Pick<Opening, 'authenticatedAt' | 'holds'> = {},
+  ): Promise<void> {
     const { sessions } = this.#parts
     const { requestId, presented } = exchange
     const { remoteAddress, headers } = presented
     const before = this.current(exchange)
     const userAgent = headers['user-agent']?.[0]
-    const how = { via: 'browser', remoteAddress, userAgent, requestId, authenticatedAt } as const
+    const how = { ...proved, via: 'browser', remoteAddress, userAgent, requestId } as const
     const { session, cookie } = await sessions.open(person, how)
     // One browser, one sign-in: what it had before is worth nothing to whoever else knows it.
     if (before !== undefined) await sessions.revoke({ session: before.id }, noteOf(exchange, before))

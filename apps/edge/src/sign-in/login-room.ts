@@ -117,8 +117,8 @@ export class LoginRoom implements Room {
     queryOf(exchange)
     const url = new URL(exchange.target, origins.team)
     const nonce = readCookie(exchange.presented, LOGIN_COOKIE)
-    const { person, wanted, authenticatedAt } = await providers.finish(id, url, nonce)
-    await this.#hop.signedIn(exchange, person, wanted, authenticatedAt)
+    const { person, wanted, ...proved } = await providers.finish(id, url, nonce)
+    await this.#hop.signedIn(exchange, person, wanted, proved)
   }
 
   async #ended(exchange: Exchange, id: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type Json, type Logger, PosternError } from '@postern/interface'
 import type { Store } from '@postern/store'
 import { jwtVerify } from 'jose'
@@ -32,6 +33,8 @@ export interface Returned {
   readonly person: Person
   /** Milliseconds since the epoch. */
   readonly authenticatedAt: number
+  /** Whether the provider is still taken at its word as it was when it said so. */
+  readonly holds: () => boolean
   readonly wanted: Wanted
 }
 
@@ -78,7 +81,7 @@ export class Providers {
 
   /** @throws PosternError NOT_FOUND */
   get(id: string): ProviderRecord {
-    const record = this.list().find(one => one.id === id)
+    const record = this.#find(id)
     if (record !== undefined) return record
     throw new PosternError('NOT_FOUND', 'there is no such way to sign in', {
       speaker: 'edge',
@@ -139,7 +142,12 @@ export class Providers {
     const person = personOf(claims, record)
     const authenticatedAt = timeOf(claims, going.maxAge)
     tickets.use(state, SIGN_IN_SECONDS)
-    return { person, authenticatedAt, wanted: asWanted(going.wanted) }
+    const holds = () => isDeepStrictEqual(record, this.#find(id))
+    return { person, authenticatedAt, holds, wanted: asWanted(going.wanted) }
+  }
+
+  #find(id: string): ProviderRecord | undefined {
+    return this.list().find(one => one.id === id)
   }
 
   async #claims(
@@ -164,9 +172,15 @@ export class Providers {
     })
     const claims = payload as Claims
     if (!isMissing(claims, record) || config.serverMetadata().userinfo_endpoint === undefined) return claims
-    // Of two answers the signed one counts.
-    return { ...((await fetchUserInfo(config, tokens.access_token, payload.sub ?? '')) as Claims), ...claims }
+    return both((await fetchUserInfo(config, tokens.access_token, payload.sub ?? '')) as Claims, claims)
   }
+}
+
+/** Of two answers the signed one counts; whether an email is verified is said of the email beside it, and of no other. */
+function both(unsigned: Claims, signed: Claims): Claims {
+  const isUnsaid = signed.email_verified === undefined && signed.email === unsigned.email
+  const { email, email_verified } = signed.email === undefined || isUnsaid ? unsigned : signed
+  return { ...unsigned, ...signed, email, email_verified }
 }
 
 /** Whether it is worth asking for more: many providers tell email and groups only there. */

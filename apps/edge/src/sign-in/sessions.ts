@@ -46,6 +46,11 @@ export interface Opening {
    * so that nothing outlives it.
    */
   readonly authenticatedAt?: number
+  /**
+   * Whether what it is opened for holds still: the other session, the provider that vouched. Asked again once it is durable, since
+   * whoever is put out may have had something under way for as long as a form may take to arrive.
+   */
+  readonly holds?: () => boolean
 }
 
 /** Who is signed in. Records are in the store; decisions read them from memory. */
@@ -77,12 +82,15 @@ export class Sessions implements AsyncDisposable {
   /**
    * A new session, durable with its audit row. `cookie` is the value of `__Host-postern-team` for a browser, else empty.
    *
-   * @throws PosternError AUTH_REJECTED: more claims than can be kept; LOGIN_REQUIRED: it would have ended already;
-   *   STORE_UNUSABLE
+   * @throws PosternError AUTH_REJECTED: more claims than can be kept; LOGIN_REQUIRED: it would have ended already, or whoever it
+   *   is of was put out meanwhile; STORE_UNUSABLE
    */
   async open(person: Person, how: Opening): Promise<{ readonly session: SessionRecord; readonly cookie: string }> {
     checkPerson(person)
-    const { via, remoteAddress, userAgent, requestId } = how
+    const { via, remoteAddress, userAgent, requestId, holds = () => true } = how
+    const cut = () => this.#store.snapshot.revocations.get(userKey(person))?.version
+    const cutBefore = cut()
+    if (!holds()) throw ended()
     const now = Date.now()
     const authenticatedAt = Math.min(how.authenticatedAt ?? now, now)
     const { settings } = this.#store.snapshot
@@ -107,6 +115,10 @@ export class Sessions implements AsyncDisposable {
     const note = { action: 'session.open', actor: actorOf(person), detail: { session: session.id, via } }
     const changes = [...this.#makeRoom(person), putOf(sessionRow(session.id), session)]
     await this.#store.apply(changes, { ...note, requestId, remoteAddress })
+    if (!holds() || (cut() ?? cutBefore) !== cutBefore) {
+      await this.revoke({ session: session.id }, { actor: 'edge', requestId, remoteAddress })
+      throw ended()
+    }
     return { session, cookie: via === 'browser' ? `${session.id}.${secret}` : '' }
   }
 
@@ -133,8 +145,7 @@ export class Sessions implements AsyncDisposable {
   async admit(session: SessionRecord, application: ApplicationRecord, note: SessionNote): Promise<string> {
     const expiresAt = this.endsFor(session, application)
     const now = Date.now()
-    if (this.get(session.id) === undefined || expiresAt <= now)
-      throw new PosternError('LOGIN_REQUIRED', 'the session has ended', { speaker: 'edge' })
+    if (this.get(session.id) === undefined || expiresAt <= now) throw ended()
     const secret = randomBytes(32).toString('base64url')
     const { hostname } = application
     const cookie: CookieRecord = {
@@ -325,4 +336,8 @@ export class Sessions implements AsyncDisposable {
 
 function secondsOf(setting: Json | undefined): number | undefined {
   return typeof setting === 'number' && setting > 0 ? setting : undefined
+}
+
+function ended(): PosternError {
+  return new PosternError('LOGIN_REQUIRED', 'the session has ended', { speaker: 'edge' })
 }
