@@ -69,7 +69,7 @@ export async function doRequest(dev: Dev, call: Call): Promise<JobDone> {
     asked.on('error', reject).end()
   })
   return {
-    command: `${dev.postern} access curl ${dev.urls.app} --id ${id} --secret-file ${secretFile}`,
+    command: `${dev.postern} access curl --id ${id} --secret-file ${secretFile} ${dev.urls.app}`,
     output: output.trim(),
     milliseconds: performance.now() - began,
   }
