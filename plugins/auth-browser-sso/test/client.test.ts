@@ -157,7 +157,30 @@ describe('a sign-in that is kept', () => {
     made.team.refusals.push('login_required')
     await (await provider(made)).authenticate(access, call)
     expect(made.opened.map(url => url.searchParams.get('prompt'))).toEqual([null, 'login'])
-    expect(made.team.sessions.map(session => session.over)).toEqual([true, false]) // the one before is not left open
+    // What the one before opened goes on, until somebody signs out.
+    expect(made.team.sessions.map(session => session.over)).toEqual([false, false])
+    await (await provider(made)).signOut?.(access, call)
+    expect(made.team.sessions.map(session => session.over)).toEqual([true, true])
+  })
+
+  it('of another person takes the place of the one before, which ends', async () => {
+    const made = world()
+    await (await provider(made)).authenticate(access, call)
+    await made.host.secrets.delete(`browser-sso.application.${APPLICATION.hostname}`)
+    made.team.refusals.push('login_required')
+    made.team.person = 'bob'
+    await (await provider(made)).authenticate(access, call)
+    expect(made.team.sessions.map(session => session.over)).toEqual([true, false])
+  })
+
+  it('made again and again leaves no more than five open', async () => {
+    const made = world()
+    for (let at = 0; at < 7; at++) {
+      if (at > 0) made.team.refusals.push('login_required')
+      await made.host.secrets.delete(`browser-sso.application.${APPLICATION.hostname}`)
+      await (await provider(made)).authenticate(access, call)
+    }
+    expect(made.team.sessions.map(session => session.over)).toEqual([true, true, ...Array(5).fill(false)])
   })
 
   it.each([

@@ -25,6 +25,8 @@ export class TeamServer {
   /** What an application says of itself. */
   resource: Record<string, unknown> = {}
   /** Answers of an exchange other than a token, one after the other. */
+  /** Who signs in. */
+  person = 'ann'
   readonly refusals: string[] = []
   /** Answers to who asks for a device's code, one after the other, and then the tokens. */
   readonly deviceAnswers: string[] = []
@@ -160,7 +162,7 @@ export class TeamServer {
   #userinfo(headers: Headers): Response {
     const session = this.#accessTokens.get(headers.get('authorization')?.replace('Bearer ', '') ?? '')
     if (!session || session.over) return json(401, {})
-    return json(200, { sub: 'ann', idp: TEAM, email: 'ann@example.com', session_expires_at: 4_102_444_800 })
+    return json(200, { sub: this.person, idp: TEAM, email: 'ann@example.com', session_expires_at: 4_102_444_800 })
   }
 }
 

@@ -7,6 +7,8 @@ export interface SignIn extends TeamTokens {
   readonly account: Account
   /** Hostnames that tokens are kept for: they go when it goes. */
   readonly applications: readonly string[]
+  /** Refresh tokens of earlier sign-ins of the same person, oldest first: what they opened goes on, until somebody signs out. */
+  readonly earlier?: readonly string[]
 }
 
 export interface KeptTeam {

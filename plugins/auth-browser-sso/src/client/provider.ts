@@ -25,6 +25,8 @@ const HEADER = 'postern-access-token'
 const MARGIN = 30_000
 /** Milliseconds. Where what answers a refusal is refused so soon, another one would be too. */
 const FRESH = 10_000
+/** Earlier sign-ins of the same person that are remembered; one more, and the oldest is ended. */
+const MOST_EARLIER = 4
 /** Milliseconds until a person is told what is waited for. */
 const QUIET = 3_000
 
@@ -79,7 +81,7 @@ class Provider implements AuthProvider {
         const { signIn } = await this.#kept.team(issuer)
         if (signIn) ended.push(signIn.account)
         await this.#kept.deleteSignIn(issuer) // first: whatever the edge says, this machine has nothing more
-        if (signIn) await this.#revoke(issuer, signIn, asking)
+        if (signIn) await this.#revoke(issuer, tokensOf(signIn), asking)
       })
     }
     return ended
@@ -164,18 +166,23 @@ class Provider implements AuthProvider {
     const before = (await this.#kept.team(team.issuer)).signIn
     const account = await accountOf(team, tokens.accessToken, asking)
     await this.#kept.deleteSignIn(team.issuer) // with its applications' tokens: they may be another person's
-    const signIn: SignIn = { ...tokens, account, applications: [] }
+    const isSame = before?.account.issuer === account.issuer && before.account.subject === account.subject
+    // A forward that goes on is not cut because another one had to ask again.
+    const earlier = before && isSame ? tokensOf(before).slice(-MOST_EARLIER) : []
+    const signIn: SignIn = { ...tokens, account, applications: [], ...(earlier.length > 0 && { earlier }) }
     await this.#kept.putTeam(team.issuer, { signIn })
     await this.#kept.trust(team.issuer, asking.call)
     this.#host.ui.show(`Signed in at ${team.issuer} as ${account.email ?? account.name ?? account.subject}.`)
-    if (before) await this.#revoke(team.issuer, before, asking)
+    if (before) await this.#revoke(team.issuer, tokensOf(before).slice(0, -earlier.length || undefined), asking)
     return signIn
   }
 
   /** A sign-in of which nobody has the tokens any more should not stay open at the edge either. */
-  async #revoke(issuer: string, { refreshToken }: SignIn, asking: Asking): Promise<void> {
+  async #revoke(issuer: string, refreshTokens: readonly string[], asking: Asking): Promise<void> {
+    if (refreshTokens.length === 0) return
     try {
-      await revoke(await discover(issuer, asking), refreshToken, asking)
+      const team = await discover(issuer, asking)
+      for (const token of refreshTokens) await revoke(team, token, asking)
     } catch (error) {
       asking.call.signal.throwIfAborted()
       asking.call.log.warn('the sign-in is forgotten here, but the edge could not be told; it ends there by itself', {
@@ -261,6 +268,11 @@ function applicationOf(request: Purpose): { readonly hostname: string } {
 
 function credentialOf({ token, expiresAt, account }: KeptApplication): Credential {
   return { headers: { [HEADER]: token }, expiresAt, account }
+}
+
+/** Of a sign-in and those before it, oldest first. */
+function tokensOf({ earlier = [], refreshToken }: SignIn): readonly string[] {
+  return [...earlier, refreshToken]
 }
 
 function tokenIn({ headers }: Credential): string | undefined {
