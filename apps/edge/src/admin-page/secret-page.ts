@@ -41,9 +41,10 @@ curl --header @${file} ${origin}/</pre>`
 function access({ origins }: Visit, { id, name, secret }: Shown, { hostname, protocols }: Application): Html {
   const file = `${fileOf(name)}.secret`
   const { host } = new URL(origins.of(hostname))
+  const as = `--id ${id} --secret-file ${file}`
   const way = protocols.includes('ssh')
-    ? `ssh -o ProxyCommand="postern access ssh --hostname ${host} --id ${id} --secret-file ${file}" ${hostname}`
-    : `postern access tcp --hostname ${host} --url localhost:9000 --id ${id} --secret-file ${file}`
+    ? `ssh -o ProxyCommand="postern access ssh --hostname ${host} \\\n  ${as}" ${hostname}`
+    : `postern access tcp --hostname ${host} --url localhost:9000 \\\n  ${as}`
   return html`<h2>With ${protocols.includes('ssh') ? 'ssh' : 'any program'}</h2>
 <pre tabindex="0" id="use-access">(umask 077; cat &gt; ${file}) &lt;&lt;'END'
 ${secret}

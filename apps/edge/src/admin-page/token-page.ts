@@ -69,10 +69,10 @@ ${token.revokedAt === undefined ? revocation(visit, token) : undefined}`,
 function rotation(visit: Visit, { id }: ServiceToken, wrong: string | undefined): Html {
   const about = wrong && html` aria-invalid="true" aria-describedby="overlap-wrong"`
   return html`<h2>A new secret</h2>
-<p>The ID stays as it is, and so do the rules that name it. Whoever came with the secret of now is cut off when that ends.</p>
+<p>The ID stays as it is, and so do the rules that name it. Whoever came with the current secret is cut off when that ends.</p>
 <form method="post" action="${pathOf(id)}">
 ${csrfField(visit.exchange)}${visit.once.field()}<input type="hidden" name="do" value="rotate">
-<label for="overlap">The secret of now</label>
+<label for="overlap">The current secret</label>
 <select id="overlap" name="overlap"${about}>${options(OVERLAPS, '1h')}</select>
 ${wrong && html`<p class="error" id="overlap-wrong" role="alert">${wrong}</p>`}
 <button>Make a new secret</button>

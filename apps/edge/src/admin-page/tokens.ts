@@ -72,10 +72,10 @@ export function facts(token: ServiceToken, opens: readonly Application[]): Html 
   const end = expiresAt === undefined ? 'never' : when(expiresAt)
   return html`<dl>
 <dt>ID</dt><dd><code class="copy">${id}</code></dd>
-<dt>Opens</dt><dd>${opens.length === 0 ? 'nothing that names it' : list(opens)}</dd>
+<dt>Applications</dt><dd>${opens.length === 0 ? 'none' : list(opens)}</dd>
 ${createdAt && html`<dt>Made</dt><dd>${when(createdAt)}</dd>`}
 ${revokedAt === undefined ? html`<dt>${stateOf(token) === 'expired' ? 'Expired' : 'Expires'}</dt><dd>${end}</dd>` : html`<dt>Revoked</dt><dd>${when(revokedAt)}</dd>`}
-${previousUntil && html`<dt>Secret before</dt><dd>good until ${when(previousUntil)}</dd>`}
+${previousUntil && html`<dt>Old secret</dt><dd>good until ${when(previousUntil)}</dd>`}
 </dl>`
 }
 

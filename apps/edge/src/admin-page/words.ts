@@ -12,7 +12,7 @@ export const LIFETIMES: ReadonlyMap<string, { readonly text: string; readonly se
   ['never', { text: 'Never', seconds: undefined }],
 ])
 
-/** How long the secret before stays good, in seconds by the name of the choice. */
+/** How long the old secret stays good, in seconds by the name of the choice. */
 export const OVERLAPS: ReadonlyMap<string, { readonly text: string; readonly seconds: number }> = new Map([
   ['none', { text: 'Ends at once', seconds: 0 }],
   ['1h', { text: 'Stays good for 1 hour', seconds: 3600 }],

@@ -50,14 +50,15 @@ dd{margin:0;overflow-wrap:anywhere}
 .tabs{display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;margin:-.5rem 0 1.5rem;border-bottom:1px solid var(--line)}
 .tabs a{padding:.5rem 0;margin-bottom:-1px;text-decoration:none;border-bottom:3px solid transparent}
 .tabs a[aria-current]{color:inherit;font-weight:600;border-color:var(--accent)}
-.tabs .home{margin-left:auto}
-.row h1,.row h2{margin:0}
+@media (min-width:30rem){.tabs .home{margin-left:auto}}
+.row h1,.row h2{margin:0;min-width:0;overflow-wrap:anywhere}
 .badge{font-size:.8rem;font-weight:600;padding:.1rem .6rem;border-radius:1rem;background:var(--good-ground);white-space:nowrap}
 .badge.bad{background:var(--bad-ground)}
 button.bad{color:var(--bad);border-color:var(--bad)}
 ul.rows,ul.inner{list-style:none;margin:1rem 0 0;padding:0}
 ul.rows>li{padding:1rem 0;border-top:1px solid var(--line)}
 ul.inner>li{padding:.6rem 0 .2rem}
+ul.rows dl{grid-template-columns:6.25rem 1fr}
 ul.inner dl{margin:.3rem 0}
 fieldset{border:0;margin:1.1rem 0 0;padding:0}
 legend{font-weight:600;padding:0}
@@ -66,7 +67,7 @@ legend{font-weight:600;padding:0}
 form[role=search] input{flex:1;width:auto;min-height:2.4rem}
 form[role=search] label{margin:0}
 .copy{user-select:all}
-.end{margin-top:1.75rem}
+p.end{margin-top:1.75rem}
 footer{margin:1.25rem 0 2.5rem;color:var(--soft);font-size:.85rem;text-align:center;overflow-wrap:anywhere}
 `
 
