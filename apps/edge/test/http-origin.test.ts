@@ -113,6 +113,32 @@ describe('row 57: an origin’s nonsense', () => {
     expect(await outcome('/next')).toBe('200 own!')
   })
 
+  test('a field twice that HTTP/2 has once goes on, in the head and in the trailers', async () => {
+    const twice = 'ETag: a\r\nETag: b\r\n'
+    const chunks = `HTTP/1.1 200 OK\r\n${twice}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nLast-Modified: a\r\nLast-Modified: b\r\n\r\n`
+    await start(socket => void socket.write(chunks))
+    const stream = app.http2().request({ ':path': '/', ...app.credential })
+    const trailers = once(stream, 'trailers')
+    const [head] = await once(stream, 'response')
+    stream.resume()
+    expect([head[':status'], head.etag]).toEqual([200, 'a'])
+    expect((await trailers)[0]).toMatchObject({ 'last-modified': 'a' })
+  })
+
+  test('trailers are announced only where there can be some', async () => {
+    const head = 'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n'
+    await start((socket, asked) => {
+      socket.write(asked.startsWith('HEAD') ? head : `${head}2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n`)
+    })
+    const answer = await app.request({ path: '/' })
+    expect([answer.headers.trailer, answer.trailers['x-sum']]).toEqual(['X-Sum', '1'])
+    expect(await outcome('/', 'HEAD')).toBe('200 ')
+    const credential = Object.entries(app.credential).map(([name, value]) => `${name}: ${value}\r\n`)
+    expect(await app.raw(`GET / HTTP/1.0\r\nHost: ${app.host}\r\n${credential.join('')}\r\n`)).toMatch(
+      /^HTTP\/1\.1 200 OK[^]*\r\n\r\nok$/,
+    )
+  })
+
   test('an answer before a request is never given to one', async () => {
     await start(
       socket => void socket.write(good('own!')),

@@ -23,6 +23,8 @@ export function http2Options(limits: FrontLimits) {
     maxHeaderListPairs: limits.headers + 32,
     streamResetBurst: RESET_BURST,
     streamResetRate: RESET_RATE,
+    // An origin may say ETag twice, and has over HTTP/1.1. Node would throw, for trailers where nobody can catch it.
+    strictSingleValueFields: false,
   }
 }
 

@@ -22,9 +22,11 @@ abstract class Upgrading implements UpgradeExchange {
   readonly presented: Presented
   readonly headers: readonly string[]
   readonly #left = new AbortController()
+  readonly #stream: Duplex
   #answered = false
 
   constructor(head: Head, raw: readonly string[], stream: Duplex) {
+    this.#stream = stream
     this.method = head.method
     this.hostname = head.hostname
     this.target = head.target
@@ -46,7 +48,12 @@ abstract class Upgrading implements UpgradeExchange {
     this.#left.abort(reason)
   }
 
+  /** After an answer, it cuts. */
   refuse(problem: Problem, headers: SentHeaders = {}): void {
+    if (this.#answered) {
+      this.#stream.destroy()
+      return
+    }
     this.answer()
     this.say(problem, headers)
   }

@@ -1,4 +1,4 @@
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerResponse } from 'node:http2'
 import { PosternError } from '@postern/interface'
 import type { Exchange } from '../front/exchange.ts'
@@ -23,10 +23,26 @@ export async function relay(
     over.resolve(exchange.signal.aborted ? undefined : reason)
     cutAnswer(exchange, reason, limits)
   })
-  answer.once('end', () => end(exchange, answer))
+  answer.once('end', () => {
+    try {
+      end(exchange, answer)
+    } catch (error) {
+      over.resolve(error)
+      cutAnswer(exchange, error, limits)
+    }
+  })
   response.once('close', () => over.resolve(undefined))
   response.once('finish', () => over.resolve(undefined))
-  writeHead(exchange, answer)
+  try {
+    writeHead(exchange, answer)
+  } catch (cause) {
+    request.destroy()
+    unsay(response)
+    throw new PosternError('ORIGIN_FAILED', 'the head of the service’s answer cannot be passed on', {
+      speaker: 'service',
+      cause,
+    })
+  }
   answer.pipe(response, { end: false })
   const error = await over.promise
   // A stream on which anything is left unsaid must not carry somebody else's request.
@@ -43,14 +59,26 @@ function writeHead(exchange: Exchange, answer: IncomingMessage): void {
     response.writeHead(statusCode, grouped(pairsOf(headers)))
     return
   }
-  const framed = answer.headers['content-length'] !== undefined
-  const sent = framed ? withoutTrailer(headers) : headers
+  const sent = isChunked(response, answer) ? headers : withoutTrailer(headers)
   if (/^[\t\x20-\x7e\x80-\xff]+$/.test(statusMessage)) response.writeHead(statusCode, statusMessage, sent)
   else response.writeHead(statusCode, sent)
   // With the first bytes where there are some, at once where there are none: an event stream's head is news.
   setImmediate(() => {
     if (!response.destroyed && !response.writableEnded) response.flushHeaders()
   })
+}
+
+/** Takes back a head that could not be written, so that a refusal can be. */
+function unsay(response: Exchange['response']): void {
+  if (response.headersSent) return
+  for (const name of response.getHeaderNames()) response.removeHeader(name)
+  response.statusMessage = ''
+}
+
+/** Whether an answer over HTTP/1.1 will go out in chunks. */
+function isChunked({ req }: ServerResponse, { statusCode = 0, headers }: IncomingMessage): boolean {
+  if (req.method === 'HEAD' || statusCode === 204 || statusCode === 304) return false
+  return req.httpVersionMinor > 0 && headers['content-length'] === undefined
 }
 
 /** Only chunks have trailers in HTTP/1.1, and Node throws where they are announced for anything else. */
@@ -61,7 +89,7 @@ function withoutTrailer(headers: readonly string[]): string[] {
 function end({ response }: Exchange, answer: IncomingMessage): void {
   const trailers = trailersOf(answer.rawTrailers)
   if (isHttp2(response)) response.addTrailers(grouped(trailers))
-  else if (trailers.length > 0) response.addTrailers(trailers)
+  else if (trailers.length > 0 && response.chunkedEncoding) response.addTrailers(trailers)
   response.end()
 }
 

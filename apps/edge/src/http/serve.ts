@@ -20,7 +20,12 @@ export async function serveHttp(exchange: Exchange, context: HttpContext): Promi
   const work = serve(exchange, context).catch((error: unknown) => {
     const { requestId } = exchange
     if (!PosternError.is(error)) context.log.error('a request failed', { requestId, error: String(error) })
-    refuse(exchange, problem(PosternError.from(error).code, requestId, { speaker: 'edge' }), context)
+    try {
+      refuse(exchange, problem(PosternError.from(error).code, requestId, { speaker: 'edge' }), context)
+    } catch {
+      // What cannot even be refused is cut: whatever one visitor and one origin did, the others go on.
+      exchange.cut()
+    }
   })
   context.carried.add(work)
   await work
