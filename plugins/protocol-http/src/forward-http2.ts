@@ -41,7 +41,7 @@ export async function forwardOverHttp2(exchange: Exchange, pool: Pool, options: 
     // After `receive`, which looks at the end of a whole answer.
     setImmediate(() => exchange.fail(failure('ORIGIN_FAILED', `the service’s stream ended (${stream.rstCode})`)))
   })
-  sendBody(exchange, stream)
+  sendBody(exchange, stream, cancel)
 }
 
 /** The one way that the other end cannot take for the end of the request: an abort is sent as CANCEL. */
@@ -54,9 +54,18 @@ function cancelOn(stream: ClientHttp2Stream, left: AbortSignal): () => void {
   return cancel
 }
 
-function sendBody({ request, head }: Exchange, stream: ClientHttp2Stream): void {
+function sendBody(exchange: Exchange, stream: ClientHttp2Stream, cancel: () => void): void {
+  const { request, head } = exchange
   if (!head.hasBody) return void request.resume()
-  stream.on('wantTrailers', () => stream.sendTrailers(asFields(readTrailers(request.rawTrailers))))
+  stream.on('wantTrailers', () => {
+    try {
+      stream.sendTrailers(asFields(readTrailers(request.rawTrailers)))
+    } catch (cause) {
+      // Thrown in an event, it would be the end of this daemon.
+      cancel()
+      exchange.fail(failure('PROTOCOL_VIOLATION', 'the request’s trailers cannot be passed on', cause))
+    }
+  })
   request.pipe(stream, { end: false })
   request.once('end', () => {
     if (request.complete && stream.writable) stream.end()

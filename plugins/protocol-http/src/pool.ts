@@ -63,6 +63,7 @@ export class Pool implements Disposable {
     const session = connectHttp2(this.service.protocol === 'https:' ? this.service : 'http://service', {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: WINDOW },
+      strictSingleValueFields: false, // what a visitor said twice over HTTP/1.1 is the service’s to judge
     })
     session.on('error', () => {}) // told to each of its streams
     session.once('connect', () => session.setLocalWindowSize(WINDOW))

@@ -69,6 +69,25 @@ describe('row 79: gRPC', () => {
     expect(sessions()).toBe(1)
   })
 
+  it('trailers that say twice what HTTP/2 has once go on', async () => {
+    let sent: Record<string, unknown> = {}
+    const { server } = await service(stream => {
+      stream.on('trailers', trailers => {
+        sent = trailers
+      })
+      stream.resume().on('end', () => {
+        stream.respond({ ':status': 200 })
+        stream.end('fine')
+      })
+    })
+    await using rig = new Rig(rule(at(server), { http2: true }))
+    const { stream } = await rig.open()
+    const end = readUntil(stream, /fine/)
+    stream.write(`${GRPC}\r\nHost: app.example.com\r\n\r\n1\r\nx\r\n0\r\nETag: a\r\nETag: b\r\nX-Sum: 7\r\n\r\n`)
+    expect(await end).toContain('200')
+    expect(sent).toMatchObject({ 'x-sum': '7' })
+  })
+
   it('an answer of trailers alone arrives as one', async () => {
     const { server } = await service(stream =>
       stream.respond({ ':status': 200, 'grpc-status': '7', 'grpc-message': 'no' }, { endStream: true }),
