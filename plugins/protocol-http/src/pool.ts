@@ -19,6 +19,9 @@ const IDLE_HTTP2 = 60_000
 /** Bytes of one stream, and of a session, that may be on their way to here. */
 const WINDOW = 1024 * 1024
 
+/** What a visitor said twice over HTTP/1.1 is the service’s to judge. Node’s types know it for servers only. */
+const LENIENT = { strictSingleValueFields: false }
+
 interface Asking extends ClientRequestArgs {
   /** Ends the dial when nobody waits for it any more. */
   readonly left?: AbortSignal
@@ -63,7 +66,7 @@ export class Pool implements Disposable {
     const session = connectHttp2(this.service.protocol === 'https:' ? this.service : 'http://service', {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: WINDOW },
-      strictSingleValueFields: false, // what a visitor said twice over HTTP/1.1 is the service’s to judge
+      ...LENIENT,
     })
     session.on('error', () => {}) // told to each of its streams
     session.once('connect', () => session.setLocalWindowSize(WINDOW))
