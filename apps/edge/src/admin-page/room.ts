@@ -117,7 +117,6 @@ function sendNoAdministrator(exchange: Exchange, { person }: SessionRecord): voi
 <p>You are signed in as <strong>${nameOf(person)}</strong>, who does not administer this.</p>
 <p>If you should, ask an administrator to add you; they can do that with <code>postern admin settings --administrator</code>.</p>
 <a class="button" href="/">To your applications</a>
-<a class="button quiet" href="/logout">Sign in as somebody else</a>
-<p class="hint">Request <code>${exchange.requestId}</code></p>`,
+<a class="button quiet" href="/logout">Sign in as somebody else</a>`,
   })
 }

@@ -91,9 +91,9 @@ function person(visit: Visit, sessions: readonly Session[], providers: readonly 
   const [{ issuer, subject, name, email }] = sessions as [Session]
   const called = nameOf({ subject, ...(name !== undefined && { name }), ...(email !== undefined && { email }) })
   const by =
-    providers.find(one => one.issuer === issuer)?.name ?? (issuer === visit.origins.team ? 'a password here' : issuer)
+    providers.find(one => one.issuer === issuer)?.name ?? (issuer === visit.origins.team ? 'a password' : issuer)
   return html`<li><div class="row"><h2>${called}</h2>${sessions.length > 1 ? endAll(visit, issuer, subject) : undefined}</div>
-<p class="soft">${name === undefined || name === called ? undefined : `${name}, `}by ${by}</p>
+<p class="soft">${name === undefined || name === called ? undefined : `${name}, `}signed in with ${by}</p>
 <ul class="inner">${sessions.map(one => item(visit, one))}</ul></li>`
 }
 

@@ -39,4 +39,4 @@ ${facts(one, naming.opens(one.id))}</li>`,
   )}</ul>${more > 0 ? html`<p class="hint">And ${more} more: <code>postern admin service-token list</code> shows all.</p>` : undefined}`
 }
 
-const NONE = html`<p>There is none that is good now.</p>`
+const NONE = html`<p>There is none that can be used now.</p>`

@@ -10,7 +10,7 @@ header,main,footer{width:100%;max-width:28rem;padding:0 1.25rem}
 main.wide{max-width:46rem}
 header{margin-top:clamp(1.5rem,9vh,5rem);margin-bottom:.75rem;color:var(--soft);font-size:.95rem;display:flex;gap:.6rem;align-items:center;justify-content:center;overflow-wrap:anywhere}
 header svg{flex:none}
-.card{background:var(--card);border:1px solid var(--line);border-radius:.9rem;padding:1.75rem;box-shadow:0 1px 2px rgb(0 0 0/.04),0 8px 28px rgb(0 0 0/.05)}
+.card{overflow-wrap:break-word;background:var(--card);border:1px solid var(--line);border-radius:.9rem;padding:1.75rem;box-shadow:0 1px 2px rgb(0 0 0/.04),0 8px 28px rgb(0 0 0/.05)}
 h1{font-size:1.45rem;line-height:1.25;margin:0 0 .75rem;text-wrap:balance}
 h2{font-size:1.05rem;margin:1.75rem 0 .5rem}
 p{margin:.5rem 0}
