@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type HttpWorld, startHttpWorld } from './http-world.ts'
 import { parseAnswer } from './visitor.ts'
@@ -126,6 +127,8 @@ test('the edge’s own paths never reach the origin', async () => {
     const got = await app.request({ path })
     expect([path, got.status]).toEqual([path, 404])
   }
+  const asked = `GET /.postern/x HTTP/1.1\r\nHost: app.localhost\r\n${upgrade()}${lines(app.credential)}\r\n`
+  expect(parseAnswer(await app.raw(asked)).status).toBe(404)
   expect(app.world.opened()).toBe(opened)
   expect((await app.request({ path: '/.posternish' })).body).toBe('GET /.posternish')
 })
@@ -178,6 +181,17 @@ describe('row 54: OPTIONS without a credential', () => {
     for (const more of ['', 'Origin: https://elsewhere.example\r\n', `${preflight}Content-Length: 3\r\n`]) {
       expect(parseAnswer(await open.raw(`${options(more)}abc`)).code).toBe('LOGIN_REQUIRED')
     }
+    expect(open.world.opened()).toBe(opened)
+    // Over HTTP/2 no head need speak of a body.
+    const stream = open.http2().request({
+      ':method': 'OPTIONS',
+      ':path': '/api',
+      origin: 'https://elsewhere.example',
+      'access-control-request-method': 'PUT',
+    })
+    stream.on('error', () => {}).end('abc')
+    const [head] = await once(stream, 'response')
+    expect(head[':status']).toBe(401)
     expect(open.world.opened()).toBe(opened)
   })
 })

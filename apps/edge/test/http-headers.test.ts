@@ -137,6 +137,7 @@ test('row 52, row 53: what only a proxy can say is said by the edge, of the peer
       'X-Rewrite-URL: /claimed',
     ],
     ...['X-HTTP-Method-Override: DELETE', 'X-Real-IP: 10.0.0.1', 'Forwarded: for=10.0.0.1'],
+    ...['X-Forwarded: for=10.0.0.1', 'Proxy: http://10.0.0.1/'],
   ]
   await get(`${claims.join('\r\n')}\r\n`)
   const said = JSON.stringify(seen[0]?.raw)

@@ -35,6 +35,7 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
 /** Where a visitor says what only a proxy can know, or asks for something else than what was decided on. */
 const CLAIMED: ReadonlySet<string> = new Set([
   'forwarded',
+  'x-forwarded',
   'x-real-ip',
   'x-client-ip',
   'client-ip',
@@ -48,6 +49,8 @@ const CLAIMED: ReadonlySet<string> = new Set([
   'x-http-method-override',
   'x-http-method',
   'x-method-override',
+  // CGI makes HTTP_PROXY of it, and programs behind it send their own requests there (“httpoxy”, CVE-2016-5385).
+  'proxy',
 ])
 
 /** What no trailer may say: framing, routing, credentials, and what a body is (RFC 9110 §6.5.1). */

@@ -9,9 +9,14 @@ import { pairsOf } from './headers.ts'
  * Whether a request is a browser's question before another one (Fetch §3.2.2), which carries no credential, and the application
  * wants to answer those itself.
  */
-export function isPreflight({ method, presented: { headers } }: Exchange, { options }: ApplicationRecord): boolean {
+export function isPreflight(
+  { method, presented: { headers }, request }: Exchange,
+  { options }: ApplicationRecord,
+): boolean {
   if (options?.preflight !== true || method !== 'OPTIONS') return false
   if (headers.origin?.length !== 1 || headers['access-control-request-method']?.length !== 1) return false
+  // Over HTTP/2 a body needs no word in the head.
+  if ('stream' in request && !request.stream.endAfterHeaders) return false
   return headers['transfer-encoding'] === undefined && (headers['content-length'] ?? ['0']).every(one => one === '0')
 }
 

@@ -52,10 +52,14 @@ async function serve(exchange: Exchange, context: HttpContext): Promise<void> {
 
 const OWN_PATHS = ['/.postern', '/.well-known/oauth-protected-resource']
 
-/** The edge's own paths on an application's hostname: no origin ever sees a request for them. */
+/** The edge's own paths on an application's hostname: no origin ever sees a request or an upgrade for them. */
+export function isOwnPath(target: string): boolean {
+  const [path = ''] = target.split('?', 1)
+  return OWN_PATHS.some(own => path === own || path.startsWith(`${own}/`))
+}
+
 async function isAnswered(exchange: Exchange, application: ApplicationRecord, context: HttpContext): Promise<boolean> {
-  const [path = ''] = exchange.target.split('?', 1)
-  if (!OWN_PATHS.some(own => path === own || path.startsWith(`${own}/`))) return false
+  if (!isOwnPath(exchange.target)) return false
   for (const paths of context.http.ownPaths) if (await paths.serveOnApplication(exchange, application)) return true
   const nothing = { speaker: 'edge', detail: 'there is no such page' } as const
   refuse(exchange, problem('NOT_FOUND', exchange.requestId, nothing), context)

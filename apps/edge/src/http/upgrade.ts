@@ -12,7 +12,7 @@ import type { HttpContext } from './context.ts'
 import { WebSocketVisitor } from './frames.ts'
 import { answerHeaders, pairsOf, requestHeaders } from './headers.ts'
 import { failureOf } from './refuse.ts'
-import { saidFor, takePlace } from './serve.ts'
+import { isOwnPath, saidFor, takePlace } from './serve.ts'
 import { toldByDaemon } from './told.ts'
 
 /**
@@ -47,6 +47,10 @@ async function serve(upgrade: UpgradeExchange, context: HttpContext): Promise<vo
   if (!admitted.application.protocols.includes('http')) {
     const detail = 'this application is not reached over HTTP'
     return upgrade.refuse(problem('BAD_USAGE', requestId, { speaker: 'edge', detail }))
+  }
+  if (isOwnPath(upgrade.target)) {
+    const detail = 'there is no such page'
+    return upgrade.refuse(problem('NOT_FOUND', requestId, { speaker: 'edge', detail }))
   }
   if (!isFromItsOwnPage(upgrade, admitted.application, context)) {
     noteRefused(context, admitted, 'ACCESS_DENIED')
