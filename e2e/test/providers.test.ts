@@ -1,10 +1,10 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '@postern/dev'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startBrowser, type TestBrowser } from '../world/browser.ts'
+import { makeCertificate } from '../world/certificate.ts'
 import { LEMONLDAP_PEERS, type Lemonldap, startLemonldap } from '../world/lemonldap.ts'
 import { type Running, run, scriptOf, start } from '../world/program.ts'
 import { startWebOrigin, type WebOrigin } from '../world/site.ts'
@@ -115,12 +115,3 @@ describe.skipIf(missing)(
     })
   },
 )
-
-/** A CA of the test's own, so that it is trusted by name and not by chance. */
-function makeCertificate(folder: string): { cert: string; key: string } {
-  const [cert, key] = [join(folder, 'idp.pem'), join(folder, 'idp.key')]
-  const subject = ['-subj', '/CN=idp.localhost', '-addext', 'subjectAltName=DNS:idp.localhost']
-  const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key]
-  execFileSync('openssl', [...made, '-out', cert, ...subject, '-days', '2'], { stdio: 'ignore' })
-  return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') }
-}
