@@ -7,7 +7,7 @@ import { ADMINISTRATORS, administratorsOf, SETUP_TOKENS } from '../admin/records
 import type { Turns } from '../admin/turns.ts'
 import { FailureCounter } from '../authorize/attempts.ts'
 import { countedAddress } from '../front/address.ts'
-import { Passwords } from './passwords.ts'
+import { type Asker, Passwords } from './passwords.ts'
 import type { Person } from './session-record.ts'
 import { emailOf, newUser, type UserRecord, userChange, userOf, usersOf } from './users.ts'
 
@@ -77,7 +77,7 @@ export class Directory {
     for (const key of keys) this.#guesses.count(key)
     const found = userOf(this.#options.store.snapshot, account)
     const hash = found?.[1].disabledAt === undefined ? found?.[1].password : undefined
-    const isRight = await this.#passwords.verify(password, hash, signal).catch(error => {
+    const isRight = await this.#passwords.verify(password, hash, { who: address, signal }).catch(error => {
       this.#takeBack(keys)
       throw error
     })
@@ -111,7 +111,7 @@ export class Directory {
     asking: Asking,
   ): Promise<Person> {
     this.#mustBeLink(token)
-    const hash = await this.#passwords.hash(password, asking.signal)
+    const hash = await this.#passwords.hash(password, askerOf(asking))
     return this.#options.turns.take(async () => {
       // Of two with the same link, one finds it used.
       const [id, { invitation: _used, ...user }] = this.#mustBeLink(token)
@@ -145,7 +145,7 @@ export class Directory {
     const { store, turns, issuer, forgetSetupFile } = this.#options
     this.#mustBeSetup(setupToken)
     if (emailOf(wanted.email) === undefined) newUser(wanted, store.snapshot, Date.now())
-    const password = await this.#passwords.hash(wanted.password, asking.signal)
+    const password = await this.#passwords.hash(wanted.password, askerOf(asking))
     const person = await turns.take(async () => {
       const { id: used, actor } = this.#mustBeSetup(setupToken)
       const id = randomUUID()
@@ -238,4 +238,8 @@ export class Directory {
       claims: { email, email_verified: true, ...(name !== undefined && { name }), groups: [...groups] },
     }
   }
+}
+
+function askerOf({ remoteAddress, signal }: Asking): Asker {
+  return { who: countedAddress(remoteAddress), signal }
 }

@@ -1,5 +1,6 @@
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
 import { PosternError } from '@postern/interface'
+import { Line } from './line.ts'
 
 /** Characters (code points, after normalisation). NIST SP 800-63B-4 §3.1.1.2: by length alone, without rules of composition. */
 export const SHORTEST_PASSWORD = 12
@@ -19,22 +20,28 @@ const HASH = /^scrypt\$16\$8\$1\$([A-Za-z0-9_-]{22})\$([A-Za-z0-9_-]{43})$/
 /** Worked through when there is nothing to compare with: whom nobody knows takes as long as whom somebody does. */
 const NOBODY = formOf(randomBytes(SALT_BYTES), randomBytes(DIGEST_BYTES))
 
+/** For whom a password is worked on. */
+export interface Asker {
+  /** Among whom turns are taken: an address. */
+  readonly who: string
+  readonly signal: AbortSignal
+}
+
 /** Hashes passwords, a bounded number at once; others wait in a bounded line. */
 export class Passwords {
-  #working = 0
-  readonly #line = new Set<() => void>()
+  readonly #line = new Line({ mostAtOnce: MOST_AT_ONCE, mostWaiting: MOST_WAITING })
 
   /**
    * What may be kept of a password: `scrypt$16$8$1$<salt>$<digest>`.
    *
    * @throws PosternError BAD_USAGE: too short, too long, or no text; EDGE_UNAVAILABLE: too many wait; `signal.reason`
    */
-  async hash(password: string, signal: AbortSignal): Promise<string> {
+  async hash(password: string, asker: Asker): Promise<string> {
     const wrong = wrongWith(password)
     if (wrong !== undefined)
       throw new PosternError('BAD_USAGE', wrong, { speaker: 'edge', next: 'Choose another one.' })
     const salt = randomBytes(SALT_BYTES)
-    return formOf(salt, await this.#digest(normal(password), salt, signal))
+    return formOf(salt, await this.#digest(normal(password), salt, asker))
   }
 
   /**
@@ -42,53 +49,21 @@ export class Passwords {
    *
    * @throws PosternError EDGE_UNAVAILABLE: too many wait; `signal.reason`
    */
-  async verify(password: string, hash: string | undefined, signal: AbortSignal): Promise<boolean> {
+  async verify(password: string, hash: string | undefined, asker: Asker): Promise<boolean> {
     const isPossible = wrongWith(password) === undefined
     const known = HASH.exec(hash ?? '')
     const [, salt = '', digest = ''] = known ?? HASH.exec(NOBODY) ?? []
     const text = isPossible ? normal(password) : ''
     const equal = timingSafeEqual(
-      await this.#digest(text, Buffer.from(salt, 'base64url'), signal),
+      await this.#digest(text, Buffer.from(salt, 'base64url'), asker),
       Buffer.from(digest, 'base64url'),
     )
     return equal && known !== null && isPossible
   }
 
-  async #digest(password: string, salt: Uint8Array, signal: AbortSignal): Promise<Buffer> {
-    await this.#turn(signal)
-    try {
-      return await derive(password, salt)
-    } finally {
-      this.#working -= 1
-      const [next] = this.#line
-      next?.()
-    }
-  }
-
-  /** Resolves with one more at work. */
-  async #turn(signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted()
-    if (this.#working >= MOST_AT_ONCE) await this.#wait(signal)
-    else this.#working += 1
-  }
-
-  #wait(signal: AbortSignal): Promise<void> {
-    if (this.#line.size >= MOST_WAITING)
-      throw new PosternError('EDGE_UNAVAILABLE', 'too many people sign in at this moment', { speaker: 'edge' })
-    return new Promise((resolve, reject) => {
-      const leave = () => {
-        this.#line.delete(go)
-        reject(signal.reason)
-      }
-      const go = () => {
-        this.#line.delete(go)
-        signal.removeEventListener('abort', leave)
-        this.#working += 1
-        resolve()
-      }
-      this.#line.add(go)
-      signal.addEventListener('abort', leave, { once: true })
-    })
+  async #digest(password: string, salt: Uint8Array, { signal, who }: Asker): Promise<Buffer> {
+    using _turn = await this.#line.turn(who, signal)
+    return await derive(password, salt)
   }
 }
 
