@@ -74,6 +74,15 @@ describe.skipIf(!NEEDED.every(name => peers.includes(name)))(
       await other.close()
     })
 
+    it('sees their own session on the administrators’ page', async () => {
+      const admin = await ann.newPage()
+      await admin.goto(printed(/^ {2}(https:\/\/edge\.localhost:\d+\/admin) /m))
+      await admin.getByRole('link', { name: /sessions/i }).click()
+      await admin.getByRole('heading', { name: /sessions/i }).waitFor()
+      await admin.getByText('ann@example.com').first().waitFor()
+      await admin.close()
+    })
+
     it('signs in at the terminal with the same browser, and gets the page and a shell', async () => {
       const login = type(command('access login'), '--no-browser')
       const [url] = await login.says(/https:\/\/edge\.localhost:\d+\/oauth\/\S+/)

@@ -41,6 +41,7 @@ In your browser:
   ${urls.app.padEnd(34)}  sign in as ${person.email}, password ${person.password}
   ${urls.wiki.padEnd(34)}  a second application: you are signed in
   ${urls.vault.padEnd(34)}  not for ${person.name}, and it says whom to ask
+  ${`${urls.team}admin`.padEnd(34)}  sessions and service tokens: ${person.name} administers, too
 
   It warns of the certificate, once for each name: the CA was made for this run. Go on all the same; trust it nowhere.
 

@@ -72,6 +72,7 @@ function told({ kind, email, subject }: VerifiedIdentity): string {
 /** An answer that goes on until somebody ends it (server-sent events). */
 function live(response: ServerResponse): void {
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+  response.write('retry: 250\n\n') // milliseconds; so a page that was cut off soon knows that it is refused
   const tick = () => response.write(`data: ${new Date().toLocaleTimeString('en-GB')}\n\n`)
   tick()
   const timer = setInterval(tick, TICK)
