@@ -1,5 +1,5 @@
-import type { AddressInfo } from 'node:net'
-import { createServer, type Server } from 'node:net'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startBrowser, type TestBrowser } from '../world/browser.ts'
@@ -128,6 +128,38 @@ describe.skipIf(!['chromium', 'curl'].every(name => peers.includes(name)))(
       expect(await http.stop()).toBe(0)
     })
 
+    it('a sign-in that is too old for one application is made again, and what another carries goes on', async () => {
+      const [short, long] = [await freeAddress(), await freeAddress()]
+      const port = (at: string) => Number(at.split(':')[1])
+      const forwards = [`${port(short)}:${address('echo.localhost')}`, `${port(long)}:${address('wiki.localhost')}`]
+      const access = person(['access', 'tcp', '--json', ...forwards.flatMap(one => ['-L', one])])
+      await access.says(new RegExp(`"address":"127.0.0.1:${port(short)}"`))
+      await access.says(new RegExp(`"address":"127.0.0.1:${port(long)}"`))
+      await using going = await Line.open(port(long))
+      await using ending = await Line.open(port(short))
+      await going.says('HELLO')
+      await ending.says('HELLO')
+
+      // The API takes a minute at least; this is two seconds from now.
+      const { store, administration } = site.edge
+      const session = (await administration.call('session.list', { query: {} })).find(one => one.via === 'cli')
+      const sessionSeconds = Math.round((Date.now() - Date.parse(session?.authenticatedAt ?? '')) / 1000) + 2
+      const echoing = store.snapshot.applications.get('echo.localhost')
+      if (!echoing) throw new Error('no such application')
+      const note = { action: 'application.put', actor: 'test' }
+      await store.apply([{ put: 'application', value: { ...echoing, options: { sessionSeconds } } }], note)
+      await ending.over
+
+      const again = await Line.open(port(short))
+      await follow(access)
+      await store.apply([{ put: 'application', value: { ...echoing, options: {} } }], note)
+      await again.says('HELLO')
+      again.socket.destroy()
+      going.socket.write('still here')
+      await going.says('still here')
+      expect(await access.stop()).toBe(0)
+    })
+
     it('sign out, and everything it let in is over', async () => {
       const tcp = site.postern(['access', 'tcp', '--hostname', address('echo.localhost')])
       await tcp.says(/HELLO/)
@@ -169,6 +201,35 @@ describe.skipIf(!['chromium', 'curl'].every(name => peers.includes(name)))(
     })
   },
 )
+
+/** A connection of the user's. */
+class Line implements AsyncDisposable {
+  readonly socket: Socket
+  readonly over: Promise<void>
+  #said = ''
+
+  constructor(socket: Socket) {
+    this.socket = socket
+    this.over = new Promise(resolve => socket.once('close', () => resolve()))
+    socket.on('error', () => {}).on('data', (chunk: Buffer) => (this.#said += chunk))
+  }
+
+  static async open(port: number): Promise<Line> {
+    const socket = connect({ port, host: '127.0.0.1' })
+    const line = new Line(socket)
+    await once(socket, 'connect')
+    return line
+  }
+
+  async says(what: string): Promise<void> {
+    await expect.poll(() => this.#said, { timeout: 20_000 }).toContain(what)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.socket.destroy()
+    await this.over
+  }
+}
 
 async function freeAddress(): Promise<string> {
   const server: Server = createServer()

@@ -54,13 +54,17 @@ export class Live implements Disposable {
     const { snapshot: decidedBy } = this.#store
     let decided = admission.application
     let groups = decidedBy.version === admission.version ? decidedBy.groups : undefined
+    let { identities } = admission
     const ended = (snapshot: Snapshot, now: number) => {
       const current = snapshot.applications.get(admission.hostname)
-      const why = identityEnded(admission, snapshot, now)
+      const why = identityEnded({ identities, version: admission.version }, snapshot, now)
       if (why !== undefined || (current === decided && snapshot.groups === groups)) return why
       if (current !== undefined) decided = current
       groups = snapshot.groups
-      return sessionEnded(admission, current, this.#sessions, now) ?? accessEnded(admission, current, snapshot, now)
+      // A session may last shorter for the application now.
+      if (current !== undefined) identities = this.#sessions.take(admission.identities, current, now)
+      if (identities.length < admission.identities.length) return 'the session has ended'
+      return accessEnded(admission, current, snapshot, now)
     }
     return this.#keep({ cut, ended, keys: keysOf(admission) })
   }
@@ -111,17 +115,6 @@ function accessEnded(
   return JSON.stringify(decision.permit) === JSON.stringify(permit) ? undefined : 'what you may do was changed'
 }
 
-/** A session may last shorter for the application now. */
-function sessionEnded(
-  { identities }: Admission,
-  current: ApplicationRecord | undefined,
-  sessions: Pick<Sessions, 'take'>,
-  now: number,
-): string | undefined {
-  if (current === undefined || sessions.take(identities, current, now).length === identities.length) return undefined
-  return 'the session has ended'
-}
-
 function keysOf({ identities }: Admission): readonly string[] {
   return identities.flatMap(({ revokeKeys }) => revokeKeys)
 }
@@ -131,7 +124,11 @@ function connectorEnded(admission: ConnectorAdmission, snapshot: Snapshot, now: 
   return identityEnded(admission, snapshot, now)
 }
 
-function identityEnded({ identities, version }: Admission, snapshot: Snapshot, now: number): string | undefined {
+function identityEnded(
+  { identities, version }: Pick<Admission, 'identities' | 'version'>,
+  snapshot: Snapshot,
+  now: number,
+): string | undefined {
   for (const { revokeKeys, expiresAt } of identities) {
     const isRevoked = (key: string) => {
       const found = snapshot.revocations.get(key)

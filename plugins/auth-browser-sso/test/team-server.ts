@@ -24,9 +24,9 @@ export class TeamServer {
   readonly metadata: Record<string, unknown> = {}
   /** What an application says of itself. */
   resource: Record<string, unknown> = {}
-  /** Answers of an exchange other than a token, one after the other. */
   /** Who signs in. */
   person = 'ann'
+  /** Answers of an exchange other than a token, one after the other. */
   readonly refusals: string[] = []
   /** Answers to who asks for a device's code, one after the other, and then the tokens. */
   readonly deviceAnswers: string[] = []
