@@ -1,8 +1,10 @@
 import type { ServiceToken } from '@postern/admin'
-import type { Json } from '@postern/interface'
+import type { Identity, Json } from '@postern/interface'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Caller } from '../src/admin/caller.ts'
 import { PAGES } from '../src/admin-page/room.ts'
 import { browserName } from '../src/admin-page/words.ts'
+import { type SessionRecord, sessionOf } from '../src/sign-in/session-record.ts'
 import { type Browser, hidden, type Shown } from './sign-in-browser.ts'
 import { PASSWORD, people, type SignInWorld, startSignInWorld } from './sign-in-world.ts'
 
@@ -236,6 +238,40 @@ describe('row 104: every page, as everybody', () => {
     const { token } = await administration.call('admin-token.create', { body })
     for (const headers of [w.world.headers(), { authorization: `Bearer ${token}` }] as Record<string, string>[])
       expect((await w.browser().ask(w.team + TOKENS, { headers })).status).toBe(303)
+  })
+
+  it('whoever has a form of a new page has it tried above', () => {
+    const withForms = PAGES.filter(({ take }) => take !== undefined).map(({ path }) => path)
+    expect(withForms).toEqual([NEW, `${TOKENS}/{id}`, SESSIONS])
+  })
+
+  it('the administration judges a person at each call, by the session and the setting of that moment', async () => {
+    const { administration, store } = w.world.edge
+    await w.user('bob@example.com')
+    const bob = await signedIn('bob@example.com')
+    const [id = ''] = (bob.cookies('edge.localhost').get('__Host-postern-team') ?? '').split('.')
+    const { person, expiresAt } = sessionOf(store.snapshot, id) as SessionRecord
+    const { issuer, subject } = person
+    const email = 'bob@example.com'
+    const identity: Identity = { kind: 'user', issuer, subject, email, claims: {}, revokeKeys: [], expiresAt }
+    const as = (caller: Caller) => administration.call('whoami.get', {}, caller)
+    const caller: Caller = { kind: 'person', id, identity }
+    await expect(as(caller)).rejects.toMatchObject({ code: 'ACCESS_DENIED' })
+    await w.setting('administrators', [{ email: 'root@example.com' }, { email }])
+    const expected = { actor: `admin:${email} (${issuer} ${subject})`, role: 'admin' }
+    await expect(as(caller)).resolves.toMatchObject(expected)
+    const setup = administration.call('setup.use', { body: { name: 'x' } }, caller)
+    await expect(setup).rejects.toMatchObject({ code: 'ACCESS_DENIED' })
+    const over = { ...identity, expiresAt: Date.now() }
+    await expect(as({ ...caller, identity: over })).rejects.toMatchObject({ code: 'LOGIN_REQUIRED' })
+    // What waits for its turn behind what ends it is not done.
+    const name = fresh()
+    const ended = administration.call('session.revoke', { body: { session: id } })
+    const late = administration.call('service-token.create', { body: { name } }, caller)
+    await expect(late).rejects.toMatchObject({ code: 'LOGIN_REQUIRED' })
+    await ended
+    expect(await tokenCalled(name)).toBeUndefined()
+    await w.setting('administrators', [{ email: 'root@example.com' }])
   })
 
   it('an administrator sees them all; none is framed, runs a script or is kept', async () => {
