@@ -42,6 +42,7 @@ describe('discovery', () => {
       authorization_response_iss_parameter_supported: true,
       token_endpoint_auth_methods_supported: ['none'],
       response_types_supported: ['code'],
+      response_modes_supported: ['query'],
     })
   })
 
@@ -263,6 +264,21 @@ describe('row 19: redirects', () => {
     expect(answer.headers['content-security-policy']).toContain("default-src 'none'")
     expect(answer.body).not.toMatch(/at .*\.js:|node_modules/)
   })
+
+  test.each(['form_post', 'fragment', 'web_message', 'nonsense'])(
+    'row 40: the answer is in no page with a script, or elsewhere: %s',
+    async mode => {
+      const { url } = await begin(world, { response_mode: mode })
+      const browser = await world.browser()
+      for (const asked of [url.href, url.href.replace('response_type=code', 'response_type=bad')]) {
+        const answer = await browser.get(asked)
+        expect(answer).toMatchObject({ status: 400, headers: { 'content-type': expect.stringMatching(/json|html/) } })
+        expect(answer.body).not.toContain('<script')
+      }
+      const allowed = await begin(world, { response_mode: 'query' })
+      expect((await browser.get(allowed.url.href)).headers.location).toContain('/oauth/interaction/')
+    },
+  )
 
   test('two redirects are none', async () => {
     const { url } = await begin(world)

@@ -9,6 +9,9 @@ const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
 const CALLBACK = 'http://127.0.0.1:51234/callback'
 
+/** What the program may know of its person. */
+const TOLD = ['sub', 'idp', 'name', 'email', 'groups', 'sid', 'auth_time', 'session_expires_at']
+
 let w: SignInWorld
 let client: openid.Configuration
 beforeAll(async () => {
@@ -133,5 +136,32 @@ describe('a program at a real edge', () => {
     const other = await browser.ask(`${w.origin('no')}/x`)
     expect(unknown.status).toBe(404)
     expect(unknown.status).toBe(other.status)
+  })
+
+  test('row 43: who one is is told to the token’s own program alone, and nothing that a provider gave', async () => {
+    const { access_token: access, refresh_token: refresh = '' } = await signIn()
+    const { access_token: token } = await exchange(access, 'wiki')
+    const url = `${w.team}/oauth/userinfo`
+    const evil = { origin: 'https://evil.example', accept: 'application/json', 'sec-fetch-site': 'cross-site' }
+    const ask = (bearer: string, method = 'GET') =>
+      w.browser().ask(url, { method, headers: { ...evil, authorization: `Bearer ${bearer}` } })
+    const told = await ask(access)
+    expect(told.status).toBe(200)
+    const who = JSON.parse(told.body)
+    expect(who).toMatchObject({ email: 'ada@example.com', idp: w.team })
+    expect(Object.keys(who).filter(name => !TOLD.includes(name))).toEqual([])
+    // A page elsewhere can neither read it nor ask whether it may; cookies say nothing here.
+    const preflight = await w.browser().ask(url, {
+      method: 'OPTIONS',
+      headers: { ...evil, 'access-control-request-method': 'GET', 'access-control-request-headers': 'authorization' },
+    })
+    for (const { headers } of [told, preflight])
+      expect(Object.keys(headers).filter(name => name.startsWith('access-control-'))).toEqual([])
+    expect(preflight.status).toBe(405)
+    const browser = w.browser()
+    await w.withPassword(browser, w.origin('wiki'), 'ada@example.com')
+    expect((await browser.ask(url, { headers: { accept: 'application/json' } })).status).toBe(401)
+    // Neither an application’s token nor the one that renews.
+    for (const other of [token, refresh]) expect((await ask(other)).status).toBe(401)
   })
 })

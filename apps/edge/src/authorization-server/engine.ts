@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { PosternError } from '@postern/interface'
 import { type ErrorOut, type KoaContextWithOIDC, Provider } from 'oidc-provider'
 import type { Exchange } from '../front/exchange.ts'
 import { sendPage } from '../team/page.ts'
@@ -54,6 +55,7 @@ export class Engine {
     if (path === PATHS.userinfo) return serveUserinfo(exchange, this.#provider, this.#parts)
     const methods = POSTED.has(path) ? ['POST'] : ['GET', 'HEAD']
     if (!methods.includes(exchange.method)) return methodNotAllowed(exchange, ...methods)
+    if (path === PATHS.authorize) mustAnswerInQuery(exchange)
     await this.#ask(exchange)
   }
 
@@ -94,6 +96,7 @@ export class Engine {
       if (ctx.oidc?.route === 'discovery')
         Object.assign(ctx.body as object, {
           scopes_supported: [SCOPE],
+          response_modes_supported: ['query'],
           userinfo_endpoint: origins.team + PATHS.userinfo,
         })
     })
@@ -129,4 +132,19 @@ export class Engine {
     ctx.respond = false
     sendPage(exchange, errorPage(out.error_description ?? out.error, ctx.status))
   }
+}
+
+/**
+ * The one way that programs take the answer. Another that oidc-provider knows is a page of its own, with a script, which sends a
+ * form to this machine.
+ *
+ * @throws PosternError BAD_USAGE
+ */
+function mustAnswerInQuery({ target }: Exchange): void {
+  const { searchParams } = new URL(target, 'https://team.invalid')
+  if (searchParams.getAll('response_mode').every(mode => mode === 'query')) return
+  throw new PosternError('BAD_USAGE', 'response_mode is query, or not given', {
+    speaker: 'edge',
+    next: 'Start again from the program that opened this page.',
+  })
 }
