@@ -9,6 +9,9 @@ const REFUSED: Readonly<Record<string, string>> = {
   config: 'may say anything that is refused here',
   'connect-to': 'says where the application is; that is --edge’s to say',
   resolve: 'says where the application is; that is --edge’s to say',
+  'unix-socket': 'says where the application is, and every host that a redirect names',
+  'abstract-unix-socket': 'says where the application is, and every host that a redirect names',
+  'expand-': 'may say anything that is refused here, by another name',
   proto: 'would allow a credential in clear text',
   'proto-redir': 'would allow a credential in clear text',
   'proto-default': 'would allow a credential in clear text',
@@ -71,6 +74,7 @@ function refusedIn(word: string): string | undefined {
   if (letter !== undefined) return LETTERS[letter]
   const name = /^--([^=]+)/.exec(word)?.[1]
   if (name === undefined || ALLOWED.has(name)) return undefined
+  if (name.startsWith('expand-')) return 'expand-'
   return Object.keys(REFUSED).find(one => one === name || (name.length > 1 && one.startsWith(name)))
 }
 

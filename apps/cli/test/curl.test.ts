@@ -122,6 +122,11 @@ describe('row 122: what curl is not told beside a credential', () => {
     ['--trace-ascii', '-'],
     ['--stderr', 'file'],
     ['--libcurl', 'file'],
+    ['--expand-proxy', '{{elsewhere}}'],
+    ['--expand-header', 'Host: evil.test'],
+    ['--expand-config', 'file'],
+    ['--unix-socket', '/tmp/evil.sock'],
+    ['--abstract-unix-socket', 'evil'],
   ])('%s %s', (...words) => {
     expect(() => refuseUnsafe(words)).toThrow(expect.objectContaining({ code: 'OPTION_CONFLICT' }))
   })
@@ -136,6 +141,7 @@ describe('row 122: what curl is not told beside a credential', () => {
     ['-okx:Z'],
     ['-dkx:'],
     ['--data', 'Host: x'],
+    ['--variable', 'name=value'],
     ['--head'],
     ['--retry', '3'],
     ['--compressed'],
