@@ -22,7 +22,7 @@ import {
 
 const LOGOUT_FLAGS = {
   ...CREDENTIAL_FLAGS,
-  all: { type: 'boolean', default: false, summary: 'every sign-in that this machine keeps' },
+  all: { type: 'boolean', default: false, summary: 'every sign-in that this machine keeps under the same --ca, or without one' },
 } as const
 const TOKEN_FLAGS = {
   ...CREDENTIAL_FLAGS,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -17,7 +18,7 @@ const LARGEST_CA = 1024 * 1024
  * @param at the edge that they are about; without it, `fetch` asks every place at its own address
  */
 export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt): ClientHost {
-  const folder = join(userFolder(env), 'secrets')
+  const folder = join(userFolder(env), secretsFor(at?.trust.ca ?? []))
   const secrets = lazily(async () => {
     const { keyringSecrets, systemKeyring } = await import('./keyring.ts')
     return keyringSecrets(folder, () => systemKeyring(`Postern (${folder})`, env), terminal.show)
@@ -36,6 +37,20 @@ export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt): ClientHo
     fetch: async (input, init) => (await fetching())(input, init),
   }
 }
+
+/**
+ * The folder of secrets under one trust. Whoever issues certificates with a CA of their own can be any host to whom trusts it:
+ * what was signed in under another CA, or under the system’s, is nothing that they may be handed.
+ */
+function secretsFor(ca: readonly string[]): string {
+  if (ca.length === 0) return 'secrets'
+  const text = ca.join('\n')
+  const certificates = text.match(CERTIFICATE)?.map(one => one.replace(/\s/g, '')) ?? [text]
+  const hash = createHash('sha256').update([...new Set(certificates)].sort().join('\n'))
+  return `secrets-${hash.digest('hex').slice(0, 32)}`
+}
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\w+/=\s]+-----END CERTIFICATE-----/g
 
 function lazily<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined
