@@ -8,6 +8,9 @@ import { type RuleOptions, ruleOptions } from './rule.ts'
 /** How long an answer that came before the end of its request may be read before the rest of the request is refused. */
 export const LINGER = 5_000
 
+/** What an answer that went through ends with. One for all of them: an error is not free. */
+const OVER = new PosternError('STREAM_CUT', 'the answer is over')
+
 /** One request that arrived, until its answer is over, whole or not. */
 export class Exchange {
   readonly request: IncomingMessage
@@ -114,7 +117,7 @@ export class Exchange {
     this.#rule?.signal.removeEventListener('abort', this.#onRule)
     const isWhole = this.#isSwitched ? stream.errored === null && stream.writableFinished : response.writableFinished
     const error = this.#error ?? (isWhole ? undefined : new PosternError('STREAM_CUT', 'the edge gave the request up'))
-    this.#left.abort(error ?? new PosternError('STREAM_CUT', 'the answer is over'))
+    this.#left.abort(error ?? OVER)
     this.side.answered({
       rule: this.#rule,
       requestId: this.#head?.requestId ?? '',

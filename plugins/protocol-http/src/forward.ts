@@ -64,13 +64,17 @@ export function send({ request, left }: Exchange, pool: Pool, headers: readonly 
 
 /** A message for the service: with the framing of its body, which belongs to one connection only. */
 export function headersFor({ headers, isChunked, wantsTrailers }: RequestHead, method: string): string[] {
-  const hasLength = pairs(headers).some(([name]) => name.toLowerCase() === 'content-length')
-  return [
-    ...pairs(headers).flatMap(([name, value]) => (name.toLowerCase() === 'trailer' && !isChunked ? [] : [name, value])),
-    ...(isChunked ? ['Transfer-Encoding', 'chunked'] : []),
-    ...(isChunked || hasLength || BODYLESS.has(method) ? [] : ['Content-Length', '0']),
-    ...(wantsTrailers ? ['TE', 'trailers', 'Connection', 'keep-alive, TE'] : []),
-  ]
+  const sent: string[] = []
+  let hasLength = false
+  for (const [spelt, value] of pairs(headers)) {
+    const name = spelt.toLowerCase()
+    hasLength ||= name === 'content-length'
+    if (name !== 'trailer' || isChunked) sent.push(spelt, value)
+  }
+  if (isChunked) sent.push('Transfer-Encoding', 'chunked')
+  else if (!hasLength && !BODYLESS.has(method)) sent.push('Content-Length', '0')
+  if (wantsTrailers) sent.push('TE', 'trailers', 'Connection', 'keep-alive, TE')
+  return sent
 }
 
 function sendBody({ request, head }: Exchange, asked: ClientRequest): void {

@@ -86,12 +86,15 @@ export function readRequestHead(raw: RawHeaders, hostHeader: string | undefined)
 /** What of a service’s answer goes on. Its own word for what only this daemon says (`postern-problem`) does not. */
 export function readAnswerHead(raw: RawHeaders): string[] {
   const named = namedByConnection(raw)
-  const isChunked = pairs(raw).some(([name]) => name.toLowerCase() === 'transfer-encoding')
-  return pairs(raw).flatMap(([spelt, value]) => {
+  const list = pairs(raw)
+  const isChunked = list.some(([name]) => name.toLowerCase() === 'transfer-encoding')
+  const headers: string[] = []
+  for (const [spelt, value] of list) {
     const name = spelt.toLowerCase()
     const stays = !HOP_BY_HOP.has(name) && !isReserved(name) && (!named.has(name) || isFraming(name))
-    return stays && (name !== 'trailer' || isChunked) ? [spelt, value] : []
-  })
+    if (stays && (name !== 'trailer' || isChunked)) headers.push(spelt, value)
+  }
+  return headers
 }
 
 /** Trailers that may be one, as pairs. */
