@@ -43,10 +43,10 @@ export type Answer = 'yes' | 'no' | 'unknown'
  * their name only, so that none is let in by what was meant for people; a rule that denies sees everybody.
  */
 export function viewsOf(facts: Facts, present: readonly Identity[]): (action: Action) => View {
-  const request = requestOf(facts)
-  const services = present.filter(({ kind }) => kind === 'service')
-  const others = present.filter(({ kind }) => kind !== 'service')
-  const people = present.filter(({ kind }) => kind === 'user')
+  const request = new RequestRead(facts)
+  const services = () => present.filter(({ kind }) => kind === 'service')
+  const others = () => present.filter(({ kind }) => kind !== 'service')
+  const people = () => present.filter(({ kind }) => kind === 'user')
   const see = (named: readonly Identity[], described: readonly Identity[], seen: readonly Identity[]): View => ({
     named,
     described,
@@ -54,20 +54,43 @@ export function viewsOf(facts: Facts, present: readonly Identity[]): (action: Ac
     request,
     groups: new Map(),
   })
-  const views: Readonly<Record<Action, View>> = {
-    deny: see(present, present, people),
-    bypass: see([], [], []),
-    allow: see(present, others, people),
-    service: see(services, services, []),
+  const make: Readonly<Record<Action, () => View>> = {
+    deny: () => see(present, present, people()),
+    bypass: () => see([], [], []),
+    allow: () => see(present, others(), people()),
+    service: () => see(services(), services(), []),
   }
-  return action => views[action]
+  // Most policies have rules of an action or two.
+  const views: Partial<Record<Action, View>> = {}
+  return action => {
+    const view = views[action] ?? make[action]()
+    views[action] = view
+    return view
+  }
 }
 
-function requestOf({ address, request }: Facts): RequestFacts {
-  return {
-    address: address === undefined ? undefined : readAddress(address),
-    segments: request === undefined ? undefined : segmentsOf(request.path),
-    method: request?.method,
+/** Read when a rule first asks for it. */
+class RequestRead implements RequestFacts {
+  readonly method: string | undefined
+  readonly #facts: Facts
+  #address: Address | undefined | 'unread' = 'unread'
+  #segments: readonly string[] | undefined | 'unread' = 'unread'
+
+  constructor(facts: Facts) {
+    this.method = facts.request?.method
+    this.#facts = facts
+  }
+
+  get address(): Address | undefined {
+    const { address } = this.#facts
+    if (this.#address === 'unread') this.#address = address === undefined ? undefined : readAddress(address)
+    return this.#address
+  }
+
+  get segments(): readonly string[] | undefined {
+    const { request } = this.#facts
+    if (this.#segments === 'unread') this.#segments = request === undefined ? undefined : segmentsOf(request.path)
+    return this.#segments
   }
 }
 
