@@ -112,12 +112,12 @@ function passInformation(
     count += 1
     if (count > informational) return odd('never begins')
     if (response.headersSent) return
-    if (statusCode === 100) response.writeContinue()
-    if (statusCode !== 103 || headers.link === undefined) return
+    // Nobody could catch it here: over HTTP/2 both throw when the visitor has just left, and a hint may be one that cannot be written.
     try {
-      response.writeEarlyHints({ link: headers.link })
+      if (statusCode === 100) response.writeContinue()
+      if (statusCode === 103 && headers.link !== undefined) response.writeEarlyHints({ link: headers.link })
     } catch {
-      // A hint that cannot be written is not worth an answer.
+      // Not worth an answer.
     }
   })
 }
