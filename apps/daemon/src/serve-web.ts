@@ -1,9 +1,19 @@
-import { type Call, PosternError, type ProtocolServer, problem, type RequestAnswer } from '@postern/interface'
+import {
+  type Call,
+  type Code,
+  PosternError,
+  type ProtocolServer,
+  problem,
+  type RequestAnswer,
+} from '@postern/interface'
 import type { OfferedTunnelStream } from '@postern/tunnel'
 import type { FailureLog } from './failure-log.ts'
 import { showTarget } from './ingress.ts'
 import type { DaemonObserver, ObservedStream } from './observer.ts'
 import { type LiveRule, type Web, WebRules } from './web-rules.ts'
+
+/** How streams of requests end where nothing is wrong here: the edge says whose access ended, and when. */
+const ENDINGS: readonly Code[] = ['STREAM_CUT', 'DRAINING', 'ACCESS_ENDED']
 
 /** How long an idle stream stays after a stop was asked for: the edge has heard of it by then, and sends no request into its end. */
 const LAST_REQUESTS = 1_000
@@ -96,7 +106,7 @@ export class WebServing implements Disposable {
     } catch (thrown) {
       const error = PosternError.from(thrown, outer.signal.aborted ? 'DRAINING' : 'INTERNAL', { speaker: 'daemon' })
       const { code, message: cause } = error
-      if (code !== 'STREAM_CUT' && code !== 'DRAINING')
+      if (!ENDINGS.includes(code))
         this.#failures.warn({ hostname: first?.pattern.hostname, code }, 'stream of requests failed', {
           hostname,
           requestId,

@@ -53,6 +53,8 @@ export interface RunningEdge extends AsyncDisposable {
   /** `host:port`, as listened on. */
   readonly address: string
   readonly teamDomain: string
+  /** Where people reach it: `https://edge.example.com`, with its port where that is not 443. */
+  readonly team: string
   /** The dev CA's certificate; absent with own certificate files. */
   readonly caFile?: string
   readonly administration: Administration
@@ -286,6 +288,10 @@ class Edge implements RunningEdge {
   #isTransports(hostname: string, subprotocols: readonly string[]): boolean {
     if (subprotocols.some(name => name.startsWith('postern-'))) return true
     return this.store.snapshot.applications.get(hostname)?.protocols.includes('http') !== true
+  }
+
+  get team(): string {
+    return this.#parts.origins.team
   }
 
   get address(): string {

@@ -123,13 +123,14 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
   await edge.close()
 }
 
-function whereItIs({ address, port, teamDomain, caFile, adminSocket, setupTokenFile }: RunningEdge): string {
+function whereItIs({ address, port, team, teamDomain, caFile, adminSocket, setupTokenFile }: RunningEdge): string {
   const lines = [`postern-edge listens on ${address} for ${teamDomain}${caFile ? `; its CA is ${caFile}` : ''}`]
   if (adminSocket !== undefined)
     lines.push(`administer it from this machine: postern admin status --socket ${adminSocket}`)
   if (setupTokenFile !== undefined) {
     const login = `postern admin login --edge https://${teamDomain}:${port}${caFile ? ` --ca ${caFile}` : ''}`
     lines.push(`or from elsewhere, once, in 15 minutes: ${login} --setup-token-file ${setupTokenFile}`)
+    lines.push(`or in a browser, with the token in that file: ${team}/setup`)
   }
   return `${lines.join('\n')}\n`
 }

@@ -12,7 +12,7 @@ export const PROVIDER = group('Set, see and remove the identity providers that p
       clientId: { type: 'string', required: true, summary: 'as the provider knows this edge' },
       clientSecret: { type: 'secret', summary: 'that goes with it (default: as it is, or none)' },
       scope: { type: 'string', multiple: true, summary: 'to ask for (default: openid, profile and email)' },
-      groupsClaim: { type: 'string', summary: 'the claim that lists a person’s groups (default: nobody has any)' },
+      groupsClaim: { type: 'string', summary: 'the claim that lists a person’s groups (default: none are known)' },
       trustEmail: {
         type: 'boolean',
         default: false,
