@@ -86,6 +86,9 @@ describe('row 113: whatever else a verifier does denies, and names it', () => {
     ['has an identity without claims', saying({ identity: { ...identity, claims: undefined } })],
     ['has claims that are no JSON', saying({ identity: { ...identity, claims: { at: new Date() } } })],
     ['has claims in a circle', saying({ identity: { ...identity, claims: circle() } })],
+    ['has claims with a function', saying({ identity: { ...identity, claims: { at: () => 1 } } })],
+    ['hides a Proxy deep in its claims', saying({ identity: { ...identity, claims: { at: [new Proxy({}, {})] } } })],
+    ['inherits its identity', saying(Object.create({ identity }))],
     ['has an expiry that is no number', saying({ identity: { ...identity, expiresAt: '9e9' } })],
     ['has an expiry that is NaN', saying({ identity: { ...identity, expiresAt: Number.NaN } })],
     ['has revoke keys that are no list', saying({ identity: { ...identity, revokeKeys: 'all' } })],
@@ -96,6 +99,11 @@ describe('row 113: whatever else a verifier does denies, and names it', () => {
     ['challenges with a line break', saying({ challenge: { a: 'x\r\nset-cookie: y' } })],
     ['challenges with a number', saying({ challenge: { a: 1 } })],
   ]
+  test('but what it says may be called anything: it is data, and stays that', async () => {
+    const claims: unknown = JSON.parse('{"__proto__":{"admin":true},"at":{"constructor":[1,null]}}')
+    const said = await verify(saying({ identity: { ...identity, claims } }))
+    expect(JSON.stringify(said)).toContain('"claims":{"__proto__":{"admin":true},"at":{"constructor":[1,null]}}')
+  })
   test.each(nonsense)('%s', async (_, verifier) => {
     expect(await verify(verifier)).toMatchObject({ refused: 'PLUGIN_FAILED', by: 'odd', cause: expect.any(String) })
   })

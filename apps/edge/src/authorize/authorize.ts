@@ -59,6 +59,8 @@ export interface Asked {
   readonly presented: Presented
   /** Of the request, where it has one already. */
   readonly requestId?: string
+  /** What it is for, where that was read of what is presented already. */
+  readonly hostname?: string
 }
 
 export interface AuthorizerOptions {
@@ -152,9 +154,10 @@ export class Authorizer {
     return this.#admit(asking, { ...admissionOf(asking, identities), tunnelId }, { tunnel: tunnelId })
   }
 
-  #begin({ presented, purpose, requestId = randomUUID() }: Asked): Asking | { readonly refused: Refused } {
+  #begin(asked: Asked): Asking | { readonly refused: Refused } {
+    const { presented, purpose, requestId = randomUUID() } = asked
     try {
-      const hostname = requestedHostname(presented.headers.host, presented.url)
+      const hostname = asked.hostname ?? requestedHostname(presented.headers.host, presented.url)
       return { requestId, hostname, presented, purpose, version: this.#options.store.snapshot.version }
     } catch (error) {
       const { code, message } = PosternError.from(error)
