@@ -33,7 +33,11 @@ function originForm(sent: string): string {
   return rest.startsWith('/') ? rest : `/${rest}`
 }
 
+/** Nothing of it can be read in another way: segments of unreserved characters that do not begin with a dot. */
+const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?$/
+
 function canonicalPath(sent: string): string {
+  if (PLAIN.test(sent)) return sent
   if (/%(?![0-9A-Fa-f]{2})/.test(sent)) throw refused('has a % that begins no escape')
   if (sent.includes('\\')) throw refused('has a backslash')
   const path = sent.replace(/%[0-9A-Fa-f]{2}/g, escaped => {

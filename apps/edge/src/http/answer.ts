@@ -59,7 +59,8 @@ function writeHead(exchange: Exchange, answer: IncomingMessage): void {
     response.writeHead(statusCode, grouped(pairsOf(headers)))
     return
   }
-  const sent = isChunked(response, answer) ? headers : withoutTrailer(headers)
+  const isTold = answer.headers.trailer !== undefined && !isChunked(response, answer)
+  const sent = isTold ? withoutTrailer(headers) : headers
   if (/^[\t\x20-\x7e\x80-\xff]+$/.test(statusMessage)) response.writeHead(statusCode, statusMessage, sent)
   else response.writeHead(statusCode, sent)
   // With the first bytes where there are some, at once where there are none: an event stream's head is news.
@@ -83,7 +84,9 @@ function isChunked({ req }: ServerResponse, { statusCode = 0, headers }: Incomin
 
 /** Only chunks have trailers in HTTP/1.1, and Node throws where they are announced for anything else. */
 function withoutTrailer(headers: readonly string[]): string[] {
-  return [...pairsOf(headers)].filter(([name]) => name.toLowerCase() !== 'trailer').flat()
+  return pairsOf(headers)
+    .filter(([name]) => name.toLowerCase() !== 'trailer')
+    .flat()
 }
 
 function end({ response }: Exchange, answer: IncomingMessage): void {

@@ -107,7 +107,8 @@ export function requestHeaders(raw: readonly string[], said: Said): string[] {
   }
   if (cookieAt !== undefined && cookies.length > 0) out[cookieAt] = cookies.join('; ')
   else if (cookieAt !== undefined) out.splice(cookieAt - 1, 2)
-  return [...out, ...saidHeaders(raw, said)]
+  out.push(...saidHeaders(raw, said))
+  return out
 }
 
 function saidHeaders(raw: readonly string[], said: Said): string[] {
@@ -159,7 +160,7 @@ export function answerHeaders(raw: readonly string[]): { readonly headers: strin
 
 /** Trailers, in either direction, that may go on; as pairs. */
 export function trailersOf(raw: readonly string[]): [string, string][] {
-  return [...pairsOf(raw)].filter(([name]) => {
+  return pairsOf(raw).filter(([name]) => {
     const key = read(name)
     return !(HOP_BY_HOP.has(key) || isOurs(key) || NO_TRAILER.has(key))
   })
@@ -177,19 +178,21 @@ export function grouped(pairs: Iterable<readonly [string, string]>): Record<stri
   return out
 }
 
-export function* pairsOf(raw: readonly string[]): Generator<[string, string]> {
+export function pairsOf(raw: readonly string[]): [string, string][] {
+  const pairs: [string, string][] = []
   for (let at = 0; at + 1 < raw.length; at += 2) {
     const name = raw[at] ?? ''
-    if (!name.startsWith(':')) yield [name, raw[at + 1] ?? '']
+    if (!name.startsWith(':')) pairs.push([name, raw[at + 1] ?? ''])
   }
+  return pairs
 }
 
 /** What `Connection` says is for the neighbour only. */
 function connectionNames(raw: readonly string[]): ReadonlySet<string> {
   const names = new Set<string>()
-  for (const [name, value] of pairsOf(raw)) {
-    if (name.toLowerCase() !== 'connection') continue
-    for (const word of value.split(',')) names.add(word.trim().toLowerCase())
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    if (raw[at]?.toLowerCase() !== 'connection') continue
+    for (const word of (raw[at + 1] ?? '').split(',')) names.add(word.trim().toLowerCase())
   }
   return names
 }

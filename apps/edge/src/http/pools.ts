@@ -93,18 +93,12 @@ interface SocketLike {
   unref(): this
 }
 
-/** What watches over a stream between two requests. */
-interface Waiting {
-  readonly timer: NodeJS.Timeout
-  readonly spoke: () => void
-  readonly gone: () => void
-}
-
 /** node:http's agent over streams of one application's tunnel. */
 class DaemonAgent extends Agent {
   readonly #application: ApplicationRecord
   readonly #parts: StreamPoolsOptions
-  readonly #waiting = new Map<Duplex, Waiting>()
+  /** Streams between two requests, and what ends each when it has waited too long. */
+  readonly #waiting = new Map<Duplex, NodeJS.Timeout>()
   #closed = false
 
   constructor(application: ApplicationRecord, parts: StreamPoolsOptions, keepAlive = true) {
@@ -122,6 +116,11 @@ class DaemonAgent extends Agent {
     return this.#waiting.size
   }
 
+  /** All of its streams are alike; node:http asks with every request. */
+  override getName(): string {
+    return 'daemon'
+  }
+
   override createConnection(_options: unknown, callback?: (error: Error | null, stream: Duplex) => void): undefined {
     void this.#open().then(
       stream => callback?.(null, stream),
@@ -134,18 +133,17 @@ class DaemonAgent extends Agent {
     const { hostname, tunnelId } = this.#application
     // Its requests are of several visitors and say their own ids; this one is for the logs of the two ends.
     const header = { hostname, requestId: crypto.randomUUID(), purpose: 'http' } as const
-    return socketLike(await routes.open(tunnelId, header, { log, signal }))
+    const stream = socketLike(await routes.open(tunnelId, header, { log, signal }))
+    stream.once('close', () => this.#leave(stream))
+    return stream
   }
 
   /** After an answer that was in order, to the last byte. */
   override keepSocketAlive(stream: Duplex): boolean {
     // What arrived behind the answer would be taken for the next visitor's.
     if (this.#closed || stream.readableLength > 0 || this.#parts.routes.isLeaving(stream)) return false
-    const spoke = () => stream.destroy()
-    const timer = setTimeout(spoke, this.#parts.limits.idleTime).unref()
-    const gone = () => this.#leave(stream)
-    this.#waiting.set(stream, { timer, spoke, gone })
-    stream.on('data', spoke).on('close', gone)
+    this.#waiting.set(stream, setTimeout(end, this.#parts.limits.idleTime, stream).unref())
+    stream.on('data', unasked)
     return true
   }
 
@@ -164,12 +162,21 @@ class DaemonAgent extends Agent {
   }
 
   #leave(stream: Duplex): void {
-    const waiting = this.#waiting.get(stream)
-    if (waiting === undefined) return
-    clearTimeout(waiting.timer)
-    stream.off('data', waiting.spoke).off('close', waiting.gone)
+    const timer = this.#waiting.get(stream)
+    if (timer === undefined) return
+    clearTimeout(timer)
+    stream.off('data', unasked)
     this.#waiting.delete(stream)
   }
+}
+
+/** What a daemon says between two requests would be taken for the answer to the next one. */
+function unasked(this: Duplex): void {
+  this.destroy()
+}
+
+function end(stream: Duplex): void {
+  stream.destroy()
 }
 
 function socketLike(stream: Duplex): Duplex & SocketLike {

@@ -171,7 +171,7 @@ const TOLD: ReadonlySet<string> = new Set(['www-authenticate', 'location', 'retr
 function refusalOf({ statusCode = 502, rawHeaders }: IncomingMessage, requestId: string) {
   const detail = `the service answered ${statusCode} instead of opening a WebSocket`
   const refusal = problem('ORIGIN_FAILED', requestId, { speaker: 'service', detail })
-  const headers = [...pairsOf(answerHeaders(rawHeaders).headers)].filter(([name]) => TOLD.has(name.toLowerCase()))
+  const headers = pairsOf(answerHeaders(rawHeaders).headers).filter(([name]) => TOLD.has(name.toLowerCase()))
   const status = statusCode >= 300 && statusCode <= 599 ? statusCode : 502
   return [{ ...refusal, status }, Object.fromEntries(headers) as SentHeaders] as const
 }
