@@ -1,48 +1,29 @@
-import { readFile } from 'node:fs/promises'
 import type { TlsOptions } from 'node:tls'
-import { type Call, type Logger, PosternError } from '@postern/interface'
-import { createRegistry } from '@postern/registry'
-import { openStore, type Store } from '@postern/store'
+import { type Call, PosternError } from '@postern/interface'
+import type { Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
-import { Administration } from './admin/administration.ts'
+import type { Administration } from './admin/administration.ts'
 import { AdminHttp, type AdminRequest } from './admin/http.ts'
-import { ensureSetupToken, forgetSetupFile } from './admin/setup.ts'
-import { adminSocketOf, startAdminSocket } from './admin/socket.ts'
+import { startAdminSocket } from './admin/socket.ts'
 import { isForApi } from './admin/target.ts'
-import { Turns } from './admin/turns.ts'
-import { AdminRoom } from './admin-page/room.ts'
-import { AuthorizationServer } from './authorization-server/authorization-server.ts'
-import { protectedResource } from './authorization-server/protected-resource.ts'
-import { FailureCounter } from './authorize/attempts.ts'
+import { assemble } from './assembly.ts'
+import type { AuthorizationServer } from './authorization-server/authorization-server.ts'
 import { Authorizer } from './authorize/authorize.ts'
-import { builtins } from './builtin.ts'
 import type { EdgeConfig } from './config.ts'
-import { certificatesFor, databaseOf, teamDomainOf } from './data.ts'
-import type { Certificates } from './front/certificates.ts'
 import type { Exchange } from './front/exchange.ts'
 import { Front } from './front/front.ts'
 import { FRONT_LIMITS } from './front/limits.ts'
 import { CertificateReload } from './front/reload.ts'
-import { guardedFetch } from './guarded-fetch.ts'
 import type { HttpContext } from './http/context.ts'
 import { serveHttp } from './http/serve.ts'
 import { serveHttpUpgrade } from './http/upgrade.ts'
-import { httpWay } from './http/way.ts'
-import { jwksRoom } from './keys/jwks-room.ts'
-import { Seal } from './keys/seal.ts'
-import { hasTeamKeys, TeamKeys } from './keys/team-keys.ts'
 import { Live } from './live.ts'
-import { Origins } from './origins.ts'
-import { type EdgePlugins, startPlugins } from './plugins.ts'
+import { DEFAULT_PORT, type EdgeParts, openParts } from './parts.ts'
 import { Memory } from './routes/memory.ts'
 import { Routes } from './routes/routes.ts'
 import { Shares } from './routes/shares.ts'
-import { createSignIn } from './sign-in/create.ts'
-import { Directory } from './sign-in/directory.ts'
-import { endRestored } from './sign-in/restored.ts'
-import { Sessions } from './sign-in/sessions.ts'
-import { sendProblemPage } from './team/problem-page.ts'
-import { TeamSite } from './team/site.ts'
+import type { Directory } from './sign-in/directory.ts'
+import type { TeamSite } from './team/site.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { drain } from './ways/drain.ts'
@@ -81,7 +62,6 @@ export interface RunningEdge extends AsyncDisposable {
   close(): Promise<void>
 }
 
-const DEFAULT_PORT = 8443
 /** Milliseconds. */
 const GRACE = 10_000
 
@@ -95,40 +75,7 @@ const GRACE = 10_000
  */
 export async function startEdge(config: EdgeConfig, call: Call): Promise<RunningEdge> {
   await using stack = new AsyncDisposableStack()
-  const adminSocket = adminSocketOf(config)
-  const store = stack.use(await openStore({ path: await databaseOf(config.data) }, call))
-  const teamDomain = teamDomainOf(store, config.data)
-  const lost = await endRestored(store, call.log)
-  const { certificates, caFile } = await certificatesFor(config, teamDomain, store, call)
-  const failures = new FailureCounter()
-  let port = config.publicPort ?? config.listen?.port ?? DEFAULT_PORT
-  const listens = (bound: number) => {
-    if (config.publicPort === undefined) port = bound
-  }
-  const origins = new Origins(teamDomain, () => port)
-  const seal = await Seal.open(config.data, hasTeamKeys(store.snapshot))
-  const keys = stack.use(await TeamKeys.open({ store, seal, origins, log: call.log }))
-  await keys.removeAgain(lost)
-  const sessions = stack.use(new Sessions(store, call.log))
-  const registry = createRegistry(config.plugins ?? builtins)
-  const plugins = stack.use(await startPlugins(registry, store, failures, { keys, fetch: guardedFetch(config) }, call))
-  const setupTokenFile = config.setupToken ? await ensureSetupToken(store, config.data) : undefined
-  const made = {
-    store,
-    teamDomain,
-    certificates,
-    caFile,
-    plugins,
-    failures,
-    adminSocket,
-    setupTokenFile,
-    origins,
-    seal,
-    keys,
-    sessions,
-    listens,
-  }
-  const edge = new Edge({ ...made, config, software: await version(), log: call.log })
+  const edge = new Edge(await openParts(config, stack, call))
   edge.owns(stack.move())
   try {
     await edge.start(call)
@@ -137,31 +84,6 @@ export async function startEdge(config: EdgeConfig, call: Call): Promise<Running
     throw error
   }
   return edge
-}
-
-async function version(): Promise<string> {
-  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
-
-interface EdgeParts {
-  readonly config: EdgeConfig
-  readonly software: string
-  readonly adminSocket: string | undefined
-  readonly setupTokenFile: string | undefined
-  readonly store: Store
-  readonly teamDomain: string
-  readonly certificates: Certificates
-  readonly caFile: string | undefined
-  readonly plugins: EdgePlugins
-  readonly origins: Origins
-  readonly sessions: Sessions
-  readonly keys: TeamKeys
-  readonly seal: Seal
-  /** Told the port once it is known. */
-  readonly listens: (port: number) => void
-  readonly failures: FailureCounter
-  readonly log: Logger
 }
 
 class Edge implements RunningEdge {
@@ -226,35 +148,12 @@ class Edge implements RunningEdge {
       signal: this.#now.signal,
     }
     parts.sessions.countAsUsed(() => this.#context.live.keysInUse())
-    const turns = new Turns()
-    const forget = () => forgetSetupFile(config.data)
-    this.directory = new Directory({ store, turns, issuer: () => parts.origins.team, forgetSetupFile: forget })
-    const { directory } = this
-    const signIn = createSignIn({ ...this.#context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
-    this.#authorization = new AuthorizationServer({ ...this.#context, signIn, failures })
-    this.#http = httpWay(this.#context, {
-      ...(config.http && { limits: config.http }),
-      signIn,
-      ownPaths: [signIn, protectedResource(parts.origins)],
-      problemPage: sendProblemPage,
-    })
-    this.administration = new Administration({
-      store,
-      teamDomain,
-      ownCa: caFile !== undefined,
-      address: () => this.address,
-      routes: this.routes,
-      sessions: this.#context.tunnels,
-      software: parts.software,
-      people: parts.sessions,
-      keys: parts.keys,
-      seal: parts.seal,
-      origins: parts.origins,
-      turns,
-      forgetSetupFile: forget,
-    })
-    const adminRoom = new AdminRoom({ ...this.#context, administration: this.administration, signIn })
-    this.#team = new TeamSite({ rooms: [jwksRoom(parts.keys), ...signIn.rooms, adminRoom, this.#authorization], log })
+    const made = assemble(parts, this.#context, () => this.address)
+    this.directory = made.directory
+    this.administration = made.administration
+    this.#authorization = made.authorization
+    this.#http = made.http
+    this.#team = made.team
     const limits = { ...FRONT_LIMITS, ...config.limits }
     this.#admin = new AdminHttp({
       bodyTime: limits.bodyTime,

@@ -1,0 +1,61 @@
+import { Administration } from './admin/administration.ts'
+import { forgetSetupFile } from './admin/setup.ts'
+import { Turns } from './admin/turns.ts'
+import { AdminRoom } from './admin-page/room.ts'
+import { AuthorizationServer } from './authorization-server/authorization-server.ts'
+import { protectedResource } from './authorization-server/protected-resource.ts'
+import type { HttpContext } from './http/context.ts'
+import { httpWay } from './http/way.ts'
+import { jwksRoom } from './keys/jwks-room.ts'
+import type { EdgeParts } from './parts.ts'
+import { createSignIn } from './sign-in/create.ts'
+import { Directory } from './sign-in/directory.ts'
+import { sendProblemPage } from './team/problem-page.ts'
+import { TeamSite } from './team/site.ts'
+import type { WayContext } from './ways/context.ts'
+
+export interface Assembled {
+  readonly directory: Directory
+  readonly administration: Administration
+  readonly authorization: AuthorizationServer
+  readonly http: HttpContext
+  readonly team: TeamSite
+}
+
+/**
+ * Everything that answers people and programs over HTTP, made to know each other.
+ *
+ * @param address `host:port`, as listened on, once it is
+ */
+export function assemble(parts: EdgeParts, context: WayContext, address: () => string): Assembled {
+  const { store, teamDomain, caFile, config, failures, origins, log } = parts
+  const turns = new Turns()
+  const forget = () => forgetSetupFile(config.data)
+  const directory = new Directory({ store, turns, issuer: () => origins.team, forgetSetupFile: forget })
+  const signIn = createSignIn({ ...context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
+  const authorization = new AuthorizationServer({ ...context, signIn, failures })
+  const http = httpWay(context, {
+    ...(config.http && { limits: config.http }),
+    signIn,
+    ownPaths: [signIn, protectedResource(origins)],
+    problemPage: sendProblemPage,
+  })
+  const administration = new Administration({
+    store,
+    teamDomain,
+    ownCa: caFile !== undefined,
+    address,
+    routes: context.routes,
+    sessions: context.tunnels,
+    software: parts.software,
+    people: parts.sessions,
+    keys: parts.keys,
+    seal: parts.seal,
+    origins,
+    turns,
+    forgetSetupFile: forget,
+  })
+  const adminRoom = new AdminRoom({ ...context, administration, signIn })
+  const team = new TeamSite({ rooms: [jwksRoom(parts.keys), ...signIn.rooms, adminRoom, authorization], log })
+  return { directory, administration, authorization, http, team }
+}
