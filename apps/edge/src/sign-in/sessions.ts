@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { type Identity, type Json, type Logger, PosternError } from '@postern/interface'
-import type { ApplicationRecord, Change, ChangeNote, Snapshot, Store } from '@postern/store'
+import type { ApplicationRecord, Change, ChangeNote, Store } from '@postern/store'
 import { hashSecret, verifySecret } from '@postern/tokens'
 import { EndedKeys } from './ended-keys.ts'
 import { endingOf, endingOfPerson, isOf } from './endings.ts'
+import { Lifetimes } from './lifetimes.ts'
 import { Seen } from './seen.ts'
 import { actorOf, deletionOf, ending, idIn, putOf, type SessionMatch } from './session-changes.ts'
 import {
@@ -58,17 +59,17 @@ export class Sessions implements AsyncDisposable {
   readonly #store: Store
   readonly #log: Logger
   readonly #seen: Seen
+  readonly #lifetimes: Lifetimes
   readonly #timer: NodeJS.Timeout
   readonly #unsubscribe: () => void
   readonly #ended: EndedKeys
   #inUse: () => ReadonlySet<string> = () => new Set()
-  /** The longest `sessionSeconds` of all applications, for as long as these are the same. */
-  #longest: { readonly of: Snapshot['applications']; readonly seconds: number } | undefined
 
   constructor(store: Store, log: Logger) {
     this.#store = store
     this.#log = log
     this.#seen = new Seen(store)
+    this.#lifetimes = new Lifetimes(store, this.#seen)
     this.#ended = new EndedKeys(store)
     this.#unsubscribe = store.onChange(() => this.#endLate())
     this.#timer = setInterval(() => void this.#sweepQuietly(), SWEEP * 1000).unref()
@@ -110,7 +111,7 @@ export class Sessions implements AsyncDisposable {
       ...(userAgent !== undefined && { userAgent: userAgent.slice(0, LONGEST_AGENT) }),
       ...(via === 'browser' && { hash: hashSecret(secret) }),
     }
-    if (this.#lastEnd(session) <= now)
+    if (this.#lifetimes.lastEnd(session) <= now)
       throw new PosternError('LOGIN_REQUIRED', 'this sign-in is older than a session may be', { speaker: 'edge' })
     const note = { action: 'session.open', actor: actorOf(person), detail: { session: session.id, via } }
     const changes = [...this.#makeRoom(person), putOf(sessionRow(session.id), session)]
@@ -125,7 +126,7 @@ export class Sessions implements AsyncDisposable {
   /** A session that has not ended for everything; {@link endsFor} says when it does for one application. */
   get(id: string): SessionRecord | undefined {
     const session = sessionOf(this.#store.snapshot, id)
-    return session !== undefined && this.#isLive(session, Date.now()) ? session : undefined
+    return session !== undefined && this.#lifetimes.isLive(session, Date.now()) ? session : undefined
   }
 
   /** Whose the value of `__Host-postern-team` is, while that session signs in to further applications. */
@@ -168,9 +169,8 @@ export class Sessions implements AsyncDisposable {
   }
 
   /** When a session ends for an application, in ms since the epoch; in the past: sign in again. */
-  endsFor({ authenticatedAt, expiresAt }: SessionRecord, { options }: Pick<ApplicationRecord, 'options'>): number {
-    const seconds = options?.sessionSeconds
-    return seconds === undefined ? expiresAt : authenticatedAt + seconds * 1000
+  endsFor(session: SessionRecord, application: Pick<ApplicationRecord, 'options'>): number {
+    return this.#lifetimes.endsFor(session, application)
   }
 
   /** Who the session is, for a decision; without an application, at the team domain. */
@@ -234,8 +234,8 @@ export class Sessions implements AsyncDisposable {
   list(): readonly (SessionRecord & { readonly seenAt: number })[] {
     const now = Date.now()
     return rowsOf(this.#store.snapshot)
-      .sessions.filter(session => this.#isLive(session, now))
-      .map(session => ({ ...session, seenAt: this.#seenAt(session) }))
+      .sessions.filter(session => this.#lifetimes.isLive(session, now))
+      .map(session => ({ ...session, seenAt: this.#lifetimes.seenAt(session) }))
   }
 
   /** Removes what has ended, ends what was not used for too long, and writes down when what was used. */
@@ -245,15 +245,15 @@ export class Sessions implements AsyncDisposable {
     const inUse = this.#inUse()
     for (const { id } of sessions) if (inUse.has(sessionKey(id))) this.#seen.touch(id, now)
     for (const { id } of cookies) if (inUse.has(cookieKey(id))) this.#seen.touch(id, now)
-    const over = sessions.filter(session => this.#lastEnd(session) <= now)
+    const over = sessions.filter(session => this.#lifetimes.lastEnd(session) <= now)
     const isOver = new Set(over.map(({ id }) => id))
     const live = new Set(sessions.flatMap(({ id }) => (isOver.has(id) ? [] : [id])))
     const old = cookies.filter(({ session, expiresAt }) => expiresAt <= now || !live.has(session))
     const gone = [...over.map(({ id }) => sessionRow(id)), ...old.map(({ id }) => cookieRow(id))]
     if (gone.length > 0) await this.#store.keep(gone.map(deletionOf))
-    for (const session of sessions.filter(one => live.has(one.id) && this.#isIdle(one, now)))
+    for (const session of sessions.filter(one => live.has(one.id) && this.#lifetimes.isIdle(one, now)))
       await this.revoke({ session: session.id }, { actor: 'edge', detail: { session: session.id, because: 'idle' } })
-    for (const cookie of cookies.filter(one => live.has(one.session) && this.#isIdleThere(one, now)))
+    for (const cookie of cookies.filter(one => live.has(one.session) && this.#lifetimes.isIdleThere(one, now)))
       await this.revoke({ cookie: cookie.id }, { actor: 'edge', detail: { cookie: cookie.id, because: 'idle' } })
     await this.#ended.forget(now)
     const after = this.#store.snapshot
@@ -296,34 +296,6 @@ export class Sessions implements AsyncDisposable {
     this.#seen.touch(id, now)
     if (used !== id) this.#seen.touch(used, now)
     return ends === identity.expiresAt ? identity : { ...identity, expiresAt: ends }
-  }
-
-  #isLive(session: SessionRecord, now: number): boolean {
-    return this.#lastEnd(session) > now && !this.#isIdle(session, now)
-  }
-
-  #isIdle(session: SessionRecord, now: number): boolean {
-    const { idleSeconds: idle } = session
-    return idle !== undefined && this.#seenAt(session) + idle * 1000 <= now
-  }
-
-  #isIdleThere({ id, hostname, createdAt }: CookieRecord, now: number): boolean {
-    const idle = this.#store.snapshot.applications.get(hostname)?.options?.idleSeconds
-    return idle !== undefined && (this.#seen.at(id) ?? createdAt) + idle * 1000 <= now
-  }
-
-  #seenAt({ id, createdAt }: SessionRecord): number {
-    return this.#seen.at(id) ?? createdAt
-  }
-
-  /** When a session ends for the application that lets in for longest. */
-  #lastEnd({ authenticatedAt, expiresAt }: SessionRecord): number {
-    const { applications } = this.#store.snapshot
-    if (this.#longest?.of !== applications) {
-      const all = [...applications.values()].map(({ options }) => options?.sessionSeconds ?? 0)
-      this.#longest = { of: applications, seconds: Math.max(0, ...all) }
-    }
-    return Math.max(expiresAt, authenticatedAt + this.#longest.seconds * 1000)
   }
 
   /** Ends a person's oldest sessions when there are as many as one may have. */
