@@ -22,7 +22,11 @@ import {
 
 const LOGOUT_FLAGS = {
   ...CREDENTIAL_FLAGS,
-  all: { type: 'boolean', default: false, summary: 'every sign-in that this machine keeps under the same --ca, or without one' },
+  all: {
+    type: 'boolean',
+    default: false,
+    summary: 'every sign-in that this machine keeps under the same --ca, or without one',
+  },
 } as const
 const TOKEN_FLAGS = {
   ...CREDENTIAL_FLAGS,
