@@ -70,6 +70,10 @@ function crooked(socket: Socket): void {
       const answer = CROOKED[path]
       if (answer !== undefined) socket.write(Buffer.from(answer, 'latin1'))
       if (CUT.includes(path)) setTimeout(() => socket.destroy(), 20)
+      if (path === '/hundreds') {
+        const again = setInterval(() => socket.write('HTTP/1.1 100 Continue\r\n\r\n'), 1)
+        socket.once('close', () => clearInterval(again))
+      }
     }
   })
 }
@@ -359,6 +363,33 @@ describe('row 57: answers that are none', () => {
       const { status, reset } = await ask2(session, { ':path': path, ...credential() })
       expect(status === 502 || reset !== 0).toBe(true)
     }
+  })
+
+  it('row 132: a visitor over HTTP/2 who leaves while the origin says 100 takes nobody along', async () => {
+    for (let turn = 0; turn < 40; turn++) {
+      const socket = await dialTls({ port: site.edge.port, caFile: site.caFile }, 'odd.localhost', {
+        ALPNProtocols: ['h2'],
+      })
+      const heads = Array.from({ length: 8 }, (_, at) =>
+        frames.frame(
+          frames.HEADERS,
+          4,
+          at * 2 + 1,
+          frames.head('/hundreds', 'odd.localhost', Object.entries(credential()), at % 2 ? 'HEAD' : 'POST'),
+        ),
+      )
+      socket.resume().write(Buffer.concat([frames.PREFACE, ...heads]))
+      await new Promise(resolve => setTimeout(resolve, 5 + (turn % 20)))
+      const resets = heads.map((_, at) =>
+        frames.frame(frames.RST_STREAM, 0, at * 2 + 1, frames.word((turn + at) % 2 ? 8 : 0)),
+      )
+      if (turn % 3) socket.write(Buffer.concat(resets))
+      else socket.destroy()
+      await new Promise(resolve => setTimeout(resolve, 5))
+      socket.destroy()
+    }
+    expect(uncaught).not.toHaveBeenCalled()
+    expect(await ask('/good', own(), 'odd.localhost')).toMatch(/good$/)
   })
 
   it('row 58: what is the edge’s, an origin cannot say', async () => {

@@ -132,6 +132,15 @@ describe('HTTP/2 on the same port', () => {
     expect(open[1]?.signal.aborted).toBe(true)
   })
 
+  test('who leaves a HEAD is noticed too, and an edge that stops does not wait for them', async () => {
+    const gone = session.request({ ':path': '/open/1', ':method': 'HEAD' })
+    gone.on('error', () => {})
+    await vi.waitFor(() => expect(open).toHaveLength(1))
+    gone.close(constants.NGHTTP2_CANCEL)
+    await vi.waitFor(() => expect(open[0]?.signal.aborted).toBe(true))
+    await world.front.finished()
+  })
+
   test('an answer that was whole aborts nothing', async () => {
     await ask2(session, { ':path': '/whole' })
     expect(world.seen[0]?.signal.aborted).toBe(false)

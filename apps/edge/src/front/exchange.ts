@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { EventEmitter } from 'node:events'
 import { IncomingMessage, type OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import type { Duplex } from 'node:stream'
@@ -81,7 +82,7 @@ export class HttpExchange implements Exchange {
     // Nobody else need listen: what goes wrong with either ends both, and the signal says so.
     request.on('error', ignore)
     response.on('error', ignore)
-    response.once('close', () => {
+    lifeOf(response).once('close', () => {
       if (!isWhole(response)) this.abort(gone())
     })
   }
@@ -152,6 +153,11 @@ export function isWorthReading(request: Exchange['request']): boolean {
   const { 'content-length': length, 'transfer-encoding': coding, expect } = request.headers
   if (length === undefined && coding === undefined) return true
   return expect === undefined && coding === undefined && Number(length) <= WORTH_READING
+}
+
+/** What is closed when it is all over: over HTTP/2 the stream, for the response of a HEAD that was left unanswered never says so. */
+export function lifeOf(response: Exchange['response']): EventEmitter {
+  return response instanceof ServerResponse ? response : response.stream
 }
 
 function isWhole(response: Exchange['response']): boolean {

@@ -14,7 +14,7 @@ import { type Call, type HttpDoor, type Logger, PosternError, type Presented } f
 import { answerProblem } from './answer.ts'
 import type { Certificates } from './certificates.ts'
 import { Connections } from './connections.ts'
-import { type Exchange, HttpExchange, sendProblem, type UpgradeExchange } from './exchange.ts'
+import { type Exchange, HttpExchange, lifeOf, sendProblem, type UpgradeExchange } from './exchange.ts'
 import { type Head, HeadRefused, readHead, subprotocolsOf } from './head.ts'
 import { Http1Connection, http1Options } from './http1.ts'
 import { closeAfterAnswer, guardWrites, http2Options, watchSession } from './http2.ts'
@@ -206,7 +206,7 @@ export class Front implements HttpDoor {
       sendProblem(request, response, refusalOf(error), {})
       return undefined
     }
-    this.#keep(exchange, response)
+    this.#keep(exchange, lifeOf(response))
     this.#options.exchange(exchange)
     return exchange
   }
