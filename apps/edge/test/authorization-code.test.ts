@@ -56,7 +56,6 @@ describe('discovery', () => {
     ['GET', '/oauth/revoke', 'POST'],
     ['PUT', '/oauth/device_authorization', 'POST'],
     ['POST', '/oauth/authorize', 'GET, HEAD'],
-    ['POST', '/.well-known/jwks.json', 'GET'],
     ['DELETE', '/device', 'GET, POST'],
     ['POST', '/oauth/userinfo', 'GET'],
   ])('%s %s is not allowed', async (method, path, allow) => {

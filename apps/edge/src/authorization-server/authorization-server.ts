@@ -1,7 +1,7 @@
 import { PosternError } from '@postern/interface'
 import { countedAddress } from '../front/address.ts'
 import type { Exchange } from '../front/exchange.ts'
-import { methodNotAllowed, pathOf, type Room } from '../team/site.ts'
+import { pathOf, type Room } from '../team/site.ts'
 import type { Engine } from './engine.ts'
 import { sendJson } from './json.ts'
 import type { AuthorizationServerParts } from './needs.ts'
@@ -20,7 +20,6 @@ const EXACT: ReadonlySet<string> = new Set([
   PATHS.device,
   PATHS.openid,
   PATHS.metadata,
-  PATHS.keys,
 ])
 /** An interaction, and where it goes on. */
 const ONE_SIGN_IN = new RegExp(`^(?:${PATHS.interaction}|${PATHS.authorize}/)[\\w-]{43}$`)
@@ -42,7 +41,6 @@ export class AuthorizationServer implements Room, Disposable {
 
   async serve(exchange: Exchange): Promise<void> {
     const path = pathOf(exchange)
-    if (path === PATHS.keys) return this.#publish(exchange)
     if (path === PATHS.authorize && this.#isFlooding(exchange))
       throw new PosternError('RATE_LIMITED', 'too many sign-ins were begun from your address', { speaker: 'edge' })
     if (path === PATHS.deviceAuthorization && this.#isFlooding(exchange)) {
@@ -63,13 +61,6 @@ export class AuthorizationServer implements Room, Disposable {
 
   [Symbol.dispose](): void {
     this.#signIns[Symbol.dispose]()
-  }
-
-  /** What tokens and identities are verified with (RFC 7517 §5): origins fetch it too. */
-  #publish(exchange: Exchange): void {
-    const { method } = exchange
-    if (method !== 'GET' && method !== 'HEAD') methodNotAllowed(exchange, 'GET')
-    else sendJson(exchange, 200, { ...this.#parts.keys.jwks() })
   }
 
   #isFlooding({ presented }: Exchange): boolean {

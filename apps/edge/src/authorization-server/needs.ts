@@ -22,7 +22,7 @@ export interface AuthorizationServerParts {
   readonly store: Store
   readonly origins: Origins
   readonly sessions: Pick<Sessions, 'open' | 'get' | 'endsFor' | 'identityOf' | 'touch' | 'revoke'>
-  readonly keys: Pick<TeamKeys, 'sign' | 'jwks'>
+  readonly keys: Pick<TeamKeys, 'sign'>
   readonly signIn: Gate
   readonly authorizer: Pick<Authorizer, 'isKnockNoted'>
   readonly failures: FailureCounter
