@@ -53,9 +53,7 @@ describe('row 47: names in a TLS hello', () => {
     const before = openFiles()
     for (let round = 0; round < 20; round++)
       await Promise.all(
-        Array.from({ length: 10 }, (_, at) =>
-          visit(`${'x'.repeat(round + 1)}${at}.example`, `nobody${at}.localhost`),
-        ),
+        Array.from({ length: 10 }, (_, at) => visit(`${'x'.repeat(round + 1)}${at}.example`, `nobody${at}.localhost`)),
       )
     await expect.poll(() => world.edge.counts().sockets, { timeout: 10_000 }).toBe(sockets)
     await expect.poll(openFiles, { timeout: 10_000 }).toBeLessThanOrEqual(before)
