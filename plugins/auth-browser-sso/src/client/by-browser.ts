@@ -4,8 +4,8 @@ import type { Team } from './discovery.ts'
 import { type Arrived, listenForAnswer } from './loopback.ts'
 import { CLIENT_ID, grant, SCOPE, type TeamTokens } from './tokens.ts'
 
-/** Milliseconds for a person to sign in: they may have to find a second factor first. */
-const PATIENCE = 5 * 60_000
+/** Milliseconds for a person to sign in; as long is a port of this machine open to whoever else is on it. */
+const PATIENCE = 2 * 60_000
 
 export interface Wanted {
   readonly team: Team
@@ -27,7 +27,7 @@ interface Answer {
 /**
  * A person signs in with the browser of this machine: authorization code with PKCE, back to a port of this program.
  *
- * @throws OAuthError: they said no; PosternError LOGIN_REQUIRED: nobody signed in within 5 minutes
+ * @throws OAuthError: they said no; PosternError LOGIN_REQUIRED: nobody signed in within 2 minutes
  */
 export async function signInByBrowser(wanted: Wanted, asking: Asking): Promise<TeamTokens> {
   const { team, resource, again, browser } = wanted
