@@ -63,6 +63,13 @@ export interface Presented {
   readonly remoteAddress: string
   /** DER of the leaf certificate whose key this socket proved. Never a chain member, never a header's word. */
   readonly peerCertificate?: Uint8Array
+  /**
+   * What OpenSSL held against that certificate at the handshake, with the CAs of the hostname that was named: its code, for example
+   * `CERT_HAS_EXPIRED`. Absent: nothing. Without `peerCertificate` it says nothing.
+   */
+  readonly peerCertificateError?: string
+  /** DER of the certificates above the leaf, in the order in which OpenSSL found them, the CA last. Empty: it found no chain. */
+  readonly peerCertificateChain?: readonly Uint8Array[]
 }
 
 /** What a verifier made of what was presented. */
@@ -89,6 +96,7 @@ export interface AuthVerifier extends Partial<AsyncDisposable> {
   /**
    * @returns undefined when this scheme was not presented at all
    * @throws PosternError AUTH_REJECTED: presented and bad; TOKEN_EXPIRED, TOKEN_REVOKED: only to who presented the right secret;
+   *   CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED, CERTIFICATE_REJECTED: only to who proved its key, of a CA that the application takes;
    *   RATE_LIMITED; BAD_USAGE: presented twice
    */
   verify(presented: Presented, call: Call): Promise<Verdict | undefined>

@@ -99,6 +99,24 @@ export const CODES = {
     title: 'The policy does not let you in',
     next: 'Ask the application’s administrator, with the request id.',
   },
+  CERTIFICATE_EXPIRED: {
+    exit: 16,
+    status: 403,
+    title: 'The client certificate is not valid now',
+    next: 'Renew it: postern cert renew. Or ask whoever issued it for a new one.',
+  },
+  CERTIFICATE_REVOKED: {
+    exit: 17,
+    status: 403,
+    title: 'The client certificate was revoked',
+    next: 'Ask the application’s administrator why, and for a new one.',
+  },
+  CERTIFICATE_REJECTED: {
+    exit: 18,
+    status: 403,
+    title: 'The client certificate was not accepted',
+    next: 'Use one that is made for clients, or ask the application’s administrator.',
+  },
   RATE_LIMITED: { exit: 15, status: 429, title: 'Too many attempts', next: 'Wait a minute, then try again.' },
 
   NOT_FOUND: {
