@@ -62,6 +62,9 @@ export const MIGRATIONS: readonly string[] = [
   alter table applications add column options text not null default '{}';
   create table groups (name text primary key, selectors text not null) strict, without rowid;
   `,
+  `
+  alter table tunnels add column identity text;
+  `,
 ]
 
 /** Marks a file as ours: "PSTN" in SQLite's application_id. */

@@ -33,12 +33,14 @@ export interface ApplicationRecord {
   readonly createdAt?: number
 }
 
-/** A named way to one place of services; its daemons prove a tunnel token. */
+/** A named way to one place of services; its daemons prove a tunnel token, and a certificate where they were given one. */
 export interface TunnelRecord {
   readonly id: string
   readonly name: string
   /** Milliseconds since the epoch; absent where an older Postern made it. */
   readonly createdAt?: number
+  /** PEM of the certificate that vouches for its daemons’ ones. Its key was never here; absent: none was made. */
+  readonly identity?: string
 }
 
 /** Ends what was admitted under a key. */

@@ -35,7 +35,12 @@ export function readState(database: DatabaseSync): Snapshot {
     records.set(String(namespace), rows.set(String(id), parse(value)))
   }
   const tunnels = all('select * from tunnels').map(
-    (row): TunnelRecord => ({ id: String(row.id), name: String(row.name), ...created(row) }),
+    (row): TunnelRecord => ({
+      id: String(row.id),
+      name: String(row.name),
+      ...created(row),
+      ...(typeof row.identity === 'string' && { identity: row.identity }),
+    }),
   )
   return {
     version: versionOf(database),
@@ -92,11 +97,12 @@ function put(change: Extract<Change, { put: string }>, run: Run): void {
   if (change.put === 'tunnel') {
     // Not `or replace`: that deletes first, and applications hang on the row.
     run(
-      `insert into tunnels (id, name, created_at) values (?, ?, ?) on conflict (id)
-       do update set name = excluded.name, created_at = excluded.created_at`,
+      `insert into tunnels (id, name, created_at, identity) values (?, ?, ?, ?) on conflict (id)
+       do update set name = excluded.name, created_at = excluded.created_at, identity = excluded.identity`,
       change.value.id,
       change.value.name,
       wholeOrNull(change.value.createdAt),
+      change.value.identity ?? null,
     )
   }
   if (change.put === 'application') putApplication(change.value, run)
