@@ -11,7 +11,10 @@ export interface Decision {
   readonly action?: Action
   /** What the deciding rule lets a protocol do; null otherwise. */
   readonly permit: Json
-  /** Nobody is identified, nothing denied, and a person who signs in might be let in. Otherwise nobody is to be sent to sign in. */
+  /**
+   * Nobody is identified, or by nothing but certificates; nothing denied, and a person who signs in might be let in. Otherwise nobody
+   * is to be sent to sign in.
+   */
   readonly signIn: boolean
   /** A sentence per thing that was looked at, in the order it was. For administrators and the audit log, not for strangers. */
   readonly reasons: readonly string[]
@@ -59,7 +62,8 @@ export function decide(facts: Facts, { rules }: Policy): Decision {
     }
   }
   reasons.push(rules.length === 0 ? 'there are no rules' : 'no rule lets in')
-  return { ...deny(reasons), signIn: present.length === 0 && rules.some(one => mightLetIn(one, views('allow'))) }
+  const isUnknown = present.every(({ kind }) => kind === 'certificate')
+  return { ...deny(reasons), signIn: isUnknown && rules.some(one => mightLetIn(one, views('allow'))) }
 }
 
 /** The same, with what every rule says, also those that were not needed; in the order in which rules are looked at. */
@@ -121,8 +125,8 @@ function judge(
   return open === undefined ? ['yes', 'applies'] : ['unknown', `${open.text} cannot be decided: ${open.untold}`]
 }
 
-function notIncluded(action: Action, { named, people }: View): string {
-  if (action === 'allow' || action === 'service') {
+function notIncluded(action: Action, { named, people, certificates }: View): string {
+  if ((action === 'allow' || action === 'service') && certificates.length === 0) {
     if (named.length === 0) return action === 'service' ? 'no service is identified' : 'nobody is identified'
     if (action === 'allow' && people.length === 0) return 'not included; services are by token or identity only'
   }

@@ -29,6 +29,11 @@ export function isDomain(text: string): boolean {
   return text.length <= 253 && labels.length > 1 && labels.every(label => LABEL.test(label))
 }
 
+/** Whether a text is a DNS name in lower case: of one label too, and without a wildcard. */
+export function isDnsName(text: string): boolean {
+  return text.length <= 253 && text.split('.').every(label => LABEL.test(label))
+}
+
 /** Not `toLowerCase` of everything: that makes a `k` of the Kelvin sign. */
 export function lowerAscii(text: string): string {
   return text.replace(/[A-Z]+/g, letters => letters.toLowerCase())

@@ -15,6 +15,9 @@ export interface Facts {
   readonly request?: { readonly method: string; readonly path: string }
 }
 
+/** Issuer of the identities that the edge's verifier of client certificates makes. */
+export const CERTIFICATES = 'postern:mtls'
+
 /** The facts as the rules of one action see them. */
 export interface View {
   /** Whom `identity`, `serviceToken` and `anyServiceToken` can mean. */
@@ -23,6 +26,8 @@ export interface View {
   readonly described: readonly Identity[]
   /** Whom `everyone`, `email`, `emailDomain` and `group` can mean. */
   readonly people: readonly Identity[]
+  /** Whom `certificate` can mean. */
+  readonly certificates: readonly Identity[]
   readonly request: RequestFacts
   /** Answers of reusable groups in this decision: each is looked at once. */
   readonly groups: Map<string, Answer>
@@ -40,23 +45,26 @@ export type Answer = 'yes' | 'no' | 'unknown'
 
 /**
  * Who is seen by which rules. A rule that bypasses sees nobody, one for services only services; a rule that allows sees services by
- * their name only, so that none is let in by what was meant for people; a rule that denies sees everybody.
+ * their name only, so that none is let in by what was meant for people; a rule that denies sees everybody. Certificates are seen by
+ * all but those that bypass.
  */
 export function viewsOf(facts: Facts, present: readonly Identity[]): (action: Action) => View {
   const request = new RequestRead(facts)
   const services = () => present.filter(({ kind }) => kind === 'service')
   const others = () => present.filter(({ kind }) => kind !== 'service')
   const people = () => present.filter(({ kind }) => kind === 'user')
+  const certificates = present.filter(({ kind, issuer }) => kind === 'certificate' && issuer === CERTIFICATES)
   const see = (named: readonly Identity[], described: readonly Identity[], seen: readonly Identity[]): View => ({
     named,
     described,
     people: seen,
+    certificates,
     request,
     groups: new Map(),
   })
   const make: Readonly<Record<Action, () => View>> = {
     deny: () => see(present, present, people()),
-    bypass: () => see([], [], []),
+    bypass: () => ({ ...see([], [], []), certificates: [] }),
     allow: () => see(present, others(), people()),
     service: () => see(services(), services(), []),
   }

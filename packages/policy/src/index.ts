@@ -1,3 +1,4 @@
+export type { CertificateTest } from './certificate.ts'
 export { type Decision, decide, explain, type Verdict } from './decide.ts'
 export { type Email, readEmail } from './email.ts'
 export type { Answer, Facts } from './facts.ts'

@@ -1,13 +1,16 @@
 import type { Identity, Json } from '@postern/interface'
 import { isIn, readRange } from './address.ts'
+import { certificateTest } from './certificate.ts'
 import { type Email, lowerAscii, readEmail } from './email.ts'
-import type { Answer, View } from './facts.ts'
+import { type Answer, CERTIFICATES, type View } from './facts.ts'
 import { isBelow, readPattern } from './path.ts'
 import { readRegex } from './regex.ts'
 import { type ClaimTest, isScalar, type Scalar, type SelectorKey, type SelectorValue } from './selector.ts'
 
-/** Issuer of the identities that the service-token verifier makes. They have no claims to ask for. */
+/** Issuer of the identities that the service-token verifier makes. */
 const SERVICE_TOKENS = 'postern:service-token'
+/** These have selectors of their own, and no claims to ask for: beside a person they answer for no claim of that person's. */
+const WITHOUT_CLAIMS: readonly string[] = [SERVICE_TOKENS, CERTIFICATES]
 
 /** Most members of a list in an identity, its groups or a claim, and most characters a regular expression reads. */
 const MOST_MEMBERS = 1000
@@ -27,7 +30,7 @@ export const TESTS: { readonly [K in Exclude<SelectorKey, 'inGroup'>]: (value: S
   claim: wanted => {
     const isMeant = claimTest(wanted)
     const concerns = ({ issuer }: Identity) =>
-      issuer !== SERVICE_TOKENS && (wanted.issuer === undefined || issuer === wanted.issuer)
+      !WITHOUT_CLAIMS.includes(issuer) && (wanted.issuer === undefined || issuer === wanted.issuer)
     return view => any(view.described.filter(concerns), ({ claims }) => claimAnswer(claims, wanted.name, isMeant))
   },
   provider: wanted => view => yesIf(view.described.some(({ issuer }) => issuer === wanted)),
@@ -35,6 +38,10 @@ export const TESTS: { readonly [K in Exclude<SelectorKey, 'inGroup'>]: (value: S
     yesIf(view.named.some(({ issuer, subject }) => issuer === wanted.issuer && subject === wanted.subject)),
   serviceToken: wanted => view => yesIf(view.named.some(one => isServiceToken(one) && one.subject === wanted)),
   anyServiceToken: () => view => yesIf(view.named.some(isServiceToken)),
+  certificate: wanted => {
+    const isMeant = certificateTest(wanted)
+    return view => any(view.certificates, isMeant)
+  },
   address: wanted => {
     const ranges = wanted.map(readRange).filter(range => typeof range !== 'string')
     return view => certain(view.request.address, address => ranges.some(range => isIn(range, address)))
@@ -57,6 +64,7 @@ export const UNTOLD: Readonly<Record<SelectorKey, string>> = {
   identity: 'it cannot be told',
   serviceToken: 'it cannot be told',
   anyServiceToken: 'it cannot be told',
+  certificate: 'what is known of the certificate is not complete',
   address: 'the address is not known, or not in its usual spelling',
   path: 'there is no path, or one that can be read in two ways',
   method: 'it is no HTTP request',

@@ -1,4 +1,5 @@
 import { readRange } from './address.ts'
+import { type CertificateTest, MEANINGS } from './certificate.ts'
 import { isDomain, readEmail } from './email.ts'
 import { readPattern } from './path.ts'
 import { readRegex } from './regex.ts'
@@ -27,6 +28,8 @@ export type ClaimTest = { readonly name: string } & (
  * - `provider`: whoever this issuer identified.
  * - `identity`: exactly this (issuer, subject), as a verifier made it.
  * - `serviceToken`: the service token of this id. `anyServiceToken`: any that this edge verified; never a daemon's tunnel token.
+ * - `certificate`: a client certificate of which all of this is so: exact texts, each of its own kind; no name stands for another.
+ *   It is no person.
  *
  * Which request:
  *
@@ -46,6 +49,7 @@ export type Selector =
   | { readonly identity: { readonly issuer: string; readonly subject: string } }
   | { readonly serviceToken: string }
   | { readonly anyServiceToken: true }
+  | { readonly certificate: CertificateTest }
   | { readonly address: readonly string[] }
   | { readonly path: readonly string[] }
   | { readonly method: readonly string[] }
@@ -85,6 +89,7 @@ const CHECKS: { readonly [K in SelectorKey]: (value: unknown) => string | undefi
   identity: value =>
     shaped(isRecord(value) && hasOnly(value, ['issuer', 'subject']) && isText(value.issuer) && isText(value.subject)),
   claim: checkClaim,
+  certificate: checkCertificate,
   address: value => each(value, one => problemOf(readRange(one))),
   path: value => each(value, one => problemOf(readPattern(one))),
   method: value =>
@@ -107,7 +112,7 @@ export function checkSelector(value: unknown): string | undefined {
 /** What is wrong behind its place: `.path[0] does not begin with /`. */
 export function saying(key: SelectorKey | undefined, wrong: string): string {
   if (key === undefined || wrong === NOT_KNOWN) return ` ${NOT_KNOWN}`
-  return `.${key}${wrong.startsWith('[') ? '' : ' '}${wrong}`
+  return `.${key}${/^[[.]/.test(wrong) ? '' : ' '}${wrong}`
 }
 
 const TESTS = ['equals', 'in', 'matches']
@@ -120,6 +125,16 @@ function checkClaim(value: unknown): string | undefined {
   if (test === 'equals') return shaped(isScalar(value.equals))
   if (test === 'in') return shaped(isList(value.in, isScalar))
   return shaped(isText(value.matches), () => problemOf(readRegex(value.matches as string)))
+}
+
+function checkCertificate(value: unknown): string | undefined {
+  if (!isRecord(value) || Object.keys(value).length === 0) return NOT_KNOWN
+  for (const [member, text] of Object.entries(value)) {
+    if (!Object.hasOwn(MEANINGS, member) || !isText(text)) return NOT_KNOWN
+    const wrong = MEANINGS[member as keyof CertificateTest](text as string)
+    if (wrong !== undefined) return `.${member} ${wrong}`
+  }
+  return undefined
 }
 
 function isTrue(value: unknown): string | undefined {

@@ -88,12 +88,13 @@ function truthOf(s: Selector, r: Drawn, list: string, facts: Facts): Truth {
       return 'email' in s ? read === s.email : read.endsWith(`@${s.emailDomain}`)
     })
   if ('group' in s) return some(people, ({ groups }) => (groups === undefined ? 'coin' : groups.includes(s.group)))
+  if ('certificate' in s) return some(who.filter(isCertificate), one => shows(one, s.certificate))
   const described = r.action === 'allow' ? who.filter(({ kind }) => kind !== 'service') : seen
   if ('provider' in s) return described.some(({ issuer }) => issuer === s.provider)
   if (!('claim' in s)) throw new Error('the oracle knows no such selector')
   const { claim } = s
   return some(
-    described.filter(one => one.issuer !== 'postern:service-token' && (claim.issuer ?? one.issuer) === one.issuer),
+    described.filter(one => !one.issuer.startsWith('postern:') && (claim.issuer ?? one.issuer) === one.issuer),
     ({ claims }) => {
       if (!Object.keys(claims).includes(claim.name)) return 'coin'
       const truths = [claims[claim.name] as Json].flat().map((value): Truth => {
@@ -105,6 +106,41 @@ function truthOf(s: Selector, r: Drawn, list: string, facts: Facts): Truth {
       return truths.includes(true) ? true : truths.includes('coin') ? 'coin' : false
     },
   )
+}
+
+const isCertificate = (one: Identity) => one.kind === 'certificate' && one.issuer === 'postern:mtls'
+
+/** What is drawn of certificates says all or, of the one called `odd`, nothing that can be read. */
+function shows({ subject }: Identity, wanted: object): Truth {
+  if (subject === 'odd') return 'coin'
+  const says = CERTIFICATES[subject] ?? ''
+  return Object.entries(wanted).every(([member, text]) => says.split(' ').includes(`${member}=${text}`))
+}
+const CERTIFICATES: Record<string, string> = {
+  ann: `ca=people commonName=ann email=ann@good.example fingerprint=${'a'.repeat(64)}`,
+  web: `ca=machines commonName=web.example dns=web.example dns=www.example uri=urn:web ip=10.0.0.1`,
+  tricky: 'ca=machines commonName=ann@good.example dns=ann@good.example',
+}
+const CLAIMS: Record<string, Record<string, Json>> = {
+  ann: {
+    ca: 'people',
+    commonName: 'ann',
+    fingerprint: 'a'.repeat(64),
+    san: { dns: [], email: ['Ann@GOOD.example'], uri: [], ip: [] },
+  },
+  web: {
+    ca: 'machines',
+    commonName: 'web.example',
+    fingerprint: 'b'.repeat(64),
+    san: { dns: ['web.example', 'WWW.example'], email: [], uri: ['urn:web'], ip: ['10.0.0.1'] },
+  },
+  tricky: {
+    ca: 'machines',
+    commonName: 'ann@good.example',
+    fingerprint: 'c'.repeat(64),
+    san: { dns: ['ann@good.example'], email: [], uri: [], ip: [] },
+  },
+  odd: { role: 'dev-ops' },
 }
 
 /** Whether the rule applies, in every world there is. */
@@ -149,6 +185,10 @@ const selector = fc.constantFrom<Selector>(
   { identity: { issuer: 'https://ci.example', subject: 'job' } },
   { serviceToken: 'a' },
   { anyServiceToken: true },
+  { certificate: { email: 'ann@good.example' } },
+  { certificate: { ca: 'people', commonName: 'ann', fingerprint: 'a'.repeat(64) } },
+  { certificate: { dns: 'www.example', ip: '10.0.0.1' } },
+  { certificate: { ca: 'machines' } },
   { address: ['10.0.0.0/8'] },
   { path: ['/api/*'] },
   { method: ['GET', 'HEAD'] },
@@ -195,9 +235,19 @@ const service = fc.record({
   revokeKeys: fc.constant([]),
   expiresAt,
 })
+const certificate = fc.constantFrom(...Object.keys(CLAIMS)).chain(subject =>
+  fc.record({
+    kind: fc.constant('certificate' as const),
+    issuer: fc.constant('postern:mtls'),
+    subject: fc.constant(subject),
+    claims: fc.constant(CLAIMS[subject] ?? {}),
+    revokeKeys: fc.constant([]),
+    expiresAt,
+  }),
+)
 const facts: fc.Arbitrary<Facts> = fc.record(
   {
-    identities: fc.array(fc.oneof(person, service), { maxLength: 3 }) as fc.Arbitrary<Identity[]>,
+    identities: fc.array(fc.oneof(person, service, certificate), { maxLength: 3 }) as fc.Arbitrary<Identity[]>,
     now: fc.constant(NOW),
     address: fc.constantFrom(...Object.keys(IN_TEN)),
     request: fc.record({ method: fc.constantFrom('GET', 'POST'), path: fc.constantFrom(...Object.keys(BELOW_API)) }),
@@ -234,6 +284,8 @@ test('a fact that is taken away never lets anybody in', { timeout: 120_000 }, ()
       const policy = preparePolicy(rules as Rule[], GROUPS)
       if (decide(given, policy).allow) return
       const identities = given.identities.map(one => {
+        // Without its claims nothing is known of it; a part of them it never says.
+        if (what === 'claims' && isCertificate(one)) return { ...one, claims: {} }
         if (what === 'claims')
           return {
             ...one,
@@ -254,6 +306,7 @@ test('a person more never lets a service in by a rule about people, nor a servic
     fc.property(facts, given => {
       const services = { ...given, identities: given.identities.filter(({ kind }) => kind === 'service') }
       const people = { ...given, identities: given.identities.filter(({ kind }) => kind === 'user') }
+      const certificates = { ...given, identities: given.identities.filter(isCertificate) }
       const about: Selector[] = [
         { everyone: true },
         { emailDomain: 'good.example' },
@@ -264,6 +317,8 @@ test('a person more never lets a service in by a rule about people, nor a servic
       const rules = (action: 'allow' | 'service'): Rule[] =>
         about.map((one, at) => ({ name: `${at}`, action, include: [one] }))
       expect(decide(services, preparePolicy(rules('allow'))).allow).toBe(false)
+      expect(decide(certificates, preparePolicy(rules('allow'))).allow).toBe(false)
+      expect(decide(certificates, preparePolicy(rules('service'))).allow).toBe(false)
       expect(decide(people, preparePolicy(rules('service'))).allow).toBe(false)
     }),
     { numRuns: 1_000, seed: SEED },

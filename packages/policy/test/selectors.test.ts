@@ -31,6 +31,23 @@ const token = (id = 'ci'): Identity => ({
   claims: {},
   revokeKeys: [],
 })
+const certificate = (claims: Record<string, Json> = {}): Identity => ({
+  kind: 'certificate',
+  issuer: 'postern:mtls',
+  subject: 'staff/email:ann@good.example',
+  claims: {
+    ca: 'staff',
+    fingerprint: 'a'.repeat(64),
+    serial: '01',
+    issuer: 'CN=Staff CA',
+    commonName: 'Ann',
+    san: { dns: [], email: ['ann@good.example'], uri: [], ip: [] },
+    ...claims,
+  },
+  revokeKeys: [],
+})
+const san = (names: Record<string, string[]>): Identity =>
+  certificate({ san: { dns: [], email: [], uri: [], ip: [], ...names } })
 const rule = (value: Partial<Rule>): Rule => ({ name: 'r', action: 'allow', include: [], ...value })
 const ask = (rules: readonly Rule[], identities: readonly Identity[], more: Partial<Facts> = {}, groups?: Groups) =>
   decide({ identities, now: NOW, ...more }, preparePolicy(rules, groups))
@@ -419,4 +436,154 @@ test('every rule’s verdict names the selector that it hung on', () => {
     ],
     ['d', 'yes', 'applies'],
   ])
+})
+
+describe('row 89: a certificate', () => {
+  const letsInBy = (wanted: Record<string, string>, shown: Identity) => {
+    const asked = { certificate: wanted } as Selector
+    const asWho = ask([rule({ include: [asked] })], [shown])
+    const asService = ask([rule({ action: 'service', include: [asked] })], [shown])
+    expect(asService.allow).toBe(asWho.allow)
+    // A person beside it changes nothing: neither is the other.
+    expect(ask([rule({ include: [asked] })], [shown, person()]).allow).toBe(asWho.allow)
+    return asWho.allow
+  }
+
+  test.each([
+    [{ ca: 'staff' }, { ca: 'other' }],
+    [{ commonName: 'Ann' }, { commonName: 'ann' }],
+    [{ email: 'ann@good.example' }, { email: 'ann@evil.example' }],
+    [{ email: 'ANN@Good.example' }, { email: 'ann@good.example.org' }],
+    [{ fingerprint: 'a'.repeat(64) }, { fingerprint: 'b'.repeat(64) }],
+    [{ issuer: 'CN=Staff CA' }, { issuer: 'CN=Staff CA,O=Other' }],
+    [
+      { ca: 'staff', commonName: 'Ann' },
+      { ca: 'staff', commonName: 'Bob' },
+    ],
+  ])('is met by %j, not by %j', (met, unmet) => {
+    expect(letsInBy(met as Record<string, string>, certificate())).toBe(true)
+    expect(letsInBy(unmet as Record<string, string>, certificate())).toBe(false)
+  })
+
+  test('has names of a type each, spelled exactly', () => {
+    const cases: [Record<string, string>, Record<string, string[]>, boolean][] = [
+      [{ dns: 'build.example' }, { dns: ['Build.EXAMPLE'] }, true],
+      [{ dns: 'build.example' }, { dns: ['*.example'] }, false],
+      [{ dns: 'build.example' }, { dns: ['build.example.'] }, false],
+      [{ dns: 'build.example' }, { dns: ['build.example\0.evil.example'] }, false],
+      [{ dns: 'build.example' }, { uri: ['build.example'], email: ['build.example'], ip: ['build.example'] }, false],
+      [{ dns: 'build.example' }, { dns: ['\u212Auild.example', 'ｂuild.example'] }, false],
+      [{ email: 'kim@good.example' }, { email: ['\u212Aim@good.example'] }, false],
+      [{ email: 'kim@good.example' }, { email: ['kim@good.example,x@evil.example'] }, false],
+      [{ uri: 'spiffe://a/b' }, { uri: ['spiffe://a/b'] }, true],
+      [{ uri: 'spiffe://a/b' }, { uri: ['spiffe://a/B', 'spiffe://a/b/'] }, false],
+      [{ ip: '10.0.0.1' }, { ip: ['10.0.0.1'] }, true],
+      [{ ip: '10.0.0.1' }, { dns: ['10.0.0.1'] }, false],
+      [{ ip: '2001:db8::1' }, { ip: ['2001:db8::2'] }, false],
+    ]
+    for (const [wanted, names, met] of cases) expect(letsInBy(wanted, san(names)), JSON.stringify(names)).toBe(met)
+  })
+
+  test('has no common name in place of a name, nor the other way round', () => {
+    const claimed = certificate({ commonName: 'ann@good.example', san: { dns: [], email: [], uri: [], ip: [] } })
+    expect(letsInBy({ email: 'ann@good.example' }, claimed)).toBe(false)
+    expect(letsInBy({ commonName: 'ann@good.example' }, claimed)).toBe(true)
+    expect(letsInBy({ commonName: 'ann@good.example' }, certificate())).toBe(false)
+  })
+
+  test('is one certificate, not what two say together', () => {
+    const other = certificate({ ca: 'other', commonName: 'Bob' })
+    const both = rule({ include: [{ certificate: { ca: 'other', commonName: 'Ann' } }] })
+    expect(ask([both], [certificate(), other]).allow).toBe(false)
+    expect(ask([both], [certificate(), certificate({ ca: 'other' })]).allow).toBe(true)
+  })
+
+  test('is no person, and no service token', () => {
+    const about: Selector[] = [
+      { everyone: true },
+      { email: 'ann@good.example' },
+      { emailDomain: 'good.example' },
+      { group: 'staff' },
+      { anyServiceToken: true },
+      { serviceToken: 'staff/email:ann@good.example' },
+      { claim: { name: 'commonName', equals: 'Ann' } },
+    ]
+    for (const include of about) expect(ask([rule({ include: [include] })], [certificate()]).allow).toBe(false)
+    expect(letsInBy({ ca: 'staff' }, { ...certificate(), kind: 'user' })).toBe(false)
+    expect(letsInBy({ ca: 'staff' }, { ...certificate(), issuer: IDP })).toBe(false)
+    expect(letsInBy({ ca: 'staff' }, certificate())).toBe(true)
+  })
+
+  test('has no claims: beside a person it leaves theirs what they are', () => {
+    const guests = rule({ include: [{ everyone: true }], exclude: [{ claim: { name: 'role', equals: 'guest' } }] })
+    const member = person({ claims: { role: 'member' } })
+    expect(ask([guests], [member, certificate()]).allow).toBe(true)
+    expect(ask([guests], [person({ claims: { role: 'guest' } }), certificate()]).allow).toBe(false)
+  })
+
+  test('beside a person: a rule that requires both', () => {
+    const both = rule({ include: [{ email: 'ann@good.example' }], require: [{ certificate: { ca: 'staff' } }] })
+    expect(ask([both], [person(), certificate()]).allow).toBe(true)
+    expect(ask([both], [person()]).allow).toBe(false)
+    expect(ask([both], [person(), certificate({ ca: 'other' })]).allow).toBe(false)
+    expect(ask([both], [person({ email: 'bob@good.example' }), certificate()]).allow).toBe(false)
+    expect(ask([both], [certificate()]).allow).toBe(false)
+  })
+
+  test('sends nobody to sign in whom that does not help', () => {
+    const both = rule({ include: [{ email: 'ann@good.example' }], require: [{ certificate: { ca: 'staff' } }] })
+    expect(ask([both], []).signIn).toBe(false)
+    expect(ask([both], [certificate()]).signIn).toBe(true)
+    expect(ask([both], [certificate({ ca: 'other' })]).signIn).toBe(false)
+    expect(ask([both], [token()]).signIn).toBe(false)
+    expect(ask([rule({ include: [{ certificate: { ca: 'staff' } }] })], []).signIn).toBe(false)
+  })
+
+  test('that is denied is denied, whatever else is there', () => {
+    const deny = rule({ name: 'd', action: 'deny', include: [{ certificate: { fingerprint: 'a'.repeat(64) } }] })
+    const rules = [deny, rule({ include: [{ everyone: true }] })]
+    expect(ask(rules, [person(), certificate()]).allow).toBe(false)
+    expect(ask(rules, [person(), certificate({ fingerprint: 'b'.repeat(64) })]).allow).toBe(true)
+    expect(ask(rules, [person()]).allow).toBe(true)
+    // What is not known of it denies.
+    expect(ask(rules, [person(), { ...certificate(), claims: {} }]).allow).toBe(false)
+  })
+
+  test('is not looked at by a rule that bypasses', () => {
+    const bypass = rule({ action: 'bypass', include: [{ path: ['/'] }], exclude: [{ certificate: { ca: 'staff' } }] })
+    expect(ask([bypass], [], get('/')).allow).toBe(false)
+    expect(checkRules([bypass])).toEqual([expect.stringContaining('is about who asks')])
+  })
+
+  test.each([
+    [{}, 'exclude[0] is not a selector this version knows'],
+    [{ cn: 'x' }, 'is not a selector this version knows'],
+    [{ ca: '' }, 'is not a selector this version knows'],
+    [{ ca: 7 }, 'is not a selector this version knows'],
+    [{ ca: 'Staff' }, '.certificate.ca is not a name that an authority can have'],
+    [{ dns: '*.example' }, '.certificate.dns is not one DNS name'],
+    [{ dns: 'a.example\0' }, '.certificate.dns is not one DNS name'],
+    [{ email: 'ann' }, '.certificate.email is not an email address'],
+    [{ ip: '010.0.0.1' }, '.certificate.ip is not an address in its usual spelling'],
+    [{ fingerprint: 'AA:BB' }, '.certificate.fingerprint is not a SHA-256'],
+    [{ fingerprint: 'A'.repeat(64) }, '.certificate.fingerprint is not a SHA-256'],
+  ])('that nobody can show is refused when it is saved: %j', (wanted, wrong) => {
+    const saved = checkRules([rule({ include: [{ everyone: true }], exclude: [{ certificate: wanted } as Selector] })])
+    expect(saved).toEqual([expect.stringContaining(wrong)])
+    expect(letsIn({ certificate: wanted } as Selector, person())).toEqual(UNKNOWN)
+  })
+
+  test('as it is wanted may be saved', () => {
+    const wanted = {
+      ca: 'staff',
+      commonName: 'Ann',
+      dns: 'build-7',
+      email: 'Ann@good.example',
+      uri: 'urn:x',
+      ip: '::1',
+    }
+    const include: Selector[] = [{ certificate: { ...wanted, fingerprint: 'a'.repeat(64), issuer: 'CN=x' } }]
+    for (const action of ['allow', 'service', 'deny'] as const)
+      expect(checkRules([rule({ action, include })])).toEqual([])
+  })
 })
