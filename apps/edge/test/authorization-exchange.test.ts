@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { endingOf } from '../src/sign-in/endings.ts'
+import { rowsOf } from '../src/sign-in/session-record.ts'
 import { TEAM } from './authorization-browser.ts'
 import {
   ACCESS_TOKEN,
@@ -45,6 +47,30 @@ describe('a token for one application', () => {
     expect(claims.auth_time).toBe(Math.floor((session?.authenticatedAt ?? 0) / 1000))
     expect(Number(claims.exp) - Number(claims.iat)).toBe(600)
     expect(await rows('wiki.localhost')).toMatchObject([{ allowed: true, actor: `${TEAM} ann` }])
+  })
+
+  test('the session is found by the application from its first token on, and ended by it', async () => {
+    const own = await signIn(world)
+    const { json } = await exchangeFor(world, own.access, SHORT)
+    const { claims } = await world.keys.verify(json.access_token, { typ: 'at+jwt', audience: SHORT })
+    const of = (hostname: string) =>
+      endingOf(
+        world.store.snapshot,
+        ({ id }, cookies) => id === claims.sid && cookies.some(one => one.hostname === hostname),
+      )
+    expect(of('wiki.localhost').count).toBe(0)
+    await Promise.all([exchangeFor(world, own.access, WIKI), exchangeFor(world, own.access, WIKI)])
+    expect(of('wiki.localhost').count).toBe(1)
+    const { cookies } = rowsOf(world.store.snapshot)
+    expect(
+      cookies
+        .filter(one => one.session === claims.sid)
+        .map(({ hostname }) => hostname)
+        .sort(),
+    ).toEqual(['short.localhost', 'wiki.localhost'])
+    await world.store.apply([...of('wiki.localhost').changes], { action: 'session.revoke', actor: 'test' })
+    expect((await exchangeFor(world, own.access, WIKI)).status).toBe(400)
+    expect(rowsOf(world.store.snapshot).cookies.filter(one => one.session === claims.sid)).toEqual([])
   })
 
   test('the slash behind the origin is none; anything else is', async () => {

@@ -40,7 +40,9 @@ export class TokenExchange {
     const endsAt = this.#parts.sessions.endsFor(session, application)
     if (endsAt <= Date.now())
       throw new errors.LoginRequired(`your sign-in is too old for ${application.hostname}: sign in again`)
-    this.#decide(this.#exchangeOf(ctx), session, application)
+    const exchange = this.#exchangeOf(ctx)
+    this.#decide(exchange, session, application)
+    await this.#admit(exchange, session, application)
     this.#parts.sessions.touch(session.id)
     const lifetimeSeconds = Math.max(1, Math.min(ACCESS_TOKEN_SECONDS, Math.floor((endsAt - Date.now()) / 1000)))
     ctx.body = {
@@ -87,6 +89,15 @@ export class TokenExchange {
     throw new errors.AccessDenied(
       `the policy of ${application.hostname} does not let you in; ask ${ask}, with the request id ${exchange.requestId}`,
     )
+  }
+
+  async #admit({ requestId, presented }: Exchange, session: SessionRecord, application: ApplicationRecord) {
+    const { sessions } = this.#parts
+    const { remoteAddress } = presented
+    const actor = actorOf([sessions.identityOf(session, application)]) ?? ''
+    await sessions.admitProgram(session, application, { actor, requestId, remoteAddress }).catch(() => {
+      throw unavailable('the edge cannot write its store, so it lets nobody in')
+    })
   }
 
   #note(

@@ -21,7 +21,7 @@ export interface Gate {
 export interface AuthorizationServerParts {
   readonly store: Store
   readonly origins: Origins
-  readonly sessions: Pick<Sessions, 'open' | 'get' | 'endsFor' | 'identityOf' | 'touch' | 'revoke'>
+  readonly sessions: Pick<Sessions, 'open' | 'get' | 'endsFor' | 'identityOf' | 'touch' | 'revoke' | 'admitProgram'>
   readonly keys: Pick<TeamKeys, 'sign'>
   readonly signIn: Gate
   readonly authorizer: Pick<Authorizer, 'isKnockNoted'>

@@ -40,8 +40,9 @@ export class Lifetimes {
     return idle !== undefined && this.seenAt(session) + idle * 1000 <= now
   }
 
-  /** The same of what it may do at one application. */
-  isIdleThere({ id, hostname, createdAt }: CookieRecord, now: number): boolean {
+  /** The same of what a browser may do at one application; a command line's tokens are the session's own. */
+  isIdleThere({ id, hostname, hash, createdAt }: CookieRecord, now: number): boolean {
+    if (hash === undefined) return false
     const idle = this.#store.snapshot.applications.get(hostname)?.options?.idleSeconds
     return idle !== undefined && (this.#seen.at(id) ?? createdAt) + idle * 1000 <= now
   }

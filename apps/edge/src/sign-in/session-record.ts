@@ -46,8 +46,8 @@ export interface CookieRecord {
   readonly id: string
   readonly session: string
   readonly hostname: string
-  /** Of the second part. */
-  readonly hash: string
+  /** Of the second part. Absent: a command line got tokens for the application, and there is no cookie that could be shown. */
+  readonly hash?: string
   readonly createdAt: number
   readonly expiresAt: number
 }

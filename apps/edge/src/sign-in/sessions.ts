@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { type Identity, type Json, type Logger, PosternError } from '@postern/interface'
 import type { ApplicationRecord, Change, ChangeNote, Store } from '@postern/store'
 import { hashSecret, verifySecret } from '@postern/tokens'
@@ -166,6 +166,21 @@ export class Sessions implements AsyncDisposable {
     const detail = { session: session.id, cookie: cookie.id }
     await this.#store.apply(changes, { ...note, action: 'session.admit', hostname, detail })
     return `${cookie.id}.${secret}`
+  }
+
+  /**
+   * Notes once that a command line's session gets tokens for an application, so that it is found by it.
+   *
+   * @throws PosternError STORE_UNUSABLE
+   */
+  async admitProgram(session: SessionRecord, application: ApplicationRecord, note: SessionNote): Promise<void> {
+    const { hostname } = application
+    const id = createHash('sha256').update(`${session.id} ${hostname}`).digest('hex').slice(0, 24)
+    if (cookieOf(this.#store.snapshot, id) !== undefined) return
+    const [createdAt, expiresAt] = [Date.now(), this.endsFor(session, application)]
+    const row: CookieRecord = { kind: 'cookie', id, session: session.id, hostname, createdAt, expiresAt }
+    const detail = { session: session.id }
+    await this.#store.apply([putOf(cookieRow(id), row)], { ...note, action: 'session.admit', hostname, detail })
   }
 
   /** When a session ends for an application, in ms since the epoch; in the past: sign in again. */
