@@ -17,6 +17,8 @@ export interface EdgeConfig {
   readonly adminSocket?: string | false
   /** Whether an edge without an admin token writes a setup token, good for 15 minutes; default false. */
   readonly setupToken?: boolean
+  /** What seals secrets in the database: 32 bytes in base64url, kept elsewhere. Default: `keys/seal.key` in the data folder. */
+  readonly sealKey?: string
   readonly limits?: Partial<FrontLimits>
   /** For HTTP applications. */
   readonly http?: Partial<HttpLimits>

@@ -60,7 +60,7 @@ export async function checkEdge(config: EdgeConfig, call: Call): Promise<readonl
   const path = await databaseOf(config.data)
   await using store = await openStore({ path }, call)
   await certificatesFor(config, teamDomainOf(store, config.data), store, call)
-  if (hasTeamKeys(store.snapshot)) readTeamKeys(store.snapshot, await Seal.open(config.data, true))
+  if (hasTeamKeys(store.snapshot)) readTeamKeys(store.snapshot, await Seal.open(config.data, true, config.sealKey))
   const { integrity, broken } = await store.check()
   const wrong = integrity === 'ok' ? [] : [`the database is damaged: ${integrity}`]
   if (broken !== undefined)

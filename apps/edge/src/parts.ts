@@ -53,7 +53,7 @@ export async function openParts(config: EdgeConfig, stack: AsyncDisposableStack,
     if (config.publicPort === undefined) port = bound
   }
   const origins = new Origins(teamDomain, () => port)
-  const seal = await Seal.open(config.data, hasTeamKeys(store.snapshot))
+  const seal = await Seal.open(config.data, hasTeamKeys(store.snapshot), config.sealKey)
   const keys = stack.use(await TeamKeys.open({ store, seal, origins, log: call.log }))
   await keys.removeAgain(lost)
   const sessions = stack.use(new Sessions(store, call.log))

@@ -18,6 +18,14 @@ const TLS = {
   key: { type: 'path', summary: 'PEM file of its key', env: ['POSTERN_EDGE_KEY'] },
 } as const satisfies HostOptionSpecs
 
+const SEAL_KEY = {
+  sealKey: {
+    type: 'secret',
+    summary: 'what seals secrets in the database, kept elsewhere (default: keys/seal.key in the data folder)',
+    env: ['POSTERN_EDGE_SEAL_KEY'],
+  },
+} as const satisfies HostOptionSpecs
+
 const RUN = {
   ...DATA,
   listen: { type: 'string', default: '127.0.0.1:8443', summary: 'address and port', env: ['POSTERN_EDGE_LISTEN'] },
@@ -32,6 +40,7 @@ const RUN = {
     env: ['POSTERN_EDGE_ALLOW_PRIVATE'],
   },
   ...TLS,
+  ...SEAL_KEY,
   adminSocket: {
     type: 'string',
     summary: 'Unix socket of the administration, or off (default: admin.sock in the data folder)',
@@ -46,7 +55,7 @@ const RUN = {
   ...PROGRAM_FLAGS,
 } as const satisfies HostOptionSpecs
 
-const CHECK = { ...DATA, ...TLS, ...PROGRAM_FLAGS } as const satisfies HostOptionSpecs
+const CHECK = { ...DATA, ...TLS, ...SEAL_KEY, ...PROGRAM_FLAGS } as const satisfies HostOptionSpecs
 
 interface EdgeCommand extends Command<EdgeCommand> {
   readonly specs?: HostOptionSpecs
@@ -108,6 +117,7 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
     grace: values.gracePeriod,
     setupToken: true,
     ...tlsOf(values),
+    ...sealKeyOf(values),
     ...adminSocketOf(values, program),
   }
   await using edge = await startEdge(config, call)
@@ -143,6 +153,10 @@ function adminSocketOf(
   return { adminSocket: adminSocket === 'off' ? false : resolve(cwd, adminSocket) }
 }
 
+function sealKeyOf({ sealKey }: { sealKey: string | undefined }): Pick<EdgeConfig, 'sealKey'> {
+  return sealKey === undefined ? {} : { sealKey }
+}
+
 function publicPortOf(publicPort: number | undefined): Pick<EdgeConfig, 'publicPort'> {
   if (publicPort === undefined) return {}
   if (Number.isInteger(publicPort) && publicPort >= 1 && publicPort <= 65_535) return { publicPort }
@@ -151,7 +165,7 @@ function publicPortOf(publicPort: number | undefined): Pick<EdgeConfig, 'publicP
 
 async function check(argv: readonly string[], program: Program, call: Call): Promise<void> {
   const values = await readSettings(CHECK, argv, program, call)
-  const wrong = await checkEdge({ data: values.data, ...tlsOf(values) }, call)
+  const wrong = await checkEdge({ data: values.data, ...tlsOf(values), ...sealKeyOf(values) }, call)
   if (program.json) program.print(`${JSON.stringify({ ok: wrong.length === 0, wrong })}\n`)
   else program.print(wrong.length === 0 ? 'nothing is wrong\n' : `${wrong.join('\n')}\n`)
   if (wrong.length > 0)

@@ -9,6 +9,8 @@ const KEY_BYTES = 32
 /** NIST SP 800-38D §8.2.2: random, 96 bits; far fewer than 2^32 are ever made under one key. */
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
+/** 32 bytes in base64url; padding and the other alphabet are read as well. */
+const KEY_FORM = /^[A-Za-z0-9_+/-]{43}=?$/
 const FORM = /^v1\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]+)$/
 
 /**
@@ -23,26 +25,24 @@ export class Seal {
   }
 
   /**
-   * Reads `keys/seal.key` (0600) in the data folder, or makes it.
+   * With a key that is given, else with that of `keys/seal.key` (0600) in the data folder, which is made where there is none.
    *
    * @param isNeeded whether something is sealed already: then a file that is missing is an error, and no new one is made
+   * @param given 32 bytes in base64url, kept elsewhere: no file is read or made
    * @throws PosternError CONFIG_INVALID; FILE_UNSAFE, FILE_UNREADABLE
    */
-  static async open(data: string, isNeeded: boolean): Promise<Seal> {
+  static async open(data: string, isNeeded: boolean, given?: string): Promise<Seal> {
+    if (given !== undefined) return new Seal(keyOf(given, 'the seal key that was given'))
     const folder = join(data, FOLDER)
     const path = join(folder, FILE)
     await ensurePrivateFolder(folder)
     const kept = await readPrivateFile(path)
     if (kept === undefined && isNeeded)
       throw new PosternError('CONFIG_INVALID', `${path} is missing, so what the database keeps sealed cannot be read`, {
-        next: 'Put the file back from where the data folder was copied from.',
+        next: 'Put the file back from where the data folder was copied from, or give the key with --seal-key-file.',
       })
     const text = kept ?? randomBytes(KEY_BYTES).toString('base64url')
-    const key = Buffer.from(text.trim(), 'base64url')
-    if (key.length !== KEY_BYTES)
-      throw new PosternError('CONFIG_INVALID', `${path} is no key of ${KEY_BYTES} bytes`, {
-        next: 'Put the file back from where the data folder was copied from.',
-      })
+    const key = keyOf(text, path)
     if (kept === undefined) await writePrivateFile(path, `${text}\n`)
     return new Seal(key)
   }
@@ -67,9 +67,18 @@ export class Seal {
       return decipher.update(bytes.subarray(0, -TAG_BYTES), undefined, 'utf8') + decipher.final('utf8')
     } catch {
       // Without the cause: it has nothing to say, and nobody needs to see what was tried.
-      throw new PosternError('CONFIG_INVALID', `what the database keeps sealed does not fit ${FOLDER}/${FILE}`, {
-        next: 'Use the database and the keys folder of the same edge.',
+      throw new PosternError('CONFIG_INVALID', 'what the database keeps sealed does not fit the seal key', {
+        next: `Use the database and the key (${FOLDER}/${FILE}, or the one that is given) of the same edge.`,
       })
     }
   }
+}
+
+/** @throws PosternError CONFIG_INVALID; the text itself is not repeated */
+function keyOf(text: string, where: string): Buffer {
+  const key = Buffer.from(text.trim(), 'base64url')
+  if (KEY_FORM.test(text.trim()) && key.length === KEY_BYTES) return key
+  throw new PosternError('CONFIG_INVALID', `${where} is no key of ${KEY_BYTES} bytes in base64url`, {
+    next: 'Use the one that the database was sealed with.',
+  })
 }
