@@ -21,7 +21,7 @@ export const builtins: readonly Builtin[] = [
       kind: 'auth',
       name: 'tunnel-token',
       summary: "the daemon's own credential",
-      options: { client: ['token'] },
+      options: { client: ['token', 'connectorCertificate', 'connectorKey'] },
       client: './dist/client.js',
       edge: './dist/edge.js',
     },

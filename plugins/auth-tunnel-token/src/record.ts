@@ -11,15 +11,55 @@ export interface KnownHash {
   readonly revokedAt?: number
 }
 
+/** A daemon whose certificate was enrolled. */
+export interface KnownConnector {
+  readonly id: string
+  /** `sha256:` and the hexadecimal digits of the SHA-256 of its certificate's DER. */
+  readonly fingerprint: string
+  /** When the certificate expires. */
+  readonly expiresAt: number
+  readonly revokedAt?: number
+}
+
+export interface KnownTunnel {
+  readonly hashes: readonly KnownHash[]
+  /** Where it is there, even empty, a token alone is not enough. */
+  readonly connectors?: readonly KnownConnector[]
+}
+
+/** Daemons of one tunnel that are looked at. */
+const MOST_CONNECTORS = 64
+
 /**
- * The record of a tunnel: `{ hashes: [{ hash, createdAt?, expiresAt?, revokedAt? }] }`.
+ * The record of a tunnel: `{ hashes: [{ hash, createdAt?, expiresAt?, revokedAt? }], connectors?: [{ id, fingerprint, expiresAt,
+ * revokedAt? }] }`.
  *
  * @returns undefined for anything that is not a whole record: what cannot be read lets nobody in
  */
-export function readRecord(value: Json | undefined): readonly KnownHash[] | undefined {
-  if (!isObject(value) || !Array.isArray(value.hashes)) return undefined
-  const known = value.hashes.map(readHash)
-  return known.length <= MOST_TUNNEL_TOKENS && known.every(one => one !== undefined) ? known : undefined
+export function readRecord(value: Json | undefined): KnownTunnel | undefined {
+  if (!isObject(value)) return undefined
+  const hashes = listOf(value.hashes, MOST_TUNNEL_TOKENS, readHash)
+  if (hashes === undefined) return undefined
+  if (!Object.hasOwn(value, 'connectors')) return { hashes }
+  const connectors = listOf(value.connectors, MOST_CONNECTORS, readConnector)
+  return connectors && { hashes, connectors }
+}
+
+function listOf<T>(
+  value: Json | undefined,
+  most: number,
+  read: (one: Json) => T | undefined,
+): readonly T[] | undefined {
+  if (!Array.isArray(value) || value.length > most) return undefined
+  const all = value.map(read)
+  return all.every(one => one !== undefined) ? all : undefined
+}
+
+function readConnector(value: Json): KnownConnector | undefined {
+  if (!isObject(value)) return undefined
+  const { id, fingerprint, expiresAt, revokedAt } = value
+  if (typeof id !== 'string' || typeof fingerprint !== 'string' || expiresAt === undefined) return undefined
+  return isTime(expiresAt) && isTime(revokedAt) ? (value as unknown as KnownConnector) : undefined
 }
 
 function readHash(value: Json): KnownHash | undefined {
