@@ -159,6 +159,12 @@ export const CODES = {
     title: 'The request is larger than the edge takes',
     next: 'Send fewer or shorter headers.',
   },
+  MISDIRECTED_REQUEST: {
+    exit: 27,
+    status: 421,
+    title: 'The request came over a connection that was not made for its hostname',
+    next: 'Connect again, naming the hostname in the TLS handshake (SNI).',
+  },
 
   TUNNEL_OFFLINE: {
     exit: 30,
