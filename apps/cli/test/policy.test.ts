@@ -36,6 +36,7 @@ describe('docs/policy.md', () => {
       'app.example.com: deny, no rule lets in',
       'app.example.com: allow, by the rule "staff"',
       'app.example.com: allow, by the rule "deploy jobs"',
+      'app.example.com: allow, by the rule "build machines"',
       'app.example.com: allow, by the rule "health"',
       'ok      staff come in from inside',
     ])
@@ -106,12 +107,47 @@ describe('postern policy test', () => {
       code: 3,
       stderr: expect.stringMatching(/cases\[0\]\.expect is not "allow" or "deny"/),
     })
+    const odd = cases('deny', ', certificate: { serial: 1 }')
+    expect(await run(['policy', 'test', odd, '-f', rules], {})).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/certificate\.serial is not known/),
+    })
     const elsewhere = await run(['policy', 'explain', '--app', 'b.example.com', '-f', rules], {})
     expect(elsewhere).toMatchObject({ code: 20, stderr: expect.stringContaining('It has: a.example.com.') })
   })
 })
 
 describe('postern policy explain', () => {
+  const rules = () =>
+    write(
+      'certificates.yaml',
+      'version: 1\napplications:\n  - hostname: a.example.com\n    tunnel: home\n    rules:\n' +
+        '      - name: both\n        action: allow\n        include: [{ emailDomain: example.com }]\n' +
+        '        require: [{ certificate: { ca: laptops, email: ann@example.com } }]\n',
+    )
+  const shown = (...words: string[]) => words.flatMap(one => ['--certificate', one])
+
+  it('takes a certificate by what it says, beside a person', async () => {
+    const ask = async (...more: string[]) =>
+      json<{ allow: boolean; signIn: boolean }>(
+        await run(['policy', 'explain', '-f', rules(), '--app', 'a.example.com', '--json', ...more], {}),
+      )
+    const certificate = shown('ca=laptops', 'email=x@example.com', 'email=Ann@example.com')
+    expect(await ask('--user', 'ann@example.com', ...certificate)).toMatchObject({ allow: true })
+    expect(await ask('--user', 'ann@example.com')).toMatchObject({ allow: false, signIn: false })
+    expect(await ask(...certificate)).toMatchObject({ allow: false, signIn: true })
+    expect(await ask('--user', 'ann@example.com', ...shown('ca=laptops'))).toMatchObject({ allow: false })
+  })
+
+  it.each([
+    [['ca'], '--certificate is NAME=VALUE'],
+    [['serial=1'], '--certificate says one of ca, '],
+    [['ca=a', 'ca=b'], '--certificate says ca twice'],
+  ])('refuses what no certificate says: %j', async (words, wrong) => {
+    const ended = await run(['policy', 'explain', '-f', rules(), '--app', 'a.example.com', ...shown(...words)], {})
+    expect(ended).toMatchObject({ code: 2, stderr: expect.stringContaining(wrong) })
+  })
+
   it('asks the edge where no file is given, and decides as it does', { timeout: 60_000 }, async () => {
     await using world = await startAdminWorld()
     const name = (await world.edge.administration.call('service-token.list', {}))[0]?.name ?? ''

@@ -24,11 +24,26 @@ export const groupName: z.ZodString = z
     examples: ['staff'],
   })
 
+/** All that is given must be so of one certificate; at least one is. */
+const certificate = z
+  .strictObject({
+    ca: text.exactOptional(),
+    commonName: text.exactOptional(),
+    dns: text.exactOptional(),
+    email: text.exactOptional(),
+    uri: text.exactOptional(),
+    ip: text.exactOptional(),
+    fingerprint: text.exactOptional(),
+    issuer: text.exactOptional(),
+  })
+  .meta({ minProperties: 1 })
+
 /** Who or what a rule speaks of; the policy package says what each means. */
 const selector = z
   .union([
     z.strictObject({ serviceToken: tokenRef }),
     z.strictObject({ anyServiceToken: z.literal(true) }),
+    z.strictObject({ certificate }),
     z.strictObject({ identity: z.strictObject({ issuer: text, subject: text }) }),
     z.strictObject({ everyone: z.literal(true) }),
     z.strictObject({ email: text }),

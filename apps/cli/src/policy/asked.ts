@@ -1,6 +1,20 @@
 import type { Identity, Json } from '@postern/interface'
 import type { Facts } from '@postern/policy'
 
+type Names = string | readonly string[] | undefined
+
+/** What is known of a certificate, under the names that rules have for it. */
+export interface ShownCertificate {
+  readonly ca?: string | undefined
+  readonly commonName?: string | undefined
+  readonly dns?: Names
+  readonly email?: Names
+  readonly uri?: Names
+  readonly ip?: Names
+  readonly fingerprint?: string | undefined
+  readonly issuer?: string | undefined
+}
+
 /** Who asks for what, as a command or a case says it. Nobody at all is somebody who is not identified. */
 export interface Asked {
   /** A person, by the address their provider vouches for. */
@@ -11,6 +25,8 @@ export interface Asked {
   readonly service?: string | undefined
   /** The issuer of the person or the other service. */
   readonly provider?: string | undefined
+  /** A client certificate, by what it says; what is left out it does not say. */
+  readonly certificate?: ShownCertificate | undefined
   readonly subject?: string | undefined
   /** Absent: the provider does not say. */
   readonly groups?: readonly string[] | undefined
@@ -38,6 +54,7 @@ function identitiesOf({
   user,
   serviceToken,
   service,
+  certificate,
   provider: issuer = UNNAMED,
   subject,
   groups,
@@ -63,5 +80,20 @@ function identitiesOf({
       claims: {},
       revokeKeys: [],
     })
+  if (certificate !== undefined) identities.push(certificateOf(certificate))
   return identities
+}
+
+/** As the edge's verifier would say it. */
+function certificateOf({ ca = '', commonName, fingerprint = '', issuer = '', ...names }: ShownCertificate): Identity {
+  const all = (given: Names) => [given ?? []].flat()
+  const { dns, email, uri, ip } = names
+  const san = { dns: all(dns), email: all(email), uri: all(uri), ip: all(ip) }
+  return {
+    kind: 'certificate',
+    issuer: 'postern:mtls',
+    subject: `${ca}/certificate`,
+    claims: { ca, fingerprint, issuer, san, ...(commonName !== undefined && { commonName }) },
+    revokeKeys: [],
+  }
 }

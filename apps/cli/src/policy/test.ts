@@ -9,12 +9,26 @@ import { FILE, type Policies, readPolicies } from './rules.ts'
 
 const text = z.string().min(1).max(1024)
 
+const names = z.union([text, z.array(text)]).optional()
+
 const oneCase = z.strictObject({
   name: text,
   app: text,
   user: text.optional(),
   serviceToken: text.optional(),
   service: text.optional(),
+  certificate: z
+    .strictObject({
+      ca: text.optional(),
+      commonName: text.optional(),
+      dns: names,
+      email: names,
+      uri: names,
+      ip: names,
+      fingerprint: text.optional(),
+      issuer: text.optional(),
+    })
+    .optional(),
   provider: text.optional(),
   subject: text.optional(),
   groups: z.array(text).optional(),
