@@ -9,6 +9,7 @@ import { isForApi } from './admin/target.ts'
 import { assemble } from './assembly.ts'
 import type { AuthorizationServer } from './authorization-server/authorization-server.ts'
 import { Authorizer } from './authorize/authorize.ts'
+import { certificateRuleOf } from './certificates/authorities.ts'
 import type { EdgeConfig } from './config.ts'
 import type { Exchange } from './front/exchange.ts'
 import { Front } from './front/front.ts'
@@ -167,6 +168,8 @@ class Edge implements RunningEdge {
       certificates,
       log,
       limits,
+      teamDomain,
+      certificateRule: hostname => certificateRuleOf(store.snapshot, hostname),
       exchange: exchange => this.#serve(exchange),
       upgrade: upgrade => void serveHttpUpgrade(upgrade, this.#http),
       isTransports: (hostname, subprotocols) => this.#isTransports(hostname, subprotocols),

@@ -20,6 +20,8 @@ describe('row 133: who knocks without end', () => {
       log,
       exchange: () => {},
       upgrade: () => {},
+      teamDomain: 'edge.localhost',
+      certificateRule: () => undefined,
       isTransports: () => true,
     })
     const { port } = await front.listen('127.0.0.1', 0, call)

@@ -50,6 +50,8 @@ export async function startFront(serving: Serving = {}): Promise<FrontWorld> {
       upgrades.push(upgrade)
       serving.upgrade?.(upgrade)
     },
+    teamDomain: 'edge.localhost',
+    certificateRule: () => undefined,
     isTransports: (_, subprotocols) => subprotocols.some(name => name.startsWith('postern-')),
   })
   const { port } = await front.listen('127.0.0.1', 0, { signal: AbortSignal.timeout(10_000), log })

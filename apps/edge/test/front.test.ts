@@ -37,6 +37,8 @@ beforeAll(async () => {
       exchange.refuse(problem('LOGIN_REQUIRED', 'id'), { 'www-authenticate': ['A', 'B'] })
     },
     upgrade: upgrade => upgrade.refuse(problem('LOGIN_REQUIRED', 'id')),
+    teamDomain: 'edge.localhost',
+    certificateRule: () => undefined,
     isTransports: () => true,
   })
   port = (await front.listen('127.0.0.1', 0, call)).port
@@ -74,8 +76,11 @@ describe('certificates', () => {
         socket => socket.destroy() && 1,
         () => 0,
       )
+    // Within one second, however slow this machine is.
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
     const made = await Promise.all(Array.from({ length: 60 }, (_, i) => ask(`many-${i}.localhost`)))
-    expect(made.filter(Boolean).length).toBeLessThan(60)
+    vi.useRealTimers()
+    expect(made.filter(Boolean).length).toBeLessThanOrEqual(10)
     expect(await ask('db.localhost')).toBe(1)
   })
 

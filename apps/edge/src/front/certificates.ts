@@ -1,14 +1,19 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext, type SecureContext, type TlsOptions } from 'node:tls'
 import { type Call, PosternError } from '@postern/interface'
 import { readSecretFile } from '@postern/options'
+import { Contexts, type Made } from './contexts.ts'
 import type { DevCa } from './devca.ts'
+import { Expiry } from './expiry.ts'
+import type { CertificateRule } from './handshake.ts'
 import { isHostname } from './hostname.ts'
 
 /** How the front proves its hostnames. */
 export interface Certificates {
   readonly server: TlsOptions
+  /** For a hostname whose visitors are asked for a certificate: how it proves itself, and the CAs that theirs may be of. */
+  readonly asking: (hostname: string, rule: CertificateRule) => Promise<SecureContext>
   /**
    * Own files: reads them again. What to serve from now on, or undefined when it is what was read last.
    * @throws PosternError as {@link certificatesOfFiles}
@@ -31,10 +36,20 @@ const COMMON: TlsOptions = {
   minVersion: 'TLSv1.2',
   ciphers: CIPHERS,
   honorCipherOrder: true,
+  // What a connection was made under holds until it ends.
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
 }
 
-const DAY = 86_400_000
-const WARN_DAYS = 30
+/**
+ * Options for a server that asks for certificates. A session that is resumed is what it was judged then, without a proof of the
+ * key and whatever became of the CA: there is none. Nobody is good by these alone, and least of all by Node's own CAs.
+ */
+export const ASKING: TlsOptions = {
+  requestCert: true,
+  rejectUnauthorized: false,
+  ca: [],
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET,
+}
 
 /**
  * One certificate, of files, for every hostname.
@@ -42,14 +57,23 @@ const WARN_DAYS = 30
  * @throws PosternError FILE_UNREADABLE, FILE_UNSAFE, CONFIG_INVALID: not PEM, or not a pair
  */
 export async function certificatesOfFiles(files: Files, call: Call): Promise<Certificates> {
-  let last = await readFiles(files, call)
+  const expiry = new Expiry(files.cert, call.log)
+  const readNow = async () => {
+    const found = await readFiles(files, call)
+    expiry.look(found.leaf)
+    return found.server
+  }
+  let last = await readNow()
+  let contexts = new Contexts()
   const read = async () => {
-    const next = await readFiles(files, call)
+    const next = await readNow()
     if (next.cert === last.cert && next.key === last.key) return undefined
     last = next
+    contexts = new Contexts()
     return next
   }
-  return { server: last, read }
+  const asking = async (_: string, rule: CertificateRule) => contexts.get(rule.key, async () => contextOf(last, rule))
+  return { server: last, asking, read }
 }
 
 interface Files {
@@ -57,15 +81,12 @@ interface Files {
   readonly key: string
 }
 
-async function readFiles(files: Files, call: Call): Promise<TlsOptions & Files> {
+async function readFiles(files: Files, call: Call): Promise<{ server: TlsOptions & Files; leaf: X509Certificate }> {
   const key = await readSecretFile(files.key, '--key', call.signal)
   const cert = await readFile(files.cert, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     throw new PosternError('FILE_UNREADABLE', `cannot read --cert ${files.cert} (${cause.code})`, { cause })
   })
-  const leaf = readPair(cert, key, files)
-  const days = Math.floor((leaf.validToDate.getTime() - Date.now()) / DAY)
-  if (days < WARN_DAYS) call.log.warn('the certificate ends soon', { file: files.cert, days })
-  return { ...COMMON, cert, key }
+  return { server: { ...COMMON, cert, key }, leaf: readPair(cert, key, files) }
 }
 
 function readPair(cert: string, key: string, files: Files): X509Certificate {
@@ -97,6 +118,7 @@ export async function certificatesOfDevCa(
   const team = await ca.issue(teamDomain)
   const contexts = new Map<string, { context: SecureContext; until: number }>()
   const zone = `.${teamDomain.split('.').slice(1).join('.')}`
+  const forCas = new Contexts()
   const budget = { second: 0, left: 0 }
   /** Issuing takes milliseconds of this thread: a stranger with many names cannot have all of it. */
   const mayIssue = (name: string): boolean => {
@@ -111,7 +133,7 @@ export async function certificatesOfDevCa(
     const strange = [...contexts.keys()].filter(known => known !== teamDomain && !isOurs(known))
     for (const known of strange.slice(0, Math.max(0, strange.length - STRANGE_NAMES))) contexts.delete(known)
   }
-  const contextOf = async (name: string): Promise<SecureContext> => {
+  const contextFor = async (name: string): Promise<SecureContext> => {
     const known = contexts.get(name)
     if (known !== undefined && known.until > Date.now()) return known.context
     const { cert, key, renewAt } = await ca.issue(name)
@@ -127,11 +149,24 @@ export async function certificatesOfDevCa(
       SNICallback: (asked, done) => {
         const name = asked.toLowerCase()
         forgetStrange()
-        contextOf(mayIssue(name) ? name : teamDomain).then(
+        contextFor(mayIssue(name) ? name : teamDomain).then(
           context => done(null, context),
           (error: Error) => done(error),
         )
       },
     },
+    asking: (name, rule) => forCas.get(`${name} ${rule.key}`, () => ca.issue(name).then(pair => contextOf(pair, rule))),
   }
+}
+
+/** With no CA that is not of the rule; each of them is good by itself, whoever may be above it. */
+function contextOf({ cert, key, renewAt }: Files & { readonly renewAt?: number }, rule: CertificateRule): Made {
+  const context = createSecureContext({
+    ...COMMON,
+    cert,
+    key,
+    ca: [...rule.certificates],
+    allowPartialTrustChain: true,
+  })
+  return { context, until: renewAt ?? Number.POSITIVE_INFINITY }
 }

@@ -25,14 +25,15 @@ export class Connections {
     return this.#sockets.size
   }
 
-  take(socket: Socket): void {
+  /** @returns whether it may stay */
+  take(socket: Socket): boolean {
     socket.on('error', ignore)
     const address = countedAddress(socket.remoteAddress ?? '')
     const count = this.#perAddress.get(address) ?? 0
     if (this.#sockets.size >= this.#limits.connections || count >= this.#limits.connectionsPerAddress) {
       socket.destroy()
       this.#turnedAway(address)
-      return
+      return false
     }
     this.#sockets.add(socket)
     this.#perAddress.set(address, count + 1)
@@ -42,6 +43,7 @@ export class Connections {
       if (left > 0) this.#perAddress.set(address, left)
       else this.#perAddress.delete(address)
     })
+    return true
   }
 
   /** Ends every one; resolves when the last is gone. */

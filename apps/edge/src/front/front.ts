@@ -1,7 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import { IncomingMessage, type ServerResponse } from 'node:http'
 import {
-  createSecureServer,
   type Http2SecureServer,
   type Http2ServerRequest,
   Http2ServerResponse,
@@ -10,15 +9,14 @@ import {
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket, TlsOptions } from 'node:tls'
-import { type Call, type HttpDoor, type Logger, PosternError, type Presented } from '@postern/interface'
+import { type Call, type HttpDoor, PosternError, type Presented } from '@postern/interface'
 import { answerProblem } from './answer.ts'
-import type { Certificates } from './certificates.ts'
-import { Connections } from './connections.ts'
-import { type Exchange, HttpExchange, lifeOf, sendProblem, type UpgradeExchange } from './exchange.ts'
-import { type Head, HeadRefused, readHead, subprotocolsOf } from './head.ts'
-import { Http1Connection, http1Options } from './http1.ts'
-import { closeAfterAnswer, guardWrites, http2Options, watchSession } from './http2.ts'
-import type { FrontLimits } from './limits.ts'
+import { type Exchange, gone, HttpExchange, lifeOf, sendProblem, type UpgradeExchange } from './exchange.ts'
+import type { Handshake } from './handshake.ts'
+import { type Head, HeadRefused, readHead, type SentHead, subprotocolsOf } from './head.ts'
+import { Http1Connection } from './http1.ts'
+import { closeAfterAnswer, guardWrites, watchSession } from './http2.ts'
+import { Port, type PortOptions } from './port.ts'
 import { headersOf, problemOf, refusalOf } from './refusal.ts'
 import {
   checkStreamUpgrade,
@@ -32,10 +30,7 @@ import {
 
 type Claim = Parameters<HttpDoor['onUpgrade']>[0]
 
-export interface FrontOptions {
-  readonly certificates: Certificates
-  readonly limits: FrontLimits
-  readonly log: Logger
+export interface FrontOptions extends PortOptions {
   /** Answers a request. Whatever goes wrong in it is its own to answer. */
   readonly exchange: (exchange: Exchange) => void
   /** Answers an upgrade to WebSocket that is no transport's. */
@@ -45,65 +40,38 @@ export interface FrontOptions {
 }
 
 /**
- * Connections that may wait until they are taken; the kernel takes the smaller of this and its own limit, 4096 on Linux. Of 3,000
- * that came at once, as everybody does after a restart, Node's own 511 lost 1,200 for seconds; this lost none.
- */
-const BACKLOG = 4096
-
-/**
  * The public port: TLS, HTTP/1.1 and HTTP/2, limits. It hands out requests whose heads can be read in one way; it knows nothing of
  * applications, and reads no body.
  */
 export class Front implements HttpDoor {
   readonly kind = 'http'
   readonly #options: FrontOptions
-  readonly #server: Http2SecureServer
-  readonly #connections: Connections
+  readonly #port: Port
   readonly #claims: Claim[] = []
   readonly #http1 = new Map<Duplex, Http1Connection>()
   readonly #presented = new WeakMap<IncomingMessage, Presented>()
-  /** Requests and upgrades that are not over. */
+  /** Of each connection, by its socket, or its session over HTTP/2. */
+  readonly #handshakes = new WeakMap<object, Handshake>()
   /** Requests and upgrades that are not over, and what says that they are. */
   readonly #open = new Map<HttpExchange | SocketUpgrade | StreamUpgrade, EventEmitter>()
   /** The connection that was made last. */
-  #secure: TLSSocket | undefined
+  #secure: readonly [TLSSocket, Handshake] | undefined
   #stopping = false
 
   constructor(options: FrontOptions) {
     this.#options = options
-    const { limits, certificates, log } = options
-    this.#connections = new Connections(limits, log)
-    this.#server = createSecureServer({
-      ...certificates.server,
-      ...http2Options(limits),
-      ...http1Options(limits),
-      allowHTTP1: true,
-      handshakeTimeout: limits.headTime,
-      unknownProtocolTimeout: limits.headTime,
-      noDelay: true,
-    })
-    // Node drops the headers above its own limit without a word; ours are counted and refused.
-    Object.assign(this.#server, { maxHeadersCount: 0 })
-    this.#listen()
+    this.#port = new Port(options, (...made) => this.#secured(...made))
+    for (const server of this.#port.servers) this.#serve(server)
   }
 
   /** @throws PosternError LISTEN_FAILED */
-  async listen(host: string, port: number, call: Call): Promise<AddressInfo> {
-    call.signal.throwIfAborted()
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const failed = (cause: NodeJS.ErrnoException) =>
-      reject(new PosternError('LISTEN_FAILED', `cannot listen on ${host}:${port} (${cause.code})`, { cause }))
-    this.#server.once('error', failed)
-    this.#server.listen({ host, port, backlog: BACKLOG }, resolve)
-    await promise
-    this.#server.off('error', failed)
-    this.#server.on('error', error => this.#options.log.error('the public port failed', { error: error.message }))
-    return this.#server.address() as AddressInfo
+  listen(host: string, port: number, call: Call): Promise<AddressInfo> {
+    return this.#port.listen(host, port, call)
   }
 
   /** Another certificate for whoever comes from now on. */
   setCertificates(server: TlsOptions): void {
-    this.#server.setSecureContext(server)
+    this.#port.setCertificates(server)
   }
 
   onUpgrade(claim: Claim): () => void {
@@ -122,13 +90,13 @@ export class Front implements HttpDoor {
 
   /** TCP connections now. */
   get connections(): number {
-    return this.#connections.size
+    return this.#port.size
   }
 
   /** No new connections and no new requests; what runs lives on, and its connection ends with it. */
   stop(): void {
     this.#stopping = true
-    this.#server.close()
+    this.#port.stop()
     for (const connection of this.#http1.values()) connection.end()
   }
 
@@ -144,16 +112,16 @@ export class Front implements HttpDoor {
     this.stop()
     const stopped = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
     for (const one of this.#open.keys()) one.abort(stopped)
-    await this.#connections.close()
+    await this.#port.close()
   }
 
-  #listen(): void {
-    const server = this.#server
-    server.on('connection', socket => this.#connections.take(socket))
-    // First: what node:http2 makes of the socket is told to us while it makes it.
-    server.prependListener('secureConnection', socket => this.#secured(socket))
+  #serve(server: Http2SecureServer): void {
     server.on('session', session => {
-      if (this.#secure !== undefined) watchSession(session, this.#secure, this.#options.limits)
+      // What node:http2 makes of a socket is told to us while it makes it.
+      const [socket, handshake] = this.#secure ?? []
+      if (socket === undefined || handshake === undefined) return
+      this.#handshakes.set(session, handshake)
+      watchSession(session, socket, this.#options.limits)
     })
     server.on('sessionError', error => this.#options.log.debug('an HTTP/2 connection failed', { error: error.message }))
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => this.#broken(error, socket))
@@ -173,11 +141,12 @@ export class Front implements HttpDoor {
     )
   }
 
-  #secured(socket: TLSSocket): void {
+  #secured(socket: TLSSocket, handshake: Handshake): void {
     // Whoever takes the socket listens as well; this one is for the moments when nobody has it.
     socket.on('error', ignore)
-    this.#secure = socket
+    this.#secure = [socket, handshake]
     if (socket.alpnProtocol === 'h2') return
+    this.#handshakes.set(socket, handshake)
     this.#http1.set(
       socket,
       new Http1Connection(socket, this.#options.limits.requests, (...asked) => this.#begin(...asked)),
@@ -204,6 +173,7 @@ export class Front implements HttpDoor {
       if (!(response instanceof Http2ServerResponse)) response.shouldKeepAlive = false
       request.on('error', ignore)
       sendProblem(request, response, refusalOf(error), {})
+      if (error instanceof Outdated && response instanceof Http2ServerResponse) response.stream.session?.close()
       return undefined
     }
     this.#keep(exchange, lifeOf(response))
@@ -213,11 +183,20 @@ export class Front implements HttpDoor {
 
   #read(request: Exchange['request']): Head {
     const { method = '', url = '', rawHeaders: raw, socket, httpVersion: version } = request
-    const remoteAddress = socket.remoteAddress ?? ''
-    const head = readHead({ method, url, raw, remoteAddress, version }, this.#options.limits)
+    const head = this.#readHead(request, { method, url, raw, remoteAddress: socket.remoteAddress ?? '', version })
     // Whoever reads the request itself reads what was judged.
     request.url = head.target
     return head
+  }
+
+  /** @throws PosternError as {@link readHead}; MISDIRECTED_REQUEST */
+  #readHead(request: Exchange['request'], sent: Omit<SentHead, 'certificate'>): Head {
+    const connection = request instanceof IncomingMessage ? request.socket : request.stream.session
+    const handshake = connection && this.#handshakes.get(connection)
+    if (handshake === undefined) throw gone()
+    const head = readHead({ ...sent, certificate: handshake.certificate }, this.#options.limits)
+    if (this.#port.isFor(head.hostname, handshake)) return head
+    throw head.hostname === handshake.hostname ? new Outdated() : new Misdirected()
   }
 
   #keep(one: HttpExchange | SocketUpgrade | StreamUpgrade, of: EventEmitter): void {
@@ -258,7 +237,7 @@ export class Front implements HttpDoor {
     try {
       const { rawHeaders: raw, socket, httpVersion: version, headers } = request
       const [method, remoteAddress] = [methodOfConnect(request), socket.remoteAddress ?? '']
-      const head = readHead({ method, url: headers[':path'] ?? '', raw, remoteAddress, version }, this.#options.limits)
+      const head = this.#readHead(request, { method, url: headers[':path'] ?? '', raw, remoteAddress, version })
       checkStreamUpgrade(head.presented)
       if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented)))
         throw new HeadRefused('VERSION_UNSUPPORTED', 'this upgrade is taken over HTTP/1.1 only')
@@ -268,6 +247,7 @@ export class Front implements HttpDoor {
       this.#options.upgrade(upgrade)
     } catch (error) {
       sendProblem(request, response, refusalOf(error), headersOf(error))
+      if (error instanceof Outdated) stream.session?.close()
     }
   }
 
@@ -279,6 +259,16 @@ export class Front implements HttpDoor {
     if (connection.broken()) answerProblem(socket, problemOf(error))
   }
 }
+
+/** A request over a connection that was made under another rule about certificates than its hostname has (RFC 9110 §15.5.20). */
+class Misdirected extends HeadRefused {
+  constructor() {
+    super('MISDIRECTED_REQUEST', 'this connection was not made for the hostname it asks for')
+  }
+}
+
+/** The same, because the rule changed since: nobody needs the connection any more. */
+class Outdated extends Misdirected {}
 
 function guardStream(stream: ServerHttp2Stream): void {
   guardWrites(stream)

@@ -1,4 +1,5 @@
 import { type Code, PosternError, type Presented, type ReceivedHeaders } from '@postern/interface'
+import type { PeerCertificate } from './handshake.ts'
 import { requestedHostname } from './hostname.ts'
 import type { FrontLimits } from './limits.ts'
 import { canonicalTarget } from './target.ts'
@@ -20,6 +21,8 @@ export interface SentHead {
   readonly remoteAddress: string
   /** For example `1.1`. */
   readonly version: string
+  /** Of the connection. */
+  readonly certificate: PeerCertificate | undefined
 }
 
 /** What a head is refused with: an error, and its status where that is not the code's own. */
@@ -38,7 +41,7 @@ export class HeadRefused extends PosternError {
  * @throws PosternError REQUEST_TOO_LARGE, HOSTNAME_INVALID, BAD_USAGE
  */
 export function readHead(sent: SentHead, limits: FrontLimits): Head {
-  const { method, url, raw, remoteAddress, version } = sent
+  const { method, url, raw, remoteAddress, version, certificate } = sent
   if (url.length > limits.target) throw new HeadRefused('REQUEST_TOO_LARGE', 'the request’s target is too long', 414)
   if (raw.length / 2 > limits.headers) throw new HeadRefused('REQUEST_TOO_LARGE', 'the request has too many headers')
   if (method === 'CONNECT' || method === 'TRACE')
@@ -52,7 +55,8 @@ export function readHead(sent: SentHead, limits: FrontLimits): Head {
     throw new HeadRefused('BAD_USAGE', 'HTTP/1.0 has no transfer codings')
   const hostname = requestedHostname(headers.host, url)
   const target = canonicalTarget(url)
-  return { method, hostname, target, presented: { method, url: target, headers, remoteAddress } }
+  const presented = { method, url: target, headers, remoteAddress }
+  return { method, hostname, target, presented: certificate ? { ...presented, ...certificate } : presented }
 }
 
 /** Over HTTP/2 a Host is not needed, and where it is sent it says the same (RFC 9113 §8.3.1). */

@@ -6,7 +6,7 @@ export interface FrontLimits {
   readonly headers: number
   /** Characters of the target. More: 414. */
   readonly target: number
-  /** Milliseconds for the TLS handshake, and again for each request's head. A body takes as long as whoever reads it allows. */
+  /** Milliseconds for the ClientHello, again for the rest of the TLS handshake, and again for each request's head. A body takes as long as whoever reads it allows. */
   readonly headTime: number
   /** Milliseconds for the body of a request that the edge itself reads. */
   readonly bodyTime: number
