@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import type { Json } from '@postern/interface'
-import type { Groups, Selector } from '@postern/policy'
+import type { Groups, Rule, Selector } from '@postern/policy'
 import type { ApplicationRecord, Snapshot } from '@postern/store'
 import { type AuthorityRecord, authorityIdIn, certificateRows } from './records.ts'
 
@@ -73,7 +73,7 @@ export class Authorities {
       rules.flatMap(({ include, require = [], exclude = [] }) => [...include, ...require, ...exclude]),
       groups,
     )
-    const isNamed = ({ id, name }: Authority) => named === 'any' || named.has(id) || named.has(name)
+    const isNamed = ({ name }: Authority) => named === 'any' || named.has(name)
     const authorities = this.list().filter(one => isNamed(one) && mayBeNamedAt(one, hostname))
     if (authorities.length === 0) return undefined
     const fingerprints = new Set(authorities.flatMap(one => one.fingerprints))
@@ -95,7 +95,7 @@ export function mayBeNamedAt({ record: { hostnames } }: Pick<Authority, 'record'
   return hostnames === undefined || hostnames.includes(hostname)
 }
 
-/** The names and ids of CAs that selectors are about, in groups too; `any` where one is about all there are. */
+/** The names of CAs that selectors are about, in groups too; `any` where one is about all there are. */
 export function authoritiesNamed(selectors: readonly Selector[], groups: Groups): ReadonlySet<string> | 'any' {
   const left = [...selectors]
   const seen = new Set<string>()
@@ -105,12 +105,29 @@ export function authoritiesNamed(selectors: readonly Selector[], groups: Groups)
       seen.add(one.inGroup)
       if (Object.hasOwn(groups, one.inGroup)) for (const member of groups[one.inGroup] ?? []) left.push(member)
     }
-    const { certificate } = one as { readonly certificate?: { readonly ca?: string } }
-    if (certificate === undefined) continue
-    if (certificate.ca === undefined) return 'any'
-    named.add(certificate.ca)
+    if (!('certificate' in one)) continue
+    if (one.certificate.ca === undefined) return 'any'
+    named.add(one.certificate.ca)
   }
   return named
+}
+
+/** What names a CA in rules: applications, groups, and other CAs. */
+export function namersOf(name: string, snapshot: Snapshot): readonly string[] {
+  const isNamed = (selectors: readonly Selector[] = []) =>
+    selectors.some(one => 'certificate' in one && one.certificate.ca === name)
+  const inRules = (rules: readonly Rule[]) =>
+    rules.some(({ include, require, exclude }) => [include, require, exclude].some(isNamed))
+  return [
+    ...[...snapshot.applications.values()].filter(({ rules }) => inRules(rules)).map(({ hostname }) => hostname),
+    ...Object.entries(snapshot.groups).flatMap(([group, selectors]) =>
+      isNamed(selectors) ? [`the group ${group}`] : [],
+    ),
+    ...authoritiesIn(snapshot)
+      .list()
+      .filter(({ record }) => inRules(record.rules))
+      .map(one => `the CA ${one.name}`),
+  ]
 }
 
 const NONE = new Authorities([])

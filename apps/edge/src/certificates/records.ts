@@ -87,6 +87,11 @@ export const revocationListRow = (id: string): string => `crl.${id}`
 export const certificateKey = (id: string, serial: string): string => `certificate:${id}:${serial}`
 /** What ends whatever was opened by any certificate of a CA. */
 export const authorityKey = (id: string): string => `certificate-authority:${id}`
+/** What ends whatever was opened by what one certificate of a CA stands above. */
+export const authorityCertificateKey = (id: string, fingerprint: string): string =>
+  `certificate-authority:${id}:${fingerprint}`
+/** Opens nothing: an older copy of the database learns by it that a CA was removed. */
+export const removedAuthorityKey = (id: string): string => `certificate-authority-removed:${id}`
 
 type Rows = ReadonlyMap<string, Json>
 
@@ -99,6 +104,38 @@ const NO_ROWS: Rows = new Map()
 /** The id of a CA whose row this is. */
 export function authorityIdIn(row: string): string | undefined {
   return row.startsWith(AUTHORITY) ? row.slice(AUTHORITY.length) : undefined
+}
+
+interface Place {
+  /** Of the CA. */
+  readonly id: string
+  readonly serial: string
+}
+
+/** Whose row it is, where it is of a certificate that was issued here. */
+export function issuedRowIn(row: string): Place | undefined {
+  return placeIn(row, 'issued')
+}
+
+/** Whose row it is, where it says that a certificate was revoked. */
+export function revokedRowIn(row: string): Place | undefined {
+  return placeIn(row, 'revoked')
+}
+
+function placeIn(row: string, wanted: string): Place | undefined {
+  const [kind, id, serial] = row.split('.')
+  return kind === wanted && id !== undefined && serial !== undefined ? { id, serial } : undefined
+}
+
+/** All that is kept of a CA: its own row, its list, and what it issued and revoked. */
+export function rowsOfAuthority(rows: Rows, id: string): readonly string[] {
+  return [...rows.keys()].filter(row => row.split('.')[1] === id)
+}
+
+/** A serial number as it is kept: lower-case hex, two digits a byte, without zeros in front. @param text hex in any spelling */
+export function serialOf(text: string): string {
+  const digits = text.replaceAll(':', '').toLowerCase()
+  return (digits.length % 2 === 1 ? `0${digits}` : digits).replace(/^(00)+(?=..)/, '')
 }
 
 export function issuedOf(rows: Rows, id: string, serial: string): IssuedRecord | undefined {
