@@ -76,6 +76,7 @@ function hostOf(name: string, store: Store, failures: FailureCounter, { keys, fe
   return {
     records: {
       get: async id => store.snapshot.records.get(name)?.get(id),
+      list: async prefix => rowsWith(prefix, store.snapshot.records.get(name)),
       put: (id, value) => store.apply([{ put: 'record', namespace: name, id, value }], note('record.put', id)),
       delete: id => store.apply([{ delete: 'record', namespace: name, id }], note('record.delete', id)),
     },
@@ -83,4 +84,19 @@ function hostOf(name: string, store: Store, failures: FailureCounter, { keys, fe
     attempts: failures.of(name),
     fetch,
   }
+}
+
+type Rows = ReadonlyMap<string, Json>
+
+const NO_ROWS: Rows = new Map()
+/** The list that was last asked for of each state of a plugin's rows. */
+const LISTED = new WeakMap<Rows, { readonly prefix: string; readonly found: Rows }>()
+
+function rowsWith(prefix: string, rows: Rows = NO_ROWS): Rows {
+  const known = LISTED.get(rows)
+  if (known?.prefix === prefix) return known.found
+  const found = new Map<string, Json>()
+  for (const [id, value] of rows) if (id.startsWith(prefix)) found.set(id, value)
+  LISTED.set(rows, { prefix, found })
+  return found
 }

@@ -74,7 +74,7 @@ export interface FakeEdgeHost extends EdgeHost {
   readonly failures: readonly string[]
   /** How often records were asked for. */
   readonly reads: number
-  /** Put in place of `records.get`, to make it fail, hang or lie. */
+  /** Asked for each row in place of what is there, to make it fail, hang or lie. */
   onGet: ((id: string) => Promise<Json | undefined>) | undefined
 }
 
@@ -91,6 +91,15 @@ export function fakeEdgeHost(): FakeEdgeHost {
       get: async id => {
         host.reads++
         return host.onGet ? host.onGet(id) : structuredClone(rows.get(id))
+      },
+      list: async prefix => {
+        host.reads++
+        const found = new Map<string, Json>()
+        for (const id of rows.keys()) {
+          const value = id.startsWith(prefix) ? await (host.onGet?.(id) ?? structuredClone(rows.get(id))) : undefined
+          if (value !== undefined) found.set(id, value)
+        }
+        return found
       },
       put: async (id, value) => void rows.set(id, structuredClone(value)),
       delete: async id => void rows.delete(id),

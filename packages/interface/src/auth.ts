@@ -68,7 +68,10 @@ export interface Presented {
    * `CERT_HAS_EXPIRED`. Absent: nothing. Without `peerCertificate` it says nothing.
    */
   readonly peerCertificateError?: string
-  /** DER of the certificates above the leaf, in the order in which OpenSSL found them, the CA last. Empty: it found no chain. */
+  /**
+   * DER of the certificates above the leaf, each the signer of the one before, and last the CA: one of those that are good for the
+   * hostname that was named. Empty: it is of none of them.
+   */
   readonly peerCertificateChain?: readonly Uint8Array[]
 }
 

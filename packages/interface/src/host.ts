@@ -61,6 +61,11 @@ export interface Ui {
 /** The plugin's own rows at the edge, nobody else's. */
 export interface Records {
   get(id: string): Promise<Json | undefined>
+  /**
+   * The rows whose ids begin with this, by id: for few, of which there is a row each. Asked again for the same, it is the same map for
+   * as long as no row of the plugin was changed.
+   */
+  list(prefix: string): Promise<ReadonlyMap<string, Json>>
   put(id: string, value: Json): Promise<void>
   delete(id: string): Promise<void>
 }

@@ -33,7 +33,12 @@ test('the plugin in docs/plugins.md works as it is printed there', async () => {
   const { createHash } = await import('node:crypto')
   rows.set(createHash('sha256').update('k1').digest('hex'), 'alice')
   const edgeHost = {
-    records: { get: async (id: string) => rows.get(id), put: async () => {}, delete: async () => {} },
+    records: {
+      get: async (id: string) => rows.get(id),
+      list: async () => rows,
+      put: async () => {},
+      delete: async () => {},
+    },
     attempts: { allow: async () => true, failed: async () => {} },
     keys: { jwks: async () => null, issuer: async () => '' },
     fetch: () => Promise.reject(new Error('no network here')),
