@@ -55,7 +55,9 @@ export function readPublicKey(key: string | Uint8Array, whose: string): KeyObjec
   const read = parsePublicKey(key, whose)
   const weakness = weaknessOf(read)
   if (weakness === undefined) return read
-  throw new PosternError('BAD_USAGE', `the key of ${whose} is ${weakness}`, { next: 'Make another key, EC P-256 for example.' })
+  throw new PosternError('BAD_USAGE', `the key of ${whose} is ${weakness}`, {
+    next: 'Make another key, EC P-256 for example.',
+  })
 }
 
 function parsePublicKey(key: string | Uint8Array, whose: string): KeyObject {

@@ -69,7 +69,11 @@ function isOfForm(type: Exclude<SubjectName['type'], 'ip'>, value: string): bool
 export function checkCommonName(name: string): string {
   const length = [...name].length
   if (length > 0 && length <= MOST_COMMON_NAME && !hasUnseen(name) && name.isWellFormed()) return name
-  throw new PosternError('BAD_USAGE', `${JSON.stringify(name.slice(0, 80))} cannot be the common name of a certificate`, {
-    next: `Give 1 to ${MOST_COMMON_NAME} characters that can be seen.`,
-  })
+  throw new PosternError(
+    'BAD_USAGE',
+    `${JSON.stringify(name.slice(0, 80))} cannot be the common name of a certificate`,
+    {
+      next: `Give 1 to ${MOST_COMMON_NAME} characters that can be seen.`,
+    },
+  )
 }
