@@ -39,6 +39,8 @@ export interface SiteApplication {
     permit?: object
   }[]
   readonly options?: object
+  /** `options:` of the daemon's rule for `service`. */
+  readonly serviceOptions?: object
   /** Further services of the hostname, for another protocol. */
   readonly others?: readonly string[]
 }
@@ -96,9 +98,10 @@ interface Place {
 function startDaemon(folder: string, place: Place, applications: Readonly<Record<string, SiteApplication>>): Running {
   const tokenFile = join(folder, 'tunnel-token')
   writeFileSync(tokenFile, place.token, { mode: 0o600 })
-  const ingress = Object.entries(applications).flatMap(([hostname, { service, others = [] }]) =>
-    [service, ...others].map(one => ({ hostname, service: one })),
-  )
+  const ingress = Object.entries(applications).flatMap(([hostname, { service, serviceOptions, others = [] }]) => [
+    { hostname, service, ...(serviceOptions && { options: serviceOptions }) },
+    ...others.map(one => ({ hostname, service: one })),
+  ])
   const config = join(folder, 'posternd.yaml')
   writeFileSync(config, JSON.stringify({ edge: place.team, ca: place.caFile, tokenFile, ingress }), { mode: 0o600 })
   return start('posternd', ['run', '--config', config])

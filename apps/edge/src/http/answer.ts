@@ -56,7 +56,9 @@ function writeHead(exchange: Exchange, answer: IncomingMessage): void {
   const { statusCode = 502, statusMessage = '' } = answer
   headers.push('Postern-Request-Id', requestId)
   if (isHttp2(response)) {
-    response.writeHead(statusCode, grouped(pairsOf(headers)))
+    const fields = grouped(pairsOf(headers))
+    if (answer.headers['grpc-status'] === undefined) response.writeHead(statusCode, fields)
+    else holdHead(response, statusCode, fields)
     return
   }
   const isTold = answer.headers.trailer !== undefined && !isChunked(response, answer)
@@ -67,6 +69,12 @@ function writeHead(exchange: Exchange, answer: IncomingMessage): void {
   setImmediate(() => {
     if (!response.destroyed && !response.writableEnded) response.flushHeaders()
   })
+}
+
+/** gRPC’s “Trailers-Only”: a status in the head counts only where the head is the end too, so it waits for what comes next. */
+function holdHead(response: Http2ServerResponse, statusCode: number, fields: ReturnType<typeof grouped>): void {
+  response.statusCode = statusCode
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) response.setHeader(name, value)
 }
 
 /** Takes back a head that could not be written, so that a refusal can be. */
