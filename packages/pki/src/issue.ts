@@ -13,12 +13,14 @@ export interface Profile {
   readonly san: readonly SubjectName[]
   /**
    * How long it lasts. `client` and `server`: 60 seconds to 825 days. `connector-authority`: to 24 hours; it is a CA for leaves
-   * that clients use. Never longer than the CA itself.
+   * that clients use. Never longer than the CA itself, unless it {@link outlives} it.
    */
   readonly seconds: number
   /** Milliseconds since the epoch. Default: five minutes ago, for clocks that are behind. */
   readonly notBefore?: number
   readonly usage: 'client' | 'server' | 'connector-authority'
+  /** It may last longer than the CA, for who looks at the CA's signature once, in time, and afterwards at this certificate alone. */
+  readonly outlives?: boolean
 }
 
 export interface IssuedCertificate {
@@ -88,7 +90,7 @@ function readIssuer({ cert, key: pem }: KeyAndCertificate): Signer {
   return { ca, der, key }
 }
 
-function timesOf({ seconds, usage, notBefore = Date.now() - BACK }: Profile, ca: X509Certificate) {
+function timesOf({ seconds, usage, notBefore = Date.now() - BACK, outlives = false }: Profile, ca: X509Certificate) {
   const most = MOST_SECONDS[usage]
   if (!(seconds >= LEAST_SECONDS && seconds <= most))
     throw new PosternError('BAD_USAGE', `a certificate lasts from ${LEAST_SECONDS} to ${most} seconds, not ${seconds}`)
@@ -96,7 +98,7 @@ function timesOf({ seconds, usage, notBefore = Date.now() - BACK }: Profile, ca:
   const end = ca.validToDate.getTime()
   if (end <= now || ca.validFromDate.getTime() > now)
     throw new PosternError('CONFIG_INVALID', `the CA is valid from ${ca.validFrom} to ${ca.validTo}, and not now`)
-  return { notBefore, notAfter: Math.min(now + seconds * 1000, end) }
+  return { notBefore, notAfter: outlives ? now + seconds * 1000 : Math.min(now + seconds * 1000, end) }
 }
 
 /** What was issued, as OpenSSL reads it: what it would refuse of this CA is never handed out. */
