@@ -36,6 +36,7 @@ export const builtins: readonly Builtin[] = [
       schemes: ['ssh'],
       defaultPort: 22,
       client: './dist/client.js',
+      edge: './dist/edge.js',
       origin: './dist/origin.js',
     },
     load: { client: () => import('@postern/protocol-ssh/client') },

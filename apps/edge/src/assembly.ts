@@ -10,6 +10,8 @@ import { jwksRoom } from './keys/jwks-room.ts'
 import type { EdgeParts } from './parts.ts'
 import { createSignIn } from './sign-in/create.ts'
 import { Directory } from './sign-in/directory.ts'
+import { SshAuthorities } from './ssh-certificates/authorities.ts'
+import { SshCertificates } from './ssh-certificates/room.ts'
 import { sendProblemPage } from './team/problem-page.ts'
 import { TeamSite } from './team/site.ts'
 import type { WayContext } from './ways/context.ts'
@@ -34,10 +36,11 @@ export function assemble(parts: EdgeParts, context: WayContext, address: () => s
   const directory = new Directory({ store, turns, issuer: () => origins.team, forgetSetupFile: forget })
   const signIn = createSignIn({ ...context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
   const authorization = new AuthorizationServer({ ...context, signIn, failures })
+  const authorities = new SshAuthorities({ store, seal: parts.seal, turns })
   const http = httpWay(context, {
     ...(config.http && { limits: config.http }),
     signIn,
-    ownPaths: [signIn, protectedResource(origins)],
+    ownPaths: [signIn, protectedResource(origins), new SshCertificates(context, authorities)],
     problemPage: sendProblemPage,
   })
   const administration = new Administration({
@@ -51,6 +54,7 @@ export function assemble(parts: EdgeParts, context: WayContext, address: () => s
     people: parts.sessions,
     keys: parts.keys,
     seal: parts.seal,
+    protocols: parts.plugins.protocols,
     origins,
     turns,
     forgetSetupFile: forget,

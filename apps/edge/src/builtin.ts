@@ -40,6 +40,20 @@ export const builtins: readonly Builtin[] = [
     load: { edge: () => import('@postern/auth-tunnel-token/edge') },
   },
   {
+    package: '@postern/protocol-ssh',
+    entry: {
+      kind: 'protocol',
+      name: 'ssh',
+      summary: 'SSH, as a ProxyCommand or on a local port',
+      schemes: ['ssh'],
+      defaultPort: 22,
+      client: './dist/client.js',
+      edge: './dist/edge.js',
+      origin: './dist/origin.js',
+    },
+    load: { edge: () => import('@postern/protocol-ssh/edge') },
+  },
+  {
     package: '@postern/transport-websocket',
     entry: {
       kind: 'transport',

@@ -1,4 +1,13 @@
-import type { AuthVerifier, Call, EdgeHost, Json, TransportListener } from '@postern/interface'
+import type {
+  AuthVerifier,
+  Call,
+  EdgeHost,
+  Json,
+  Kind,
+  Kinds,
+  ProtocolRules,
+  TransportListener,
+} from '@postern/interface'
 import { createRedactor, createSecretReader, readOptions, screaming } from '@postern/options'
 import type { Registry } from '@postern/registry'
 import type { Store } from '@postern/store'
@@ -19,6 +28,8 @@ export interface EdgePlugins extends AsyncDisposable {
   readonly access: readonly NamedVerifier[]
   readonly connectors: readonly NamedVerifier[]
   readonly transports: readonly TransportListener[]
+  /** What may be permitted inside a protocol, by its name. */
+  readonly protocols: ReadonlyMap<string, ProtocolRules>
 }
 
 /**
@@ -41,7 +52,7 @@ export async function startPlugins(
     secrets: createSecretReader(undefined),
     redactor: createRedactor(),
   }
-  const create = async (kind: 'auth' | 'transport', name: string): Promise<AuthVerifier | TransportListener> => {
+  const create = async (kind: Kind, name: string): Promise<Kinds[Kind]['edge']> => {
     const { options } = await registry.load(kind, name, 'edge', call)
     // An edge's plugins have no flags of their own yet: environment and defaults.
     const envPrefix = `POSTERN_${screaming(name)}`
@@ -61,11 +72,15 @@ export async function startPlugins(
   const transports: TransportListener[] = []
   for (const name of registry.names('transport', 'edge'))
     transports.push((await create('transport', name)) as TransportListener)
+  const protocols = new Map<string, ProtocolRules>()
+  for (const name of registry.names('protocol', 'edge'))
+    protocols.set(name, (await create('protocol', name)) as ProtocolRules)
   const owned = started.move()
   return {
     access: verifiers.filter(({ name }) => name !== CONNECTORS),
     connectors: verifiers.filter(({ name }) => name === CONNECTORS),
     transports,
+    protocols,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

@@ -131,6 +131,11 @@ export interface RuleFindings {
 
 /** Edge side, optional, never sees bytes. A rule may say `permit: { redis: { commands: ["GET"] } }`. */
 export interface ProtocolRules extends Partial<AsyncDisposable> {
-  /** @returns what is wrong with it, a sentence each; empty when it may be saved */
+  /**
+   * Asked when rules are saved, of each that says something about this protocol.
+   *
+   * @param permit what stands below the protocol’s name
+   * @returns what is wrong with it, a sentence each; empty when it may be saved
+   */
   check(permit: Json): readonly string[]
 }

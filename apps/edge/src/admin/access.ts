@@ -3,9 +3,10 @@ import type { AccessChange, Answer, Applied, Checked, WantedApplication } from '
 import { type Json, PosternError } from '@postern/interface'
 import type { Selector } from '@postern/policy'
 import type { ApplicationRecord, Change, Snapshot, TunnelRecord } from '@postern/store'
+import { sshAuthorityRemoval } from '../ssh-certificates/authorities.ts'
 import { isSame, mustBeVersion, newApplication, successorOf } from './applications.ts'
 import { checkAll } from './groups.ts'
-import type { Handlers, Planned } from './handling.ts'
+import type { Handlers, Planned, Workings } from './handling.ts'
 import { optionsChanged, sentOptions } from './options.ts'
 import { administratorsOf, type ServiceTokenRecord, serviceTokensOf } from './records.ts'
 import { fitting, readSelectors, rulesChanged, sentRules, sentSelectors } from './rules.ts'
@@ -14,8 +15,7 @@ import { inUse, newTunnel, removalOf } from './tunnels.ts'
 
 export const ACCESS: Handlers<'access.get' | 'access.apply'> = {
   'access.get': ({ store }) => documentOf(store.snapshot),
-  'access.apply': (handling, { body }) =>
-    handling.change((snapshot, now) => plan(body, snapshot, now, handling.teamDomain)),
+  'access.apply': (handling, { body }) => handling.change((snapshot, now) => plan(body, snapshot, now, handling)),
 }
 
 /** Characters that names, and rules, fill of an audit row, which takes 8,192 in all. */
@@ -27,6 +27,7 @@ const MOST_TOLD = 2000
 /** Of a thing, in an answer. */
 type Told = NonNullable<AccessChange['before']>
 type Wanted = Checked<'access.apply'>['body']
+type Edge = Pick<Workings, 'teamDomain' | 'protocols'>
 
 /** Everything as the document: what is applied to where it came from changes nothing. */
 export function documentOf(snapshot: Snapshot): Answer<'access.get'> {
@@ -46,13 +47,13 @@ export function documentOf(snapshot: Snapshot): Answer<'access.get'> {
 }
 
 /** One change for the whole document. @throws PosternError CONFLICT, BAD_USAGE, HOSTNAME_INVALID */
-function plan({ access, ...how }: Wanted, snapshot: Snapshot, now: number, teamDomain: string): Planned<Applied> {
+function plan({ access, ...how }: Wanted, snapshot: Snapshot, now: number, edge: Edge): Planned<Applied> {
   mustBeVersion(snapshot, how.ifVersion)
   const draft = new Draft(snapshot, how.prune, now)
   if (access.tunnels !== undefined) draft.tunnels(access.tunnels)
   if (access.serviceTokens !== undefined) draft.serviceTokens(access.serviceTokens)
   if (access.groups !== undefined) draft.groups(access.groups)
-  if (access.applications !== undefined) draft.applications(access.applications, teamDomain)
+  if (access.applications !== undefined) draft.applications(access.applications, edge)
   const { changes, told, unlisted, secrets } = draft.done()
   return {
     changes: how.dryRun ? [] : changes,
@@ -173,12 +174,12 @@ class Draft {
     })
   }
 
-  applications(wanted: readonly WantedApplication[], teamDomain: string): void {
+  applications(wanted: readonly WantedApplication[], { teamDomain, protocols }: Edge): void {
     const listed = listOf('applications', wanted, ({ hostname }) => hostname)
     const namesBefore = nameOf(this.#names)
     const before = (one: ApplicationRecord) => wantedOf(one, namesBefore) as Told
     const names = nameOf(nameable(this.#tokens))
-    const known = { findToken: tokenFinder(this.#tokens), groups: Object.fromEntries(this.#groups) }
+    const known = { findToken: tokenFinder(this.#tokens), groups: Object.fromEntries(this.#groups), protocols }
     for (const one of wanted) {
       const there = this.#applications.get(one.hostname)
       const value = successorOf(there, newApplication(one, teamDomain, known, this.#now))
@@ -192,7 +193,7 @@ class Draft {
     this.#others('application', this.#applications.keys(), listed, hostname => {
       const there = this.#applications.get(hostname) as ApplicationRecord
       this.#applications.delete(hostname)
-      this.#first.push({ delete: 'application', id: there.id })
+      this.#first.push({ delete: 'application', id: there.id }, sshAuthorityRemoval(there.id))
       return before(there)
     })
   }

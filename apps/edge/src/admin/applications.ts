@@ -4,6 +4,7 @@ import type { Application, WantedApplication } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import type { ApplicationRecord, Snapshot } from '@postern/store'
 import { isHostname } from '../front/hostname.ts'
+import { sshAuthorityRemoval } from '../ssh-certificates/authorities.ts'
 import type { Handlers, Planned, Workings } from './handling.ts'
 import { optionsChanged, readOptions, sentOptions } from './options.ts'
 import { livesOf } from './records.ts'
@@ -20,21 +21,21 @@ export const APPLICATIONS: Handlers<
     handling.change((snapshot, now) => {
       if (snapshot.applications.has(body.hostname))
         throw new PosternError('ALREADY_EXISTS', `${body.hostname} exists already`, { speaker: 'edge' })
-      const value = newApplication(body, handling.teamDomain, knownIn(snapshot), now)
+      const value = newApplication(body, handling.teamDomain, knownIn(snapshot, handling), now)
       return saving(value, undefined, 'application.create', snapshot, handling)
     }),
   'application.put': (handling, { params: { hostname }, body: { ifVersion, ...body } }) =>
     handling.change((snapshot, now) => {
       mustBeVersion(snapshot, ifVersion)
       const before = snapshot.applications.get(hostname)
-      const made = newApplication({ ...body, hostname }, handling.teamDomain, knownIn(snapshot), now)
+      const made = newApplication({ ...body, hostname }, handling.teamDomain, knownIn(snapshot, handling), now)
       return saving(successorOf(before, made), before, 'application.put', snapshot, handling)
     }),
   'application.delete': (handling, { params: { hostname } }) =>
     handling.change(snapshot => {
       const { id, tunnelId, rules } = mustBeApplication(snapshot, hostname)
       return {
-        changes: [{ delete: 'application', id }],
+        changes: [{ delete: 'application', id }, sshAuthorityRemoval(id)],
         action: 'application.delete',
         hostname,
         detail: { tunnel: tunnelId, rules: rulesChanged(rules, [], MOST_TOLD) },

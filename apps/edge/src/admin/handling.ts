@@ -6,6 +6,7 @@ import type { Origins } from '../origins.ts'
 import type { Routes } from '../routes/routes.ts'
 import type { Sessions } from '../sign-in/sessions.ts'
 import type { Caller, Standing } from './caller.ts'
+import type { Protocols } from './rules.ts'
 import type { Turns } from './turns.ts'
 
 /** What of the edge the administration works with. */
@@ -23,6 +24,7 @@ export interface Workings {
   readonly people: Pick<Sessions, 'list' | 'revoke'>
   readonly keys: Pick<TeamKeys, 'list' | 'rotate' | 'remove'>
   readonly seal: Pick<Seal, 'seal'>
+  readonly protocols: Protocols
   readonly origins: Origins
   /** Of all that changes what somebody else may change, too. */
   readonly turns: Turns

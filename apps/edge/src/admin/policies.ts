@@ -9,7 +9,7 @@ export const POLICIES: Handlers<'policy.put' | 'policy.add' | 'policy.remove'> =
     handling.change(snapshot => {
       mustBeVersion(snapshot, ifVersion)
       const before = mustBeApplication(snapshot, hostname)
-      const value = { ...before, rules: readRules(rules, knownIn(snapshot)) }
+      const value = { ...before, rules: readRules(rules, knownIn(snapshot, handling)) }
       return saving(value, before, 'policy.put', snapshot, handling)
     }),
   'policy.add': (handling, { params: { hostname }, body }) =>
@@ -17,7 +17,7 @@ export const POLICIES: Handlers<'policy.put' | 'policy.add' | 'policy.remove'> =
       const before = mustBeApplication(snapshot, hostname)
       if (before.rules.some(({ name }) => name === body.rule.name)) throw taken(hostname, body.rule.name)
       const at = body.before === undefined ? before.rules.length : placeOf(hostname, before.rules, body.before)
-      const rules = before.rules.toSpliced(at, 0, ...readRules([body.rule], knownIn(snapshot)))
+      const rules = before.rules.toSpliced(at, 0, ...readRules([body.rule], knownIn(snapshot, handling)))
       const [wrong] = checkRules(rules, snapshot.groups)
       if (wrong !== undefined) throw new PosternError('BAD_USAGE', wrong, { speaker: 'edge' })
       return saving({ ...before, rules }, before, 'policy.add', snapshot, handling)

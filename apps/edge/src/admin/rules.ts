@@ -1,5 +1,5 @@
 import type { WantedApplication } from '@postern/admin'
-import { type Json, PosternError } from '@postern/interface'
+import { type Json, PosternError, type ProtocolRules } from '@postern/interface'
 import { checkRules, type Groups, type Rule, type Selector } from '@postern/policy'
 import type { Snapshot } from '@postern/store'
 import { serviceTokensOf } from './records.ts'
@@ -9,10 +9,14 @@ import { type FindToken, tokenFinder } from './service-tokens.ts'
 export interface Known {
   readonly findToken: FindToken
   readonly groups: Groups
+  readonly protocols: Protocols
 }
 
-export function knownIn(snapshot: Snapshot): Known {
-  return { findToken: tokenFinder(serviceTokensOf(snapshot)), groups: snapshot.groups }
+/** What may be permitted inside a protocol, by its name. Of others nothing is known, and everything may. */
+export type Protocols = ReadonlyMap<string, Pick<ProtocolRules, 'check'>>
+
+export function knownIn(snapshot: Snapshot, { protocols }: Pick<Known, 'protocols'>): Known {
+  return { findToken: tokenFinder(serviceTokensOf(snapshot)), groups: snapshot.groups, protocols }
 }
 
 /**
@@ -22,7 +26,7 @@ export function knownIn(snapshot: Snapshot): Known {
  */
 export function readRules(
   sent: WantedApplication['rules'],
-  { findToken, groups }: Known,
+  { findToken, groups, protocols }: Known,
   hostname?: string,
 ): readonly Rule[] {
   const about = hostname === undefined ? '' : `${hostname}: `
@@ -39,9 +43,20 @@ export function readRules(
       ...(rule.permit !== undefined && { permit: rule.permit }),
     }
   })
-  const [wrong] = checkRules(rules, groups)
+  const [wrong] = [...checkRules(rules, groups), ...checkPermits(rules, protocols)]
   if (wrong !== undefined) throw badUsage(`${about}${wrong}`)
   return rules
+}
+
+function checkPermits(rules: readonly Rule[], protocols: Protocols): string[] {
+  return rules.flatMap(({ permit }, index) =>
+    [...protocols].flatMap(([name, protocol]) => {
+      const isAbout = typeof permit === 'object' && permit !== null && Object.hasOwn(permit, name)
+      const own = isAbout ? (permit as { readonly [key: string]: Json })[name] : undefined
+      const wrong = own === undefined ? [] : protocol.check(own)
+      return wrong.map(one => `rule ${index + 1}: permit: ${one}`)
+    }),
+  )
 }
 
 /**

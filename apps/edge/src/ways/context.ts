@@ -55,14 +55,14 @@ export function saidBy(error: unknown): { readonly said?: Speaker; readonly why?
   return { said: speaker, ...(speaker === 'edge' && code === 'ACCESS_ENDED' && { why: message }) }
 }
 
-/** A row about something an admission led to. */
+/** A row about something an admission led to. @returns whether the audit log takes it */
 export function note(
   store: Store,
   admission: Admission,
   entry: Pick<AuditEntry, 'action' | 'allowed' | 'code' | 'detail'>,
-): void {
+): boolean {
   const { hostname, requestId, remoteAddress, identities } = admission
-  store.audit({ at: Date.now(), hostname, requestId, remoteAddress, actor: actorOf(identities), ...entry })
+  return store.audit({ at: Date.now(), hostname, requestId, remoteAddress, actor: actorOf(identities), ...entry })
 }
 
 /** A row about a stream that was refused, unless the visitor has had too many of them. */
