@@ -11,6 +11,7 @@ export const PEERS = {
   git: { package: 'git', program: 'git' },
   rsync: { package: 'rsync', program: 'rsync' },
   curl: { package: 'curl', program: 'curl' },
+  openssl: { package: 'openssl', program: 'openssl' },
   nginx: { package: 'nginx', program: 'nginx' },
   Xvfb: { package: 'xvfb', program: 'Xvfb' },
   xauth: { package: 'xauth', program: 'xauth' },
