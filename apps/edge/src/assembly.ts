@@ -10,6 +10,7 @@ import { jwksRoom } from './keys/jwks-room.ts'
 import type { EdgeParts } from './parts.ts'
 import { createSignIn } from './sign-in/create.ts'
 import { Directory } from './sign-in/directory.ts'
+import { Passwords } from './sign-in/passwords.ts'
 import { SshAuthorities } from './ssh-certificates/authorities.ts'
 import { SshCertificates } from './ssh-certificates/room.ts'
 import { sendProblemPage } from './team/problem-page.ts'
@@ -33,7 +34,8 @@ export function assemble(parts: EdgeParts, context: WayContext, address: () => s
   const { store, teamDomain, caFile, config, failures, origins, log } = parts
   const turns = new Turns()
   const forget = () => forgetSetupFile(config.data)
-  const directory = new Directory({ store, turns, issuer: () => origins.team, forgetSetupFile: forget })
+  const passwords = new Passwords(config.passwordCost)
+  const directory = new Directory({ store, turns, issuer: () => origins.team, forgetSetupFile: forget, passwords })
   const signIn = createSignIn({ ...context, directory, failures, allowPrivate: config.allowPrivate ?? [] })
   const authorization = new AuthorizationServer({ ...context, signIn, failures })
   const authorities = new SshAuthorities({ store, seal: parts.seal, turns })

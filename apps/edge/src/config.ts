@@ -24,6 +24,8 @@ export interface EdgeConfig {
   readonly http?: Partial<HttpLimits>
   /** Milliseconds that open connections have to finish when the edge closes; default 10,000. */
   readonly grace?: number
+  /** log2 of scrypt's N for the passwords of the directory; default 16. Less is for tests, and no program's option. */
+  readonly passwordCost?: number
   /** The plugins that come with the edge; default: its own list. */
   readonly plugins?: readonly Builtin[]
 }

@@ -373,7 +373,7 @@ test('row 109: of the first admin token and the first administrator, wanted at o
 })
 
 test('row 99: a copy of the database has no secret in it', async () => {
-  await using fresh = await startWorld({}, [], 0)
+  await using fresh = await startWorld({ passwordCost: 16 }, [], 0)
   const { administration, directory, store } = fresh.edge
   const clientSecret = 'a client secret in clear'
   const provider = { name: 'P', issuer: 'https://p.example.com', clientId: 'p', clientSecret }

@@ -6,6 +6,7 @@ import { createAdminToken, createInvitation, createSetupToken } from '@postern/t
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Turns } from '../src/admin/turns.ts'
 import { Directory } from '../src/sign-in/directory.ts'
+import { Passwords } from '../src/sign-in/passwords.ts'
 import { invited, LINK_TIME, newUser, userChange, usersOf } from '../src/sign-in/users.ts'
 import { call } from './world.ts'
 
@@ -19,12 +20,17 @@ let directory: Directory
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'postern-directory-'))
   store = await openStore({ path: join(folder, 'edge.db') }, call)
-  directory = new Directory({ store, turns: new Turns(), issuer: () => ISSUER, forgetSetupFile: async () => {} })
+  directory = directoryWith(new Passwords(8))
 })
 afterEach(async () => {
   await store[Symbol.asyncDispose]()
   await rm(folder, { recursive: true })
 })
+
+/** Where it matters that a password is work, or what is kept of it: as in production. */
+const inProduction = () => directoryWith(new Passwords())
+const directoryWith = (passwords: Passwords) =>
+  new Directory({ store, turns: new Turns(), issuer: () => ISSUER, forgetSetupFile: async () => {}, passwords })
 
 const from = (remoteAddress: string) => ({ remoteAddress, signal: new AbortController().signal })
 const HOME = from('192.0.2.1')
@@ -88,6 +94,7 @@ describe('whoever is in the directory', () => {
   })
 
   test('is nobody once disabled, or taken out', async () => {
+    directory = inProduction()
     const id = await person('ann@example.com')
     const user = usersOf(store.snapshot).get(id)
     if (user === undefined) throw new Error('nobody')
@@ -278,6 +285,7 @@ describe('row 109: the first administrator', () => {
 })
 
 test('row 99: the database has no password and no link, and nothing a short guess finds', async () => {
+  directory = inProduction()
   await person('ann@example.com')
   const { token } = await invite('bob@example.com')
   const { value } = invited(newUser({ email: 'cid@example.com' }, store.snapshot, 0), 0)

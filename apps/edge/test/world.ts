@@ -62,7 +62,8 @@ export async function startWorld(
     call,
   )
   const edge = await startEdge(
-    { data: folder, listen: { port: 0 }, grace: 500, plugins: [...builtins, ...more], ...config },
+    // A password as in production is 0.2 s of a core; directory.test.ts has what is about that.
+    { data: folder, listen: { port: 0 }, grace: 500, passwordCost: 8, plugins: [...builtins, ...more], ...config },
     { ...call, log },
   )
   await cp(join(folder, 'ca'), join(authority, 'ca'), { recursive: true })

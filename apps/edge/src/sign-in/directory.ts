@@ -7,7 +7,7 @@ import { ADMINISTRATORS, administratorsOf, SETUP_TOKENS } from '../admin/records
 import type { Turns } from '../admin/turns.ts'
 import { FailureCounter } from '../authorize/attempts.ts'
 import { countedAddress } from '../front/address.ts'
-import { type Asker, Passwords } from './passwords.ts'
+import type { Asker, Passwords } from './passwords.ts'
 import type { Person } from './session-record.ts'
 import { emailOf, newUser, type UserRecord, userChange, userOf, usersOf } from './users.ts'
 
@@ -19,6 +19,7 @@ export interface DirectoryOptions {
   readonly issuer: () => string
   /** After the setup token was used. */
   readonly forgetSetupFile: () => Promise<void>
+  readonly passwords: Passwords
 }
 
 /** Who asks, from where, and how long they wait. */
@@ -52,12 +53,13 @@ const MOST_KNOWN = 10_000
  */
 export class Directory {
   readonly #options: DirectoryOptions
-  readonly #passwords = new Passwords()
+  readonly #passwords: Passwords
   readonly #guesses = new FailureCounter(Date.now, WINDOW)
   readonly #known = new Set<string>()
 
   constructor(options: DirectoryOptions) {
     this.#options = options
+    this.#passwords = options.passwords
   }
 
   /**
