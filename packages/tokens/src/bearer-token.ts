@@ -3,9 +3,9 @@ import { hashSecret, randomSecret } from './secret.ts'
 
 /** A token that is one string, as it is shown once. Only `id` and `hash`, of the secret inside, may be kept. */
 export interface NewBearerToken {
-  /** `pat_` (admin token), `pset_` (setup token) or `pinv_` (invitation), and 24 hexadecimal digits: public. */
+  /** `pat_` (admin token), `pset_` (setup token), `pcon_` (a daemon's) or `pinv_` (invitation), and 24 hexadecimal digits: public. */
   readonly id: string
-  /** `pats_`, `psets_` or `pinvs_`, the id's 24 digits, `_`, and 43 characters: 256 random bits. */
+  /** `pats_`, `psets_`, `pcons_` or `pinvs_`, the id's 24 digits, `_`, and 43 characters: 256 random bits. */
   readonly token: string
   readonly hash: string
 }
@@ -43,6 +43,16 @@ export function createSetupToken(): NewBearerToken {
 /** Reads a setup token strictly. @returns undefined for anything {@link createSetupToken} could not have made */
 export function readSetupToken(token: string): BearerTokenParts | undefined {
   return read('pset', token)
+}
+
+/** Makes a daemon's setup token: whoever shows it, once and soon, enrols one certificate. */
+export function createConnectorSetup(): NewBearerToken {
+  return create('pcon')
+}
+
+/** Reads a daemon's setup token strictly. @returns undefined for anything {@link createConnectorSetup} could not have made */
+export function readConnectorSetup(token: string): BearerTokenParts | undefined {
+  return read('pcon', token)
 }
 
 /** Makes the token of a one-time link: whoever opens it, once and soon, sets the password of one person. */

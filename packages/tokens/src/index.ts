@@ -1,10 +1,12 @@
 export {
   type BearerTokenParts,
   createAdminToken,
+  createConnectorSetup,
   createInvitation,
   createSetupToken,
   type NewBearerToken,
   readAdminToken,
+  readConnectorSetup,
   readInvitation,
   readSetupToken,
 } from './bearer-token.ts'

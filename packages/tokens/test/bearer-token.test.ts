@@ -2,9 +2,11 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   createAdminToken,
+  createConnectorSetup,
   createInvitation,
   createSetupToken,
   readAdminToken,
+  readConnectorSetup,
   readInvitation,
   readSetupToken,
   verifySecret,
@@ -13,6 +15,7 @@ import {
 describe.each([
   ['admin', createAdminToken, readAdminToken, readSetupToken, /^pat_[0-9a-f]{24}$/],
   ['setup', createSetupToken, readSetupToken, readAdminToken, /^pset_[0-9a-f]{24}$/],
+  ['daemon’s setup token', createConnectorSetup, readConnectorSetup, readSetupToken, /^pcon_[0-9a-f]{24}$/],
   ['invitation', createInvitation, readInvitation, readSetupToken, /^pinv_[0-9a-f]{24}$/],
 ] as const)('%s tokens', (_kind, create, read, readOther, form) => {
   test('carry their id and a secret that fits the hash', () => {
