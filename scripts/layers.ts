@@ -11,7 +11,7 @@ const root = dirname(import.meta.dirname)
 const LAYERS: readonly (readonly string[])[] = [
   ['interface', 'yamux', 'pump'],
   ['options', 'registry', 'policy', 'tokens', 'pki', 'verify', 'tunnel'],
-  ['store', 'client', 'program', 'admin', 'compliance', 'testkit'],
+  ['store', 'client', 'program', 'connector', 'admin', 'compliance', 'testkit'],
 ]
 /** What a plugin may import at run time, of ours. */
 const PLUGINS_MAY = new Set(['interface', 'options', 'pump', 'tokens', 'pki', 'verify'])

@@ -1,0 +1,158 @@
+import { constants } from 'node:fs'
+import { access, lstat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { PosternError } from '@postern/interface'
+import type { KeyAndCertificate } from '@postern/pki'
+import { readPrivate, userFolder, writePrivate } from '@postern/program'
+import { checkIdentity } from './check.ts'
+import { keyFingerprint } from './fingerprint.ts'
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/** Where a tunnel's identity is kept that is made on this machine: in this user's folder, named by its fingerprint. */
+export function identityFile(env: Env, tunnel: string, fingerprint: string): string {
+  const digits = fingerprint.slice(fingerprint.indexOf(':') + 1)
+  return join(userFolder(env), 'tunnels', `${tunnel}-${digits.slice(0, 16)}.pem`)
+}
+
+/**
+ * Keeps a tunnel's identity, its certificate and its key, in a new file of mode 0600.
+ *
+ * @param path default: {@link identityFile}
+ * @returns its path
+ * @throws PosternError ALREADY_EXISTS, FILE_UNSAFE, FILE_UNREADABLE
+ */
+export async function keepIdentity(
+  env: Env,
+  tunnel: string,
+  { cert, key }: KeyAndCertificate,
+  path: string = identityFile(env, tunnel, keyFingerprint(key)),
+): Promise<string> {
+  await mustBeFree(path)
+  await writePrivate(path, cert + key)
+  return path
+}
+
+/**
+ * The identity of a tunnel, where this machine has it.
+ *
+ * @param fingerprint of its key, as the edge has it registered
+ * @param path where it is said to be; default {@link identityFile}
+ * @returns undefined when there is no such file
+ * @throws PosternError FILE_UNSAFE, FILE_UNREADABLE; CONFIG_INVALID: it holds something else, or another identity
+ */
+export async function readIdentity(
+  env: Env,
+  tunnel: string,
+  fingerprint: string,
+  path: string = identityFile(env, tunnel, fingerprint),
+): Promise<KeyAndCertificate | undefined> {
+  const text = await readPrivate(path)
+  if (text === undefined) return undefined
+  const [cert] = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/.exec(text) ?? []
+  const [key] = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----\n?/.exec(text) ?? []
+  if (cert === undefined || key === undefined)
+    throw new PosternError('CONFIG_INVALID', `${path} does not hold a tunnel’s certificate and key`)
+  const found = keyFingerprint(checkIdentity(cert).publicKey)
+  if (found !== fingerprint || keyFingerprint(key) !== fingerprint)
+    throw new PosternError('CONFIG_INVALID', `${path} holds another identity than that of the tunnel ${tunnel}`, {
+      next: `The edge knows ${fingerprint}, and the file holds ${found}: name the right file with --identity-file.`,
+    })
+  return { cert, key }
+}
+
+/** What a daemon proves itself with: all that it needs, in one file. */
+export interface Credentials {
+  readonly version: 1
+  /** `https://edge.example.com`. */
+  readonly edge: string
+  /** PEM: what to trust instead of the system's CAs. */
+  readonly ca?: string
+  readonly tunnel: string
+  /** The connector's id. */
+  readonly connector: string
+  readonly token: string
+  readonly certificate: string
+  readonly key: string
+}
+
+/** What makes one daemon's {@link Credentials}, once: it goes to its machine in a file. */
+export interface SetupFile {
+  readonly version: 1
+  readonly edge: string
+  readonly ca?: string
+  readonly tunnel: string
+  /** Good once, at the edge. */
+  readonly token: string
+  /** PEM: what signs the daemon's certificate, and its key. */
+  readonly authority: string
+  readonly authorityKey: string
+}
+
+const CREDENTIALS = ['edge', 'tunnel', 'connector', 'token', 'certificate', 'key'] as const
+const SETUP = ['edge', 'tunnel', 'token', 'authority', 'authorityKey'] as const
+
+/** Where `posternd login` leaves them and `posternd` looks for them, unless told otherwise. */
+export function credentialsFile(env: Env): string {
+  return join(userFolder(env), 'connector.json')
+}
+
+/** @throws PosternError CONFIG_INVALID: it is not what `posternd login` left */
+export function readCredentials(text: string, path: string): Credentials {
+  return parse<Credentials>(text, CREDENTIALS, path, 'what posternd login leaves')
+}
+
+/** @throws PosternError CONFIG_INVALID: it is not what `postern tunnel setup-token` wrote */
+export function readSetupFile(text: string, path: string): SetupFile {
+  return parse<SetupFile>(text, SETUP, path, 'what postern tunnel setup-token writes')
+}
+
+/** As a file of mode 0600, whole or not at all. */
+export async function writeJson(path: string, value: Credentials | SetupFile): Promise<void> {
+  await writePrivate(path, `${JSON.stringify(value, null, 2)}\n`)
+}
+
+/**
+ * Before something is made that is shown once: whether it could be kept in this file.
+ *
+ * @throws PosternError FILE_UNREADABLE
+ */
+export async function mustBeWritable(path: string): Promise<void> {
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    const failed = await access(folder, constants.W_OK).then(
+      () => undefined,
+      (cause: NodeJS.ErrnoException) => cause,
+    )
+    if (failed === undefined) return
+    if (failed.code === 'ENOENT' && dirname(folder) !== folder) continue
+    throw new PosternError('FILE_UNREADABLE', `${path} cannot be written (${failed.code})`, { cause: failed })
+  }
+}
+
+/** @throws PosternError ALREADY_EXISTS: whatever is there, a link too */
+export async function mustBeFree(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined)
+  if (found)
+    throw new PosternError('ALREADY_EXISTS', `${path} is there already`, {
+      next: 'Name another file, or move that one away.',
+    })
+}
+
+function parse<T extends { readonly version: 1 }>(
+  text: string,
+  texts: readonly (keyof T & string)[],
+  path: string,
+  what: string,
+): T {
+  let value: Partial<Record<string, unknown>> | undefined
+  try {
+    value = JSON.parse(text) as typeof value
+  } catch {
+    // told below, without a word of it: it may be a secret
+  }
+  const isWhole = typeof value === 'object' && value !== null && texts.every(name => typeof value?.[name] === 'string')
+  const isEdge = isWhole && URL.parse(String(value?.edge))?.protocol === 'https:'
+  if (!isEdge || value?.version !== 1 || !['undefined', 'string'].includes(typeof value.ca))
+    throw new PosternError('CONFIG_INVALID', `${path} is not ${what}`)
+  return value as unknown as T
+}

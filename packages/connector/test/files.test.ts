@@ -1,0 +1,101 @@
+import { chmod, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import {
+  type Credentials,
+  credentialsFile,
+  identityFile,
+  keepIdentity,
+  mustBeWritable,
+  readCredentials,
+  readIdentity,
+  readSetupFile,
+  writeJson,
+} from '../src/files.ts'
+import { keyFingerprint } from '../src/index.ts'
+import { createIdentity } from '../src/issue.ts'
+
+let folder: string
+let env: { readonly POSTERN_HOME: string }
+let identity: Awaited<ReturnType<typeof createIdentity>>
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'postern-connector-'))
+  env = { POSTERN_HOME: join(folder, 'user') }
+  identity = await createIdentity('home')
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+const modeOf = async (path: string) => ((await stat(path)).mode & 0o777).toString(8)
+
+describe('a tunnel’s identity', () => {
+  test('row 118: is kept in a file of its owner’s alone, and found by its fingerprint', async () => {
+    const fingerprint = keyFingerprint(identity.key)
+    const path = await keepIdentity(env, 'home', identity)
+    expect(path).toBe(identityFile(env, 'home', fingerprint))
+    expect([await modeOf(path), await modeOf(dirname(path))]).toEqual(['600', '700'])
+    expect(await readIdentity(env, 'home', fingerprint)).toEqual(identity)
+    await expect(keepIdentity(env, 'home', identity)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    await chmod(path, 0o640)
+    await expect(readIdentity(env, 'home', fingerprint)).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
+    await chmod(path, 0o600)
+  })
+
+  test('a file with another one is refused; none is none', async () => {
+    const other = await createIdentity('home')
+    const path = await keepIdentity(env, 'home', other, join(folder, 'other.pem'))
+    const wanted = keyFingerprint(identity.key)
+    await expect(readIdentity(env, 'home', wanted, path)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    await writeFile(join(folder, 'mixed.pem'), identity.cert + other.key, { mode: 0o600 })
+    const mixed = readIdentity(env, 'home', wanted, join(folder, 'mixed.pem'))
+    await expect(mixed).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    expect(await readIdentity(env, 'home', keyFingerprint(other.key))).toBeUndefined()
+  })
+
+  test('row 119: through a symbolic link nothing is written or read', async () => {
+    const path = join(folder, 'link.pem')
+    await symlink(join(folder, 'elsewhere'), path)
+    await expect(keepIdentity(env, 'home', identity, path)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    await expect(readIdentity(env, 'home', '', path)).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
+    await expect(stat(join(folder, 'elsewhere'))).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+})
+
+describe('credentials', () => {
+  const credentials: Credentials = {
+    version: 1,
+    edge: 'https://edge.example.com',
+    tunnel: 'home',
+    connector: crypto.randomUUID(),
+    token: 'ptt_secret',
+    certificate: 'CERTIFICATE',
+    key: 'KEY',
+  }
+
+  test('row 118: are written 0600 in a folder 0700, and read as they were', async () => {
+    const path = join(folder, 'new', 'folder', 'connector.json')
+    await mustBeWritable(path)
+    await writeJson(path, credentials)
+    expect([await modeOf(path), await modeOf(dirname(path))]).toEqual(['600', '700'])
+    expect(readCredentials(await readFile(path, 'utf8'), path)).toEqual(credentials)
+    expect(credentialsFile(env)).toBe(join(env.POSTERN_HOME, 'connector.json'))
+  })
+
+  test.each<[string, string]>([
+    ['no JSON', 'ptt_secret'],
+    ['no object', 'null'],
+    ['no key', JSON.stringify({ ...credentials, key: undefined })],
+    ['a token that is no text', JSON.stringify({ ...credentials, token: 1 })],
+    ['another version', JSON.stringify({ ...credentials, version: 2 })],
+    ['an edge by http', JSON.stringify({ ...credentials, edge: 'http://edge.example.com' })],
+    ['a CA that is no text', JSON.stringify({ ...credentials, ca: 1 })],
+  ])('with %s they are refused, and not repeated', (_what, text) => {
+    const read = () => readCredentials(text, '/x')
+    expect(read).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
+    expect(read).toThrow(expect.objectContaining({ message: expect.not.stringContaining('ptt_secret') }))
+  })
+
+  test('are no setup file', () => {
+    expect(() => readSetupFile(JSON.stringify(credentials), '/x')).toThrow('not what postern tunnel setup-token writes')
+  })
+})
