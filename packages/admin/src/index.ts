@@ -8,6 +8,8 @@ export {
   type WantedChange,
 } from './access.ts'
 export type { Answer, Checked, Input, RouteName } from './calls.ts'
+export type { Authority, Certificate, IssuedCertificate, SubjectName } from './certificates.ts'
+export type { EnrolledConnector, ShownConnector, ShownConnectorSetup, SigningRequest } from './connectors.ts'
 export { type Mistake, mistakesIn } from './mistakes.ts'
 export { openApi } from './openapi.ts'
 export type { InvitedUser, Provider, Session, SigningKey, User, WantedSessions } from './people.ts'

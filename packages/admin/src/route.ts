@@ -7,8 +7,8 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** Below {@link BASE}, with `{parameters}` as OpenAPI writes them. */
   readonly path: string
-  /** Who may call it. `setup`: only who holds the setup token, once. */
-  readonly role: 'viewer' | 'admin' | 'setup'
+  /** Who may call it. `setup`: only who holds the setup token, once. `connector`: only who holds a daemon’s, once. */
+  readonly role: 'viewer' | 'admin' | 'setup' | 'connector'
   readonly summary: string
   /** Of the path, each a string. Every parameter of the path, and no other. */
   readonly params?: z.ZodObject

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { access, applied, wantedApplication, wantedChange } from './access.ts'
+import { CONNECTOR_ROUTES } from './connector-routes.ts'
+import { pem } from './connectors.ts'
 import * as people from './people.ts'
 import type { Route } from './route.ts'
 import { groupName, members, rule, rules } from './rules.ts'
@@ -104,7 +106,10 @@ export const ROUTES = {
     path: '/tunnels',
     role: 'admin',
     summary: 'A tunnel, without a token yet',
-    body: oneTunnel,
+    body: oneTunnel.extend({
+      /** PEM of the certificate of its identity, whose key stays where it was made. */
+      identity: pem.optional(),
+    }),
     answer: things.tunnel,
   },
   'tunnel.get': {
@@ -152,9 +157,10 @@ export const ROUTES = {
     path: '/tunnels/{name}/connectors/{id}',
     role: 'admin',
     summary:
-      'Cuts a daemon off. Whoever holds its token can come back under another id: rotate the token to keep it out',
+      'Cuts a daemon off. Its certificate is good no longer; whoever has none and holds the token can come back under another id: rotate the token to keep it out',
     params: oneTunnel.extend({ id: z.string().min(1).max(64) }),
   },
+  ...CONNECTOR_ROUTES,
 
   'application.list': {
     method: 'GET',

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { applicationOptions } from './access.ts'
+import { enrolledConnector, fingerprint, identity } from './connectors.ts'
 import { groupName, members, rules } from './rules.ts'
 import { hostname, instant, protocolName, role, sessionLength, tunnelName } from './words.ts'
 
@@ -20,6 +21,8 @@ export const connector = z
     connections: z.int(),
     /** The tunnel token it came with. */
     tokenId: z.string().optional(),
+    /** Of the certificate it proved: its id is that certificate’s then, and not its own word. */
+    fingerprint: fingerprint.optional(),
   })
   .meta({ id: 'Connector' })
 
@@ -30,6 +33,10 @@ export const tunnel = z
     /** Whether a daemon takes connections now. */
     online: z.boolean(),
     connectors: z.array(connector),
+    identity: identity.optional(),
+    /** Whether its daemons need a certificate beside their token: from the first that was enrolled on. */
+    needsCertificate: z.boolean().default(false),
+    enrolled: z.array(enrolledConnector).default([]),
     applications: z.array(hostname),
     tokens: z.array(z.object({ id: z.string(), ...lives })),
   })
