@@ -1,5 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { type Input, openApi, ROUTES, type Route, type RouteName } from '@postern/admin'
+import {
+  createConnector,
+  createIdentity,
+  createSetupAuthority,
+  type NewConnector,
+  signConnector,
+} from '@postern/connector/issue'
 import type { Change } from '@postern/store'
 import { createAdminToken, createSetupToken } from '@postern/tokens'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -39,6 +46,24 @@ const wantedProvider = () => ({
   clientSecret: 'a secret of the client',
 })
 
+/** One identity for all tunnels here: what it signs names the tunnel. */
+const identity = createIdentity('any')
+const authority = identity.then(one => createSetupAuthority(one, 'any'))
+const identified = async ({ edge }: World, name: string = fresh('t')) => {
+  const { cert } = await identity
+  await edge.administration.call('tunnel.create', { body: { name, identity: cert } })
+  return name
+}
+const request = async (world: World) => {
+  const name = await identified(world)
+  const one = await createConnector()
+  const body = { connector: one.id, publicKey: one.publicKey, host: 'here' }
+  const { id } = await world.edge.administration.call('signing-request.create', { params: { name }, body })
+  return { params: { name, id }, one }
+}
+const certificateOf = async (name: string, one?: NewConnector) =>
+  signConnector(await identity, name, one ?? (await createConnector()))
+
 /** What each route is called with: a route that is missing here does not compile, and fails below. */
 const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
   'status.get': () => ({}),
@@ -69,6 +94,31 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
     await world.daemon(echo, undefined, { connector: id, connection: 0, version: '1.0.0' })
     await expect.poll(() => world.edge.routes.all().map(one => one.connectorId)).toContain(id)
     return { params: { name: 'home', id } }
+  },
+  'tunnel-identity.put': async world => ({
+    params: { name: await tunnel(world) },
+    body: { certificate: (await identity).cert },
+  }),
+  'connector.enrol': async world => {
+    const name = await identified(world)
+    return { params: { name }, body: { certificate: await certificateOf(name), host: 'here' } }
+  },
+  'connector-setup.create': async world => ({
+    params: { name: await identified(world) },
+    body: { authority: (await authority).cert },
+  }),
+  'connector-setup.use': async () => ({
+    body: { certificate: await signConnector(await authority, 'set-up', await createConnector()) },
+  }),
+  'signing-request.create': async world => {
+    const { id: connector, publicKey, host } = await createConnector()
+    return { params: { name: await identified(world) }, body: { connector, publicKey, host } }
+  },
+  'signing-request.list': async world => ({ params: { name: (await request(world)).params.name } }),
+  'signing-request.get': async world => ({ params: (await request(world)).params }),
+  'signing-request.sign': async world => {
+    const { params, one } = await request(world)
+    return { params, body: { certificate: await certificateOf(params.name, one) } }
   },
   'application.list': () => ({}),
   'application.create': () => ({ body: { hostname: `${fresh('a')}.localhost`, tunnel: 'home' } }),
@@ -143,7 +193,12 @@ interface Somebody {
   readonly door?: 'socket'
 }
 
-const asAdmin = ({ role }: Route) => (role === 'setup' ? 'ACCESS_DENIED' : undefined)
+const asAdmin = ({ role }: Route) => (role === 'setup' || role === 'connector' ? 'ACCESS_DENIED' : undefined)
+const connectorSetup = async (world: World) => {
+  const name = world.edge.store.snapshot.tunnels.has('set-up') ? 'set-up' : await identified(world, 'set-up')
+  const body = { authority: (await authority).cert }
+  return world.edge.administration.call('connector-setup.create', { params: { name }, body })
+}
 const EVERYBODY: Readonly<Record<string, Somebody>> = {
   nobody: { token: () => undefined, hears: () => 'LOGIN_REQUIRED' },
   'a service token’s secret': { token: world => world.token.secret, hears: () => 'AUTH_REJECTED' },
@@ -176,6 +231,28 @@ const EVERYBODY: Readonly<Record<string, Somebody>> = {
       return token
     },
     hears: ({ role }) => (role === 'setup' ? undefined : 'AUTH_REJECTED'),
+  },
+  'a daemon’s setup token': {
+    token: async world => (await connectorSetup(world)).token,
+    hears: ({ role }) => (role === 'connector' ? undefined : 'AUTH_REJECTED'),
+  },
+  'a daemon’s setup token that was used': {
+    token: async world => {
+      const { id, token } = await connectorSetup(world)
+      const row = world.edge.store.snapshot.records.get('connector-setup')?.get(id)
+      await put(world, 'connector-setup', id, { ...(row as object), revokedAt: 1 })
+      return token
+    },
+    hears: () => 'TOKEN_REVOKED',
+  },
+  'a daemon’s setup token that has expired': {
+    token: async world => {
+      const { id, token } = await connectorSetup(world)
+      const row = world.edge.store.snapshot.records.get('connector-setup')?.get(id)
+      await put(world, 'connector-setup', id, { ...(row as object), expiresAt: Date.now() - 1 })
+      return token
+    },
+    hears: () => 'TOKEN_EXPIRED',
   },
   'a viewer': {
     token: world => admin(world, { role: 'viewer' }),

@@ -1,5 +1,6 @@
 import { PosternError } from '@postern/interface'
 import type { Caller } from '../admin/caller.ts'
+import { ADMINISTRATION_AGE } from '../authorization-server/words.ts'
 import type { Exchange } from '../front/exchange.ts'
 import type { SessionRecord } from '../sign-in/session-record.ts'
 import { nameOf } from '../sign-in/who.ts'
@@ -22,7 +23,7 @@ export const PAGES: readonly AdminPage[] = [TOKENS_PAGE, NEW_TOKEN_PAGE, TOKEN_P
 
 const ROOT = '/admin'
 /** Seconds since an administrator proved who they are: a working day, so that a browser left open over night opens nothing. */
-export const SIGN_IN_AGE = 12 * 3600
+export const SIGN_IN_AGE: number = ADMINISTRATION_AGE
 
 /** `/admin` and below: administration in the browser, for whom the setting `administrators` names. */
 export class AdminRoom implements Room {

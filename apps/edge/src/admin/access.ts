@@ -87,6 +87,7 @@ function detailOf(told: readonly AccessChange[]): { readonly [key: string]: Json
 /** The edge as it will be, and what leads there. */
 class Draft {
   readonly #now: number
+  readonly #before: Snapshot
   readonly #prune: boolean
   readonly #tunnels: Map<string, TunnelRecord>
   readonly #tokens: Map<string, ServiceTokenRecord>
@@ -104,6 +105,7 @@ class Draft {
 
   constructor(snapshot: Snapshot, prune: boolean, now: number) {
     this.#now = now
+    this.#before = snapshot
     this.#prune = prune
     this.#tunnels = new Map(snapshot.tunnels)
     this.#tokens = new Map(serviceTokensOf(snapshot))
@@ -124,7 +126,7 @@ class Draft {
     }
     this.#others('tunnel', this.#tunnels.keys(), listed, name => {
       this.#tunnels.delete(name)
-      this.#last.push(...removalOf(name))
+      this.#last.push(...removalOf(name, this.#before))
       return { name }
     })
   }

@@ -14,8 +14,10 @@ import { ACCESS } from './access.ts'
 import { ADMIN_TOKEN_ROUTES } from './admin-tokens.ts'
 import { APPLICATIONS } from './applications.ts'
 import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller.ts'
+import { ENROLMENT } from './enrolment.ts'
 import { GROUPS } from './groups.ts'
 import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
+import { IDENTITIES } from './identities.ts'
 import { KEYS } from './keys.ts'
 import { NEW_SERVICE_TOKEN } from './new-service-token.ts'
 import { POLICIES } from './policies.ts'
@@ -23,6 +25,7 @@ import { PROVIDERS } from './providers.ts'
 import { SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
 import { SESSIONS } from './sessions.ts'
 import { SETTINGS } from './settings.ts'
+import { SIGNING } from './signing-requests.ts'
 import { STATUS } from './status.ts'
 import { TUNNELS } from './tunnels.ts'
 import { USERS } from './users.ts'
@@ -31,6 +34,9 @@ import { USERS } from './users.ts'
 const HANDLERS: Handlers<RouteName> = {
   ...STATUS,
   ...TUNNELS,
+  ...IDENTITIES,
+  ...ENROLMENT,
+  ...SIGNING,
   ...SETTINGS,
   ...APPLICATIONS,
   ...POLICIES,
@@ -69,10 +75,11 @@ export class Administration implements AsyncDisposable {
     const { role } = ROUTES[name]
     if (mayCall(standing.role, role)) return standing
     // Whoever holds a setup token may set up, and is a stranger for everything else.
-    if (standing.role === 'setup') throw new PosternError('AUTH_REJECTED', 'the token was not accepted')
+    if (standing.role === 'setup' || standing.role === 'connector')
+      throw new PosternError('AUTH_REJECTED', 'the token was not accepted')
     throw new PosternError('ACCESS_DENIED', `this needs the role ${role}, and yours is ${standing.role}`, {
       speaker: 'edge',
-      next: role === 'setup' ? 'Make a further admin token instead.' : 'Use an admin token with the role admin.',
+      next: INSTEAD[role],
     })
   }
 
@@ -139,6 +146,14 @@ function checked<N extends RouteName>(name: N, input: Input<N>): Checked<N> {
     return [[part, data]]
   })
   return Object.fromEntries(parts) as Checked<N>
+}
+
+/** What somebody does who has not the role that is needed. */
+const INSTEAD: Readonly<Record<Route['role'], string>> = {
+  viewer: 'Use an admin token.',
+  admin: 'Use an admin token with the role admin.',
+  setup: 'Make a further admin token instead.',
+  connector: 'Enrol the daemon at its tunnel instead.',
 }
 
 const LONGEST_NAME = 64

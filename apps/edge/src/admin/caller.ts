@@ -1,9 +1,13 @@
 import type { Route } from '@postern/admin'
 import { type Identity, PosternError } from '@postern/interface'
 import type { Snapshot } from '@postern/store'
-import { readAdminToken, readSetupToken, verifySecret } from '@postern/tokens'
+import { readAdminToken, readConnectorSetup, readSetupToken, verifySecret } from '@postern/tokens'
+import { ADMINISTRATION_TYP } from '../authorization-server/words.ts'
+import type { TeamKeys } from '../keys/team-keys.ts'
 import { sessionOf } from '../sign-in/session-record.ts'
+import type { Sessions } from '../sign-in/sessions.ts'
 import { isAdministrator } from './administrators.ts'
+import { connectorSetupsOf } from './enrolment.ts'
 import { adminTokensOf, isAdministered, setupTokensOf } from './records.ts'
 
 /** Who asks, once that is proved. `local`: whoever opened the edge's Unix socket, or runs in its process. */
@@ -11,6 +15,8 @@ export type Caller =
   | { readonly kind: 'local' }
   | { readonly kind: 'admin-token'; readonly id: string }
   | { readonly kind: 'setup-token'; readonly id: string }
+  /** Who sets a daemon up, with the token of a file that somebody brought there. */
+  | { readonly kind: 'connector-setup'; readonly id: string }
   /** Somebody signed in with a browser; the id is that session’s. */
   | { readonly kind: 'person'; readonly id: string; readonly identity: Identity }
 
@@ -33,12 +39,51 @@ export interface Standing {
 export function identify(bearer: string, snapshot: Snapshot, now: number): Caller {
   const admin = readAdminToken(bearer)
   const setup = readSetupToken(bearer)
-  const id = (admin ?? setup)?.id ?? ''
-  const hash = adminTokensOf(snapshot).get(id)?.hash ?? setupTokensOf(snapshot).get(id)?.hash
-  if (!verifySecret((admin ?? setup)?.secret ?? bearer, hash)) throw rejected()
-  const caller: Caller = { kind: admin === undefined ? 'setup-token' : 'admin-token', id }
+  const connector = readConnectorSetup(bearer)
+  const { id, secret } = admin ?? setup ?? connector ?? { id: '', secret: bearer }
+  const rows = [adminTokensOf(snapshot), setupTokensOf(snapshot), connectorSetupsOf(snapshot)]
+  if (
+    !verifySecret(
+      secret,
+      rows.map(kind => kind.get(id)?.hash).find(hash => hash !== undefined),
+    )
+  )
+    throw rejected()
+  const caller: Caller = { kind: admin ? 'admin-token' : setup ? 'setup-token' : 'connector-setup', id }
   standingOf(caller, snapshot, now)
   return caller
+}
+
+/** A compact JWS: no other token here has dots in it. */
+export function isSignedToken(bearer: string): boolean {
+  return bearer.includes('.')
+}
+
+/**
+ * Whose sign-in a signed token is of, which the authorization server gave a program that a person lets administer.
+ *
+ * @throws PosternError AUTH_REJECTED, TOKEN_EXPIRED; LOGIN_REQUIRED: the session has ended; ACCESS_DENIED
+ */
+export async function identifyPerson(
+  bearer: string,
+  { keys, people, audience, snapshot, now }: PersonParts,
+): Promise<Caller> {
+  const { claims } = await keys.verify(bearer, { typ: ADMINISTRATION_TYP, audience })
+  const session = typeof claims.sid === 'string' ? people.get(claims.sid) : undefined
+  if (session?.for !== 'administration' || session.person.subject !== claims.sub) throw ended()
+  const caller: Caller = { kind: 'person', id: session.id, identity: people.identityOf(session) }
+  standingOf(caller, snapshot, now)
+  return caller
+}
+
+export interface PersonParts {
+  readonly keys: Pick<TeamKeys, 'verify'>
+  readonly people: Pick<Sessions, 'get' | 'identityOf'>
+  /** Origin of the team domain. */
+  readonly audience: string
+  readonly snapshot: Snapshot
+  /** Milliseconds since the epoch. */
+  readonly now: number
 }
 
 /**
@@ -53,6 +98,7 @@ export function standingOf(caller: Caller, snapshot: Snapshot, now: number): Sta
     if (found === undefined || found.expiresAt <= now || isAdministered(snapshot, now)) throw rejected()
     return { actor: `setup (${caller.id})`, role: 'setup', expiresAt: found.expiresAt }
   }
+  if (caller.kind === 'connector-setup') return standingOfDaemon(caller.id, snapshot, now)
   const found = adminTokensOf(snapshot).get(caller.id)
   if (found === undefined) throw rejected()
   const { name, role, expiresAt, revokedAt } = found
@@ -62,10 +108,20 @@ export function standingOf(caller: Caller, snapshot: Snapshot, now: number): Sta
   return { actor: `admin:${name} (${caller.id})`, role, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
+function standingOfDaemon(id: string, snapshot: Snapshot, now: number): Standing {
+  const found = connectorSetupsOf(snapshot).get(id)
+  if (found === undefined) throw rejected()
+  const next = `Make another one: postern tunnel setup-token ${found.tunnel} --file FILE`
+  if (found.revokedAt !== undefined)
+    throw new PosternError('TOKEN_REVOKED', 'the setup token was used already', { speaker: 'edge', next })
+  if (found.expiresAt <= now)
+    throw new PosternError('TOKEN_EXPIRED', 'the setup token has expired', { speaker: 'edge', next })
+  return { actor: `connector-setup (${id})`, role: 'connector', expiresAt: found.expiresAt }
+}
+
 function standingOfPerson(session: string, identity: Identity, snapshot: Snapshot, now: number): Standing {
   const { issuer, subject, email, expiresAt = 0 } = identity
-  if (sessionOf(snapshot, session) === undefined || expiresAt <= now)
-    throw new PosternError('LOGIN_REQUIRED', 'the session has ended', { speaker: 'edge', next: 'Sign in again.' })
+  if (sessionOf(snapshot, session) === undefined || expiresAt <= now) throw ended()
   if (!isAdministrator(identity, snapshot, now)) {
     throw new PosternError('ACCESS_DENIED', 'only administrators may do this', {
       speaker: 'edge',
@@ -85,4 +141,8 @@ const NEXT = { speaker: 'edge', next: 'Ask another administrator for a new one.'
 
 function rejected(): PosternError {
   return new PosternError('AUTH_REJECTED', 'the token was not accepted', NEXT)
+}
+
+function ended(): PosternError {
+  return new PosternError('LOGIN_REQUIRED', 'the session has ended', { speaker: 'edge', next: 'Sign in again.' })
 }

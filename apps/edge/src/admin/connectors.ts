@@ -8,7 +8,7 @@ export function connectorsOf(routes: Pick<Routes, 'of'>, tunnel: string): Connec
   return [...byConnector].flatMap(([id, connections]) => {
     const [first] = connections
     if (first === undefined) return []
-    const { version, remoteAddress, tokenId } = first
+    const { version, remoteAddress, tokenId, fingerprint } = first
     return {
       id,
       ...(version !== undefined && { version }),
@@ -17,6 +17,7 @@ export function connectorsOf(routes: Pick<Routes, 'of'>, tunnel: string): Connec
       since: instantOf(Math.min(...connections.map(({ since }) => since))),
       connections: connections.length,
       ...(tokenId !== undefined && { tokenId }),
+      ...(fingerprint !== undefined && { fingerprint }),
     }
   })
 }

@@ -16,7 +16,7 @@ import type { FailureCounter } from '../authorize/attempts.ts'
 import { countedAddress } from '../front/address.ts'
 import { type Exchange, sendHead } from '../front/exchange.ts'
 import type { Administration } from './administration.ts'
-import { type Caller, identify, LOCAL, standingOf } from './caller.ts'
+import { type Caller, identify, identifyPerson, isSignedToken, LOCAL, type PersonParts, standingOf } from './caller.ts'
 import { parseStrictly } from './json.ts'
 import { type Found, findRoute, readQuery } from './target.ts'
 
@@ -41,6 +41,10 @@ export interface AdminHttpOptions {
   readonly administration: Administration
   readonly store: Store
   readonly failures: FailureCounter
+  /** For people whose programs administer. */
+  readonly keys: PersonParts['keys']
+  readonly people: PersonParts['people']
+  readonly origins: { readonly team: string }
   /** Whether one more refusal leaves an audit row. */
   readonly isKnockNoted: (remoteAddress: string, actor: string | undefined) => boolean
   readonly log: Logger
@@ -61,7 +65,7 @@ export class AdminHttp {
     const requestId = randomUUID()
     let caller: Caller | undefined
     try {
-      caller = this.#identify(asked)
+      caller = await this.#identify(asked)
       const answer = await this.#answer(asked, caller, requestId)
       send(asked, answer, requestId)
     } catch (error) {
@@ -69,13 +73,17 @@ export class AdminHttp {
     }
   }
 
-  #identify({ presented, local }: AdminRequest): Caller {
+  async #identify({ presented, local }: AdminRequest): Promise<Caller> {
     const [sent, ...more] = presented.headers.authorization ?? []
     if (more.length > 0) throw badUsage('exactly one Authorization header is wanted')
     if (sent === undefined && local) return LOCAL
     if (sent === undefined) throw new PosternError('LOGIN_REQUIRED', 'no admin token was presented', { next: GIVE_ONE })
     const [, bearer] = /^bearer ([!-~]+)$/i.exec(sent) ?? []
-    return identify(bearer ?? '', this.#options.store.snapshot, Date.now())
+    const { keys, people, origins, store } = this.#options
+    const at = { snapshot: store.snapshot, now: Date.now() }
+    if (bearer !== undefined && isSignedToken(bearer))
+      return identifyPerson(bearer, { keys, people, audience: origins.team, ...at })
+    return identify(bearer ?? '', at.snapshot, at.now)
   }
 
   async #answer(asked: AdminRequest, caller: Caller, requestId: string): Promise<unknown> {
@@ -128,7 +136,8 @@ function found(method: string, url: string, caller: Caller): Found {
   try {
     return findRoute(method, url)
   } catch (error) {
-    if (caller.kind === 'setup-token') throw new PosternError('AUTH_REJECTED', 'the token was not accepted')
+    if (caller.kind === 'setup-token' || caller.kind === 'connector-setup')
+      throw new PosternError('AUTH_REJECTED', 'the token was not accepted')
     throw error
   }
 }

@@ -8,6 +8,8 @@ export const SERVICE_TOKENS = 'service-token'
 export const TUNNEL_TOKENS = 'tunnel-token'
 export const ADMIN_TOKENS = 'admin-token'
 export const SETUP_TOKENS = 'setup-token'
+export const CONNECTOR_SETUPS = 'connector-setup'
+export const SIGNING_REQUESTS = 'signing-request'
 
 /** Milliseconds since the epoch, each. */
 export interface Lives {
@@ -37,6 +39,8 @@ export interface SetupTokenRecord {
 /** One secret of a tunnel. */
 export interface TunnelHash extends Lives {
   readonly hash: string
+  /** The daemon it was made for. */
+  readonly connector?: string
 }
 
 export function serviceTokensOf(snapshot: Snapshot): ReadonlyMap<string, ServiceTokenRecord> {

@@ -1,4 +1,6 @@
+import { PosternError } from '@postern/interface'
 import type { Provider } from 'oidc-provider'
+import { isAdministrator } from '../admin/administrators.ts'
 import type { Exchange } from '../front/exchange.ts'
 import type { SessionRecord } from '../sign-in/session-record.ts'
 import type { AuthorizationServerParts } from './needs.ts'
@@ -6,6 +8,7 @@ import { CLIENT_ID, SCOPE } from './words.ts'
 
 export interface Approved {
   readonly via: 'cli' | 'device'
+  readonly for?: SessionRecord['for']
   /** Where the program runs that gets in. */
   readonly remoteAddress: string
   readonly userAgent?: string | undefined
@@ -44,6 +47,29 @@ export function wantedApplication(
   if (origin === undefined) return undefined
   const { hostname } = new URL(origin)
   return store.snapshot.applications.has(hostname) && origins.of(hostname) === origin ? origin : undefined
+}
+
+/**
+ * Whether a program wants to administer: it names the team domain itself. That binds: what is approved for applications
+ * administers nothing, and the other way round.
+ */
+export function wantsAdministration(
+  { origins }: Pick<AuthorizationServerParts, 'origins'>,
+  resource: unknown,
+): boolean {
+  return typeof resource === 'string' && originOf(resource) === origins.team
+}
+
+/** @throws PosternError ACCESS_DENIED: whoever is at the browser may not do what they would let a program do */
+export function mustAdminister(
+  { store, sessions }: Pick<AuthorizationServerParts, 'store' | 'sessions'>,
+  session: SessionRecord,
+): void {
+  if (isAdministrator(sessions.identityOf(session), store.snapshot, Date.now())) return
+  throw new PosternError('ACCESS_DENIED', 'only administrators may let a program administer', {
+    speaker: 'edge',
+    next: 'Ask an administrator to do it, or to make you one.',
+  })
 }
 
 /** An https origin, exactly spelled, with or without the slash behind it. */

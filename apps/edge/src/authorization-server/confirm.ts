@@ -6,10 +6,10 @@ import { csrfField, readForm } from '../team/form.ts'
 import { html } from '../team/html.ts'
 import { sendPage } from '../team/page.ts'
 import { methodNotAllowed } from '../team/site.ts'
-import { approve, wantedApplication } from './approval.ts'
+import { approve, mustAdminister, wantedApplication, wantsAdministration } from './approval.ts'
 import type { AuthorizationServerParts } from './needs.ts'
-import { choice, nameOf } from './pages.ts'
-import { PATHS } from './words.ts'
+import { type Asked, administers, choice, nameOf, opensApplications } from './pages.ts'
+import { ADMINISTRATION_AGE, PATHS } from './words.ts'
 
 type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
 
@@ -30,11 +30,14 @@ export class ConfirmPage {
     const { method } = exchange
     if (method !== 'GET' && method !== 'HEAD' && method !== 'POST') return methodNotAllowed(exchange, 'GET', 'POST')
     const interaction = await this.#interaction(exchange, uid)
+    const administration = wantsAdministration(this.#parts, interaction.params.resource)
     const session = this.#parts.signIn.require(exchange, {
       returnTo: PATHS.interaction + uid,
+      ...(administration && { maxAgeSeconds: ADMINISTRATION_AGE }),
       ...(isToSignInAgain(interaction) && { maxAgeSeconds: secondsSince(interaction.iat) }),
     })
     if (session === undefined) return
+    if (administration) mustAdminister(this.#parts, session)
     if (method === 'POST') await this.#answer(exchange, interaction, session)
     else this.#ask(exchange, interaction, session)
   }
@@ -50,22 +53,28 @@ export class ConfirmPage {
   }
 
   #ask(exchange: Exchange, { params, uid }: Interaction, { person }: SessionRecord): void {
-    const application = wantedApplication(this.#parts, params.resource)
+    const asked = this.#asked(params.resource)
     const { host } = new URL(String(params.redirect_uri))
     sendPage(exchange, {
       status: 200,
-      title: 'Let the postern command in?',
-      main: html`<h1>Let the <code>postern</code> command in?</h1>
-<p>A program on this computer says that it is Postern’s command line, and wants to sign in as you.</p>
+      title: asked.title,
+      main: html`<h1>${asked.title}</h1>
+<p>A program on this computer says that it is Postern’s command line, and ${asked.wants}.</p>
 <dl>
 <dt>You are</dt><dd>${nameOf(person)}</dd>
 <dt>Answer goes to</dt><dd>this computer, <code>${host}</code></dd>
-${application && html`<dt>It is for</dt><dd>${application}</dd>`}
+${asked.place}
 </dl>
-<p>It will be able to open every application that you may open.</p>
-${choice(PATHS.interaction + uid, csrfField(exchange), 'Yes, sign in')}
+<p>${asked.may}</p>
+${choice(PATHS.interaction + uid, csrfField(exchange), asked.yes)}
 <p class="hint">Not you? <a href="/logout">Sign out</a> first.</p>`,
     })
+  }
+
+  #asked(resource: unknown): Asked {
+    if (wantsAdministration(this.#parts, resource)) return administers(this.#parts.origins.team)
+    const asked = opensApplications(wantedApplication(this.#parts, resource))
+    return { ...asked, title: 'Let the postern command in?', yes: 'Yes, sign in' }
   }
 
   async #answer(exchange: Exchange, interaction: Interaction, session: SessionRecord): Promise<void> {
@@ -74,7 +83,7 @@ ${choice(PATHS.interaction + uid, csrfField(exchange), 'Yes, sign in')}
     const answer = form.get('answer')
     if (answer !== 'yes' && answer !== 'no')
       throw new PosternError('BAD_USAGE', 'answer is yes or no', { speaker: 'edge' })
-    const result = answer === 'yes' ? await this.#approve(exchange, session) : REFUSED
+    const result = answer === 'yes' ? await this.#approve(exchange, session, interaction) : REFUSED
     const { request, response } = exchange
     const goOn = await this.#provider.interactionResult(request, response, result, { mergeWithLastSubmission: false })
     // Not a redirect: browsers hold those of a form to this site too, and the program listens elsewhere.
@@ -87,10 +96,11 @@ ${choice(PATHS.interaction + uid, csrfField(exchange), 'Yes, sign in')}
     })
   }
 
-  async #approve(exchange: Exchange, browser: SessionRecord): Promise<InteractionResults> {
+  async #approve(exchange: Exchange, browser: SessionRecord, { params }: Interaction): Promise<InteractionResults> {
     const { remoteAddress } = exchange.presented
     const { sessionId, grantId } = await approve(this.#parts, this.#provider, browser, exchange, {
       via: 'cli',
+      ...(wantsAdministration(this.#parts, params.resource) && { for: 'administration' }),
       remoteAddress,
     })
     const ts = Math.floor(browser.authenticatedAt / 1000)

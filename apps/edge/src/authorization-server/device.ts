@@ -7,11 +7,11 @@ import { csrfField, readForm } from '../team/form.ts'
 import { html } from '../team/html.ts'
 import { sendPage } from '../team/page.ts'
 import { methodNotAllowed } from '../team/site.ts'
-import { approve, wantedApplication } from './approval.ts'
+import { approve, mustAdminister, wantedApplication, wantsAdministration } from './approval.ts'
 import type { DeviceInfo } from './configuration.ts'
 import type { AuthorizationServerParts } from './needs.ts'
-import { choice, nameOf, plainPage } from './pages.ts'
-import { PATHS, SCOPE } from './words.ts'
+import { type Asked, administers, choice, nameOf, opensApplications, plainPage } from './pages.ts'
+import { ADMINISTRATION_AGE, PATHS, SCOPE } from './words.ts'
 
 type DeviceCode = NonNullable<Awaited<ReturnType<Provider['DeviceCode']['findByUserCode']>>>
 
@@ -43,10 +43,17 @@ export class DevicePage {
     const code = await this.#find(exchange, session, form.get('user_code') ?? '')
     if (code === undefined)
       return askForCode(exchange, session, 'That code is not right, or is over. Look at it again.')
+    const administration = wantsAdministration(this.#parts, code.params?.resource)
+    if (administration) {
+      const how = { returnTo: PATHS.device, maxAgeSeconds: ADMINISTRATION_AGE }
+      if (this.#parts.signIn.require(exchange, how) === undefined) return
+      mustAdminister(this.#parts, session)
+    }
     const answer = form.get('answer')
     if (answer === 'yes') await this.#approve(exchange, session, code)
     else if (answer === 'no') await refuse(exchange, code)
-    else askToApprove(exchange, session, code, wantedApplication(this.#parts, code.params?.resource))
+    else if (administration) askToApprove(exchange, session, code, administers(this.#parts.origins.team))
+    else askToApprove(exchange, session, code, opensApplications(wantedApplication(this.#parts, code.params?.resource)))
   }
 
   /** @throws PosternError RATE_LIMITED */
@@ -69,6 +76,7 @@ export class DevicePage {
     const { address, userAgent } = code.deviceInfo as unknown as DeviceInfo
     const { sessionId, grantId } = await approve(this.#parts, this.#provider, browser, exchange, {
       via: 'device',
+      ...(wantsAdministration(this.#parts, code.params?.resource) && { for: 'administration' }),
       remoteAddress: address,
       userAgent,
     })
@@ -110,29 +118,24 @@ ${wrong && html`<p class="error" id="wrong">${wrong}</p>`}
   })
 }
 
-function askToApprove(
-  exchange: Exchange,
-  { person }: SessionRecord,
-  code: DeviceCode,
-  application: string | undefined,
-): void {
+function askToApprove(exchange: Exchange, { person }: SessionRecord, code: DeviceCode, asked: Asked): void {
   const { address, userAgent } = code.deviceInfo as unknown as DeviceInfo
   const shown = `${code.userCode.slice(0, 4)}-${code.userCode.slice(4)}`
   const hidden = html`${csrfField(exchange)}<input type="hidden" name="user_code" value="${shown}">`
   sendPage(exchange, {
     status: 200,
-    title: 'Let this device in?',
-    main: html`<h1>Let this device in?</h1>
-<p>A program on another machine says that it is Postern’s command line, and wants to sign in as you.</p>
+    title: asked.title,
+    main: html`<h1>${asked.title}</h1>
+<p>A program on another machine says that it is Postern’s, and ${asked.wants}.</p>
 <dl>
 <dt>You are</dt><dd>${nameOf(person)}</dd>
 <dt>Code</dt><dd><code>${shown}</code></dd>
 <dt>It asks from</dt><dd><code>${address}</code></dd>
 ${userAgent && html`<dt>Calls itself</dt><dd>${userAgent}</dd>`}
-${application && html`<dt>It is for</dt><dd>${application}</dd>`}
+${asked.place}
 </dl>
-<p>It will be able to open every application that you may open.</p>
-${choice(PATHS.device, hidden, 'Yes, sign it in')}`,
+<p>${asked.may}</p>
+${choice(PATHS.device, hidden, asked.yes)}`,
   })
 }
 

@@ -6,9 +6,9 @@ import { actorOf } from '../authorize/authorize.ts'
 import { policyOf } from '../authorize/policy.ts'
 import type { Exchange } from '../front/exchange.ts'
 import type { SessionRecord } from '../sign-in/session-record.ts'
-import { originOf } from './approval.ts'
+import { mustAdminister, originOf, wantsAdministration } from './approval.ts'
 import type { AuthorizationServerParts } from './needs.ts'
-import { ACCESS_TOKEN_SECONDS, CLIENT_ID } from './words.ts'
+import { ACCESS_TOKEN_SECONDS, ADMINISTRATION_AGE, ADMINISTRATION_TYP, CLIENT_ID } from './words.ts'
 
 /** RFC 8693 §2.1; what is not among them is not looked at. */
 export const EXCHANGE_PARAMETERS = ['subject_token', 'subject_token_type', 'requested_token_type', 'resource'] as const
@@ -36,6 +36,9 @@ export class TokenExchange {
   async handle(ctx: KoaContextWithOIDC): Promise<void> {
     const params = ctx.oidc.params as Asked
     const session = await this.#sessionOf(params)
+    if (wantsAdministration(this.#parts, params.resource)) return this.#administer(ctx, session)
+    if (session.for !== undefined)
+      throw new errors.AccessDenied('this sign-in is for administration, and opens no application')
     const application = this.#applicationOf(params)
     const endsAt = this.#parts.sessions.endsFor(session, application)
     if (endsAt <= Date.now())
@@ -47,6 +50,31 @@ export class TokenExchange {
     const lifetimeSeconds = Math.max(1, Math.min(ACCESS_TOKEN_SECONDS, Math.floor((endsAt - Date.now()) / 1000)))
     ctx.body = {
       access_token: await this.#sign(session, application, endsAt, lifetimeSeconds),
+      issued_token_type: ACCESS_TOKEN,
+      token_type: 'Bearer',
+      expires_in: lifetimeSeconds,
+    }
+  }
+
+  /** What administers, for a session that was approved for that and nothing else. It is judged anew at each call. */
+  async #administer(ctx: KoaContextWithOIDC, session: SessionRecord): Promise<void> {
+    const { keys, origins, sessions } = this.#parts
+    if (session.for !== 'administration')
+      throw new errors.AccessDenied('this sign-in is for applications, and administers nothing')
+    const endsAt = Math.min(session.expiresAt, session.authenticatedAt + ADMINISTRATION_AGE * 1000)
+    if (endsAt <= Date.now()) throw new errors.LoginRequired('your sign-in is too old to administer: sign in again')
+    try {
+      mustAdminister(this.#parts, session)
+    } catch (error) {
+      throw new errors.AccessDenied(PosternError.from(error).message)
+    }
+    sessions.touch(session.id)
+    const lifetimeSeconds = Math.max(1, Math.min(ACCESS_TOKEN_SECONDS, Math.floor((endsAt - Date.now()) / 1000)))
+    const claims = { sid: session.id, sub: session.person.subject, client_id: CLIENT_ID }
+    ctx.body = {
+      access_token: await keys
+        .sign(claims, { typ: ADMINISTRATION_TYP, audience: origins.team, lifetimeSeconds })
+        .catch(noSigning),
       issued_token_type: ACCESS_TOKEN,
       token_type: 'Bearer',
       expires_in: lifetimeSeconds,
@@ -144,9 +172,7 @@ export class TokenExchange {
       ...(email !== undefined && { email }),
       ...(groups !== undefined && JSON.stringify(groups).length <= LARGEST_GROUPS && { groups }),
     }
-    return keys.sign(claims, { typ: TYP, audience: origins.of(hostname), lifetimeSeconds: seconds }).catch(error => {
-      throw unavailable(PosternError.is(error) ? error.message : 'no token can be signed now')
-    })
+    return keys.sign(claims, { typ: TYP, audience: origins.of(hostname), lifetimeSeconds: seconds }).catch(noSigning)
   }
 }
 
@@ -167,6 +193,10 @@ function mayEnter(facts: Facts, policy: Policy): { readonly allowed: boolean; re
   const isDenied = verdicts.some((one, at) => one.action === 'deny' && one.applies !== 'no' && !isOpen(one, at))
   const isAllowed = verdicts.some((one, at) => one.action === 'allow' && (one.applies === 'yes' || isOpen(one, at)))
   return { allowed: isAllowed && !isDenied, decision }
+}
+
+function noSigning(error: unknown): never {
+  throw unavailable(PosternError.is(error) ? error.message : 'no token can be signed now')
 }
 
 function unavailable(why: string): Error {

@@ -33,3 +33,36 @@ ${hidden}
 </form>
 <p>Only approve what you have just started yourself.</p>`
 }
+
+/** What a page says of that which a program wants. */
+export interface Asked {
+  readonly title: string
+  /** Behind “it says that it is Postern’s, and”. */
+  readonly wants: string
+  /** Rows of the list of facts. */
+  readonly place: Html | undefined
+  readonly may: string
+  readonly yes: string
+}
+
+/** A sign-in to applications. @param application the one it begins with */
+export function opensApplications(application: string | undefined): Asked {
+  return {
+    title: 'Let this device in?',
+    wants: 'wants to sign in as you',
+    place: application === undefined ? undefined : html`<dt>It is for</dt><dd>${application}</dd>`,
+    may: 'It will be able to open every application that you may open.',
+    yes: 'Yes, sign it in',
+  }
+}
+
+/** An administrator's sign-in. @param team origin of the team domain */
+export function administers(team: string): Asked {
+  return {
+    title: 'Let this program administer?',
+    wants: 'wants to administer this edge as you, to set a daemon up for example',
+    place: html`<dt>It administers</dt><dd>${team}</dd>`,
+    may: 'Until it is done, and no longer than your sign-in, it can change everything here that you can. It opens no applications.',
+    yes: 'Yes, let it administer',
+  }
+}

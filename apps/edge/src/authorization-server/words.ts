@@ -7,6 +7,10 @@ export const CALLBACKS: readonly string[] = ['http://127.0.0.1/callback', 'http:
 
 /** Seconds, at most, that a token is good for which cannot be taken back where it is verified. */
 export const ACCESS_TOKEN_SECONDS = 600
+/** `typ` of what administers: taken for nothing else. */
+export const ADMINISTRATION_TYP = 'postern-administration+jwt'
+/** Seconds that a sign-in may be old by which a program administers; as old as the administrators' pages take it. */
+export const ADMINISTRATION_AGE: number = 12 * 3600
 /** Seconds from the question in the browser to its answer, signing in included. */
 export const INTERACTION_SECONDS = 900
 /** Seconds that a code typed on another device is good for. */

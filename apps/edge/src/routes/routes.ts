@@ -14,6 +14,8 @@ export interface Connection {
   readonly name?: string
   /** `hashId` of the token it came with. */
   readonly tokenId?: string
+  /** Of the certificate it proved; its {@link connectorId} is that certificate's. */
+  readonly fingerprint?: string
   readonly remoteAddress: string
   /** Milliseconds since the epoch. */
   readonly since: number

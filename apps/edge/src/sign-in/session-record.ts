@@ -26,6 +26,8 @@ export interface SessionRecord {
   readonly id: string
   readonly person: Person
   readonly via: 'browser' | 'cli' | 'device'
+  /** What it was approved for, where that is not applications: it opens none of them then, and nothing else administers. */
+  readonly for?: 'administration'
   readonly createdAt: number
   /** When the person last proved who they are: every end counts from here. */
   readonly authenticatedAt: number

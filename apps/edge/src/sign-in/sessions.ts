@@ -39,6 +39,7 @@ export type SessionNote = Omit<ChangeNote, 'action'>
 
 export interface Opening {
   readonly via: SessionRecord['via']
+  readonly for?: SessionRecord['for']
   readonly remoteAddress: string
   readonly userAgent?: string | undefined
   readonly requestId: string
@@ -103,6 +104,7 @@ export class Sessions implements AsyncDisposable {
       id: randomBytes(12).toString('hex'),
       person,
       via,
+      ...(how.for !== undefined && { for: how.for }),
       createdAt: now,
       authenticatedAt,
       expiresAt: authenticatedAt + seconds * 1000,
@@ -113,7 +115,11 @@ export class Sessions implements AsyncDisposable {
     }
     if (this.#lifetimes.lastEnd(session) <= now)
       throw new PosternError('LOGIN_REQUIRED', 'this sign-in is older than a session may be', { speaker: 'edge' })
-    const note = { action: 'session.open', actor: actorOf(person), detail: { session: session.id, via } }
+    const note = {
+      action: 'session.open',
+      actor: actorOf(person),
+      detail: { session: session.id, via, ...(how.for !== undefined && { for: how.for }) },
+    }
     const changes = [...this.#makeRoom(person), putOf(sessionRow(session.id), session)]
     await this.#store.apply(changes, { ...note, requestId, remoteAddress })
     if (!holds() || (cut() ?? cutBefore) !== cutBefore) {

@@ -57,7 +57,8 @@ function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext
   try {
     const { connector, ...said } = readSaid(tunnel.peerAbout)
     const id = randomUUID()
-    const connectorId = connector ?? id
+    const proved = certificateOf(identities)
+    const connectorId = proved?.connectorId ?? connector ?? id
     routes.checkEvicted(tunnelId, connectorId)
     if (routes.count(tunnelId) >= MOST_CONNECTIONS)
       throw new PosternError('LIMIT_EXCEEDED', 'the tunnel has as many connections as it may', { speaker: 'edge' })
@@ -69,6 +70,7 @@ function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext
       tunnelId,
       connectorId,
       ...token,
+      ...proved,
       remoteAddress,
       since: Date.now(),
       tunnel,
@@ -76,7 +78,7 @@ function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext
     const { here, others } = routes.known(tunnelId, connectorId, remoteAddress)
     routes.add(connection)
     if (!here) {
-      const detail = { tunnel: tunnelId, connector: connectorId, ...said, ...token, others }
+      const detail = { tunnel: tunnelId, connector: connectorId, ...said, ...token, ...proved, others }
       note(store, admission, { action: 'connector.joined', detail })
       if (others > 0) log.warn('another daemon joined a tunnel', { ...detail, remoteAddress })
     }
@@ -94,4 +96,12 @@ function tokenIdOf(tunnelId: string, identities: readonly Identity[]): string | 
   const prefix = `tunnel-token:${tunnelId}:`
   const key = identities.flatMap(({ revokeKeys }) => revokeKeys).find(one => one.startsWith(prefix))
   return key?.slice(prefix.length)
+}
+
+/** Which of the tunnel's daemons it is, where it proved a certificate: what it says itself counts no more then. */
+function certificateOf(identities: readonly Identity[]): Pick<Connection, 'connectorId' | 'fingerprint'> | undefined {
+  const { connector, certificate } = identities.find(({ claims }) => 'certificate' in claims)?.claims ?? {}
+  return typeof connector === 'string' && typeof certificate === 'string'
+    ? { connectorId: connector, fingerprint: certificate }
+    : undefined
 }
