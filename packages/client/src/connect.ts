@@ -10,6 +10,12 @@ import { errnoOf, type Opening, opened } from './opened.ts'
 const TCP_DEADLINE = 10_000
 const TLS_DEADLINE = 10_000
 
+/**
+ * Said behind the protocols, and never chosen: the edge asks for a certificate at its own domain from who has one, and from nobody
+ * else.
+ */
+const SHOWS_CERTIFICATE = 'postern-certificate'
+
 export interface EdgeAddress {
   /** Dialled: an address or a name. */
   readonly host: string
@@ -51,7 +57,7 @@ export async function connectEdge(
   const secured = tlsConnect({
     socket: tcp,
     servername: isIP(to.serverName) ? '' : to.serverName,
-    ALPNProtocols: [...securing.alpn],
+    ALPNProtocols: [...securing.alpn, ...(credential.tls ? [SHOWS_CERTIFICATE] : [])],
     minVersion: 'TLSv1.2',
     rejectUnauthorized: true,
     ...(trust.ca.length > 0 && { ca: [...trust.ca] }),

@@ -45,6 +45,36 @@ describe('a connection to the edge', () => {
     socket.destroy()
   })
 
+  it('shows a certificate, and says beforehand that it has one: the edge asks nobody else at its own domain', async () => {
+    const issuer = await authority()
+    const server = await issuer.issue({ commonName: 'edge.localhost', dnsNames: ['edge.localhost'] })
+    const own = await issuer.issue({ commonName: 'a daemon', usage: 'client' })
+    const offered: (readonly string[])[] = []
+    const shown: (string | undefined)[] = []
+    const answers = createTlsServer(
+      {
+        cert: server.cert,
+        key: server.key,
+        requestCert: true,
+        rejectUnauthorized: false,
+        ALPNCallback: ({ protocols }) => void offered.push(protocols) ?? 'http/1.1',
+      },
+      socket => {
+        shown.push(socket.getPeerX509Certificate()?.raw.toString('hex'))
+        socket.on('error', () => {}).write('hi')
+      },
+    )
+    const port = await listen(answers)
+    for (const credential of [{}, { tls: { cert: own.cert, key: own.key } }]) {
+      const socket = await connectEdge(to(port), tls, { ca: [issuer.ca] }, credential, call)
+      await new Promise(resolve => socket.once('data', resolve))
+      expect((socket as TLSSocket).alpnProtocol).toBe('http/1.1')
+      socket.destroy()
+    }
+    expect(offered).toEqual([['http/1.1'], ['http/1.1', 'postern-certificate']])
+    expect(shown).toEqual([undefined, Buffer.from(own.der).toString('hex')])
+  })
+
   it('is bare TCP where no TLS is wanted', async () => {
     const port = await listen(createServer(socket => socket.end('plain')))
     const socket = await connectEdge(to(port), undefined, { ca: [] }, {}, call)
