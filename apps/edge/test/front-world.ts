@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { problem } from '@postern/interface'
-import { certificatesOfDevCa } from '../src/front/certificates.ts'
+import { type Certificates, certificatesOfDevCa } from '../src/front/certificates.ts'
 import { openDevCa } from '../src/front/devca.ts'
 import { type Exchange, sendHead, type UpgradeExchange } from '../src/front/exchange.ts'
 import { Front } from '../src/front/front.ts'
+import type { CertificateRule } from '../src/front/handshake.ts'
 import { FRONT_LIMITS, type FrontLimits } from '../src/front/limits.ts'
 import { dial, endOfAnswer } from './visitor.ts'
 
@@ -27,6 +28,9 @@ export interface FrontWorld extends AsyncDisposable {
 }
 
 export interface Serving {
+  /** What is asked for; nothing without it. The hostnames are ours, and have certificates of the dev CA. */
+  readonly rules?: Map<string, CertificateRule>
+  readonly certificates?: Certificates
   readonly limits?: Partial<FrontLimits>
   readonly exchange?: (exchange: Exchange) => void
   readonly upgrade?: (upgrade: UpgradeExchange) => void
@@ -37,9 +41,9 @@ export async function startFront(serving: Serving = {}): Promise<FrontWorld> {
   const ca = await openDevCa(join(folder, 'ca'))
   const seen: Exchange[] = []
   const upgrades: UpgradeExchange[] = []
-  const isOurs = (name: string) => name === 'db.localhost'
+  const isOurs = (name: string) => name === 'db.localhost' || serving.rules?.has(name) === true
   const front = new Front({
-    certificates: await certificatesOfDevCa(ca, 'edge.localhost', isOurs),
+    certificates: serving.certificates ?? (await certificatesOfDevCa(ca, 'edge.localhost', isOurs)),
     limits: { ...FRONT_LIMITS, ...serving.limits },
     log,
     exchange: exchange => {
@@ -51,7 +55,7 @@ export async function startFront(serving: Serving = {}): Promise<FrontWorld> {
       serving.upgrade?.(upgrade)
     },
     teamDomain: 'edge.localhost',
-    certificateRule: () => undefined,
+    certificateRule: hostname => serving.rules?.get(hostname),
     isTransports: (_, subprotocols) => subprotocols.some(name => name.startsWith('postern-')),
   })
   const { port } = await front.listen('127.0.0.1', 0, { signal: AbortSignal.timeout(10_000), log })

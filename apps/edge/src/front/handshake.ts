@@ -77,8 +77,17 @@ function sentWith(leaf: X509Certificate): readonly X509Certificate[] {
 
 const READ = new WeakMap<CertificateRule['certificates'], readonly X509Certificate[]>()
 
+/** One that nobody can read is nobody's CA. */
 function authoritiesOf({ certificates }: CertificateRule): readonly X509Certificate[] {
-  const read = READ.get(certificates) ?? certificates.map(pem => new X509Certificate(pem))
+  const read = READ.get(certificates) ?? certificates.flatMap(pem => readOne(pem) ?? [])
   READ.set(certificates, read)
   return read
+}
+
+function readOne(pem: string): X509Certificate | undefined {
+  try {
+    return new X509Certificate(pem)
+  } catch {
+    return undefined
+  }
 }
