@@ -71,7 +71,8 @@ export function unwritable(path: string): (cause: NodeJS.ErrnoException) => neve
 export async function readPrivate(file: string): Promise<string | undefined> {
   let handle: FileHandle
   try {
-    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+    // O_NONBLOCK: opening a FIFO must not wait for somebody to write to it; nothing could interrupt that.
+    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | (constants.O_NONBLOCK ?? 0))
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') return undefined

@@ -36,6 +36,11 @@ describe('private files', () => {
     expect(await readPrivate(file)).toBe('text')
   })
 
+  it('row 119: are not waited for where a FIFO stands in their place', async () => {
+    spawnSync('mkfifo', ['-m', '600', join(folder, 'fifo')])
+    await expect(readPrivate(join(folder, 'fifo'))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' })
+  })
+
   it('are never read through a symbolic link, nor written through one', async () => {
     writeFileSync(join(folder, 'target'), 'victim', { mode: 0o600 })
     symlinkSync(join(folder, 'target'), join(folder, 'link'))
