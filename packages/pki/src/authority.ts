@@ -99,13 +99,13 @@ export function readAuthorities(pem: string): readonly AuthorityFacts[] {
 }
 
 function factsOf(der: Uint8Array): AuthorityFacts {
-  const certificate = parse(der)
+  const { certificate, key, isStrong } = parse(der)
   const subject = onOneLine(certificate.subject)
   if (subject === '') throw refused('certificate', 'names no subject')
   if (!certificate.ca) throw refused(subject, 'is no CA: it may not sign certificates')
-  const weakness = weaknessOf(certificate.publicKey)
+  const weakness = weaknessOf(key)
   if (weakness !== undefined) throw refused(subject, `cannot be trusted: its key is ${weakness}`)
-  if (!hasStrongSignature(der)) throw refused(subject, 'cannot be trusted: it is signed with SHA-1, MD5 or RSA-PSS')
+  if (!isStrong) throw refused(subject, 'cannot be trusted: it is signed with SHA-1, MD5 or RSA-PSS')
   const notAfter = certificate.validToDate.getTime()
   if (notAfter <= Date.now()) throw refused(subject, `expired at ${certificate.validToDate.toISOString()}`)
   return {
@@ -114,13 +114,14 @@ function factsOf(der: Uint8Array): AuthorityFacts {
     notBefore: certificate.validFromDate.getTime(),
     notAfter,
     fingerprint: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
-    keyType: keyTypeOf(certificate.publicKey),
+    keyType: keyTypeOf(key),
   }
 }
 
-function parse(der: Uint8Array): X509Certificate {
+function parse(der: Uint8Array): { certificate: X509Certificate; key: KeyObject; isStrong: boolean } {
   try {
-    return new X509Certificate(der)
+    const certificate = new X509Certificate(der)
+    return { certificate, key: certificate.publicKey, isStrong: hasStrongSignature(der) }
   } catch (cause) {
     throw new PosternError('CONFIG_INVALID', 'a CA’s certificate cannot be read', { cause })
   }

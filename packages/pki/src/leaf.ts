@@ -1,5 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { PosternError } from '@postern/interface'
+import { elementsIn, rawOf, wholeElement } from './der.ts'
 import { canonicalIp, hasUnseen, MOST_NAMES, type SubjectName } from './names.ts'
 
 /** What a certificate says of who has it. Whether it is to be believed is OpenSSL’s to say, at the handshake. */
@@ -23,6 +24,8 @@ export interface LeafFacts {
 
 /** TLS takes no more of a peer either. */
 const MOST_BYTES = 64 * 1024
+/** [3] of a certificate’s body. */
+const EXTENSIONS = 0xa3
 
 /**
  * Reads a leaf certificate. It takes some 50 µs: keep what it says beside the socket.
@@ -36,8 +39,8 @@ export function readLeaf(der: Uint8Array): LeafFacts {
   const commonName = commonNameOf(certificate)
   const subject = onOneLine(certificate.subject)
   const issuer = onOneLine(certificate.issuer)
-  if ([subject, issuer, commonName ?? ''].some(name => hasUnseen(name) || HAS_ESCAPED_CONTROL.test(name)))
-    throw refused('has a name with a character that is not seen')
+  const isSeen = [subject, issuer].every(name => !hasUnseen(name) && !HAS_ESCAPED_CONTROL.test(name))
+  if (!isSeen || hasUnseen(commonName ?? '')) throw refused('has a name with a character that is not seen')
   const serial = certificate.serialNumber.toLowerCase()
   if (!/^[0-9a-f]{1,64}$/.test(serial)) throw refused('has a serial that is no positive number')
   return {
@@ -47,9 +50,7 @@ export function readLeaf(der: Uint8Array): LeafFacts {
     subject,
     serial,
     fingerprint: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
-    spkiFingerprint: createHash('sha256')
-      .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
-      .digest('hex'),
+    spkiFingerprint: fingerprintOfKey(certificate),
     notBefore: certificate.validFromDate.getTime(),
     notAfter: certificate.validToDate.getTime(),
   }
@@ -67,12 +68,33 @@ function parse(der: Uint8Array): X509Certificate {
   if (der.length > MOST_BYTES) throw refused(`is larger than ${MOST_BYTES / 1024} KiB`)
   try {
     const certificate = new X509Certificate(der)
-    // OpenSSL passes over what comes behind; a fingerprint would not be that of these bytes.
-    if (certificate.raw.length === der.length) return certificate
+    if (!hasTwins(der)) return certificate
   } catch (cause) {
-    throw refused('cannot be read', cause)
+    throw refused('is not one certificate in DER', cause)
   }
-  throw refused('has bytes behind it')
+  throw refused('has an extension twice')
+}
+
+function fingerprintOfKey(certificate: X509Certificate): string {
+  try {
+    return createHash('sha256')
+      .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
+      .digest('hex')
+  } catch (cause) {
+    throw refused('has a key that cannot be read', cause)
+  }
+}
+
+/** RFC 5280 §4.2: one of each kind. Node reads the first, others the last. */
+function hasTwins(der: Uint8Array): boolean {
+  const [body] = elementsIn(der, wholeElement(der))
+  const wrapped = body && elementsIn(der, body).find(field => field.tag === EXTENSIONS)
+  const [list] = wrapped ? elementsIn(der, wrapped) : []
+  const extensions = list ? elementsIn(der, list) : []
+  const ids = extensions
+    .map(one => elementsIn(der, one)[0])
+    .map(id => id && Buffer.from(rawOf(der, id)).toString('hex'))
+  return new Set(ids).size < ids.length
 }
 
 function commonNameOf(certificate: X509Certificate): string | undefined {

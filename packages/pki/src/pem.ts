@@ -6,17 +6,23 @@ export interface KeyAndCertificate {
   readonly key: string
 }
 
-const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----([A-Za-z0-9+/=\s]*)-----END \1-----/g
-
 /**
- * The blocks of one kind in a text, in their order (RFC 7468). Text around them is passed over, as everywhere.
+ * The blocks of one kind in a text, in their order (RFC 7468). Text around them is passed over, as everywhere; so is a block that
+ * is not base64.
  *
  * @returns DER; empty where there is none of that kind
  */
 export function readPem(text: string, label: string): readonly Uint8Array[] {
-  return [...text.matchAll(BLOCK)]
-    .filter(match => match[1] === label)
-    .map(match => new Uint8Array(Buffer.from(match[2] ?? '', 'base64')))
+  const [begin, end] = [`-----BEGIN ${label}-----`, `-----END ${label}-----`]
+  const found: Uint8Array[] = []
+  for (let at = text.indexOf(begin); at >= 0; at = text.indexOf(begin, at)) {
+    at += begin.length
+    const until = text.indexOf(end, at)
+    if (until < 0) break
+    const base64 = text.slice(at, until)
+    if (!/[^A-Za-z0-9+/=\s]/.test(base64)) found.push(new Uint8Array(Buffer.from(base64, 'base64')))
+  }
+  return found
 }
 
 /** @returns PEM with a line feed at its end */

@@ -4,6 +4,7 @@ import { type KeyAndCertificate, writePem } from './pem.ts'
 
 type Forge = typeof import('node-forge')
 type Bag = import('node-forge').pkcs12.Bag
+type Asn1 = import('node-forge').asn1.Asn1
 
 const MOST_BYTES = 1024 * 1024
 
@@ -55,23 +56,19 @@ function pemOf(certificate: X509Certificate): string {
 
 /** All bags of the file. */
 function open(forge: Forge, bytes: Uint8Array, passphrase: string | undefined): readonly Bag[] {
-  const content = parse(forge, bytes)
+  const file = parse(forge, bytes)
   // Files “without a passphrase” have been written in both ways.
-  const tries = passphrase === undefined ? [undefined, ''] : [passphrase]
-  for (const attempt of tries) {
-    const opened = tryToOpen(forge, content, attempt)
+  for (const word of passphrase === undefined ? [undefined, ''] : [passphrase]) {
+    const opened = tryToOpen(forge, file, word) ?? tryWithoutCode(forge, file, word)
     if (opened) return opened
   }
-  throw new PosternError(
-    'AUTH_REJECTED',
-    `the passphrase of the PKCS#12 file ${passphrase === undefined ? 'is missing' : 'is wrong'}`,
-    {
-      next: 'Give its passphrase; openssl pkcs12 -info -noout shows whether it is right.',
-    },
-  )
+  const state = passphrase === undefined ? 'is missing' : 'is wrong'
+  throw new PosternError('AUTH_REJECTED', `the passphrase of the PKCS#12 file ${state}`, {
+    next: 'Give its passphrase; openssl pkcs12 -info -noout shows whether it is right.',
+  })
 }
 
-function parse(forge: Forge, bytes: Uint8Array): import('node-forge').asn1.Asn1 {
+function parse(forge: Forge, bytes: Uint8Array): Asn1 {
   try {
     return forge.asn1.fromDer(Buffer.from(bytes).toString('latin1'))
   } catch (cause) {
@@ -79,22 +76,29 @@ function parse(forge: Forge, bytes: Uint8Array): import('node-forge').asn1.Asn1 
   }
 }
 
-function tryToOpen(
-  forge: Forge,
-  content: import('node-forge').asn1.Asn1,
-  passphrase: string | undefined,
-): readonly Bag[] | undefined {
+const BEYOND_ASCII = /[^\0-\x7f]/
+
+/** @returns undefined when the passphrase is not the file’s */
+function tryToOpen(forge: Forge, file: Asn1, word: string | undefined): readonly Bag[] | undefined {
   try {
     const opened =
-      passphrase === undefined
-        ? forge.pkcs12.pkcs12FromAsn1(content, false)
-        : forge.pkcs12.pkcs12FromAsn1(content, false, passphrase)
+      word === undefined ? forge.pkcs12.pkcs12FromAsn1(file, false) : forge.pkcs12.pkcs12FromAsn1(file, false, word)
     return opened.safeContents.flatMap(one => one.safeBags)
   } catch (cause) {
-    // It has no codes; a wrong passphrase is found by the code over all, or, without one, by what does not decrypt.
-    if (cause instanceof Error && /password|MAC could not be verified|decrypt/i.test(cause.message)) return undefined
+    // It has no codes for what is wrong. Without a code over the file, a wrong passphrase is what does not decrypt.
+    const message = cause instanceof Error ? cause.message : ''
+    const isFile = !/PFX/.test(message)
+    const hasCode = file.value.length > 2
+    const mayBeWrong = !hasCode || /MAC could not be verified/.test(message) || BEYOND_ASCII.test(word ?? '')
+    if (isFile && mayBeWrong) return undefined
     throw refused('cannot be read', cause)
   }
+}
+
+/** The code over a file is made with UTF-16, today’s ciphers are keyed with UTF-8; forge takes a word for both as it is. */
+function tryWithoutCode(forge: Forge, file: Asn1, word = ''): readonly Bag[] | undefined {
+  if (!BEYOND_ASCII.test(word) || !Array.isArray(file.value)) return undefined
+  return tryToOpen(forge, { ...file, value: file.value.slice(0, 2) }, forge.util.encodeUtf8(word))
 }
 
 function ofType(bags: readonly Bag[], type: string | undefined): readonly Bag[] {
@@ -119,7 +123,7 @@ function certificateOf(forge: Forge, bag: Bag): X509Certificate {
   }
 }
 
-function derOf(forge: Forge, value: import('node-forge').asn1.Asn1): Buffer {
+function derOf(forge: Forge, value: Asn1): Buffer {
   return Buffer.from(forge.asn1.toDer(value).getBytes(), 'latin1')
 }
 

@@ -18,7 +18,8 @@ export interface RevocationList {
   readonly serials: readonly string[]
 }
 
-const MOST_BYTES = 4 * 1024 * 1024
+/** For as many serials as there may be, of 20 bytes and with a reason each. */
+const MOST_BYTES = 12 * 1024 * 1024
 const MOST_SERIALS = 200_000
 /** Clocks of other machines may be ahead. */
 const SKEW = 300_000
@@ -28,7 +29,7 @@ const OID = { delta: '551d1b', number: '551d14', issuingPoint: '551d1c' } as con
 /**
  * Reads a CA’s revocation list (RFC 5280 §5).
  *
- * @param list PEM (`X509 CRL`) or DER, at most 4 MiB and 200,000 serials
+ * @param list PEM (`X509 CRL`) or DER, at most 12 MiB and 200,000 serials
  * @param authorities PEM of the CA’s certificates: one of them has signed it
  * @throws PosternError CONFIG_INVALID: not one list; of another CA, or not signed by it; a delta; a list of a part only; with
  *   something critical in it that is not known; past its time, or not yet valid
@@ -46,13 +47,13 @@ export async function readRevocationList(list: string | Uint8Array, authorities:
 }
 
 function derOf(list: string | Uint8Array): Uint8Array {
-  if (list.length > (typeof list === 'string' ? MOST_BYTES * 1.5 : MOST_BYTES)) throw refused('is larger than 4 MiB')
+  if (list.length > (typeof list === 'string' ? MOST_BYTES * 1.5 : MOST_BYTES)) throw refused('is larger than 12 MiB')
   const isText = typeof list === 'string' || list[0] !== TAG.sequence
   if (!isText) return list
   const found = readPem(typeof list === 'string' ? list : Buffer.from(list).toString('latin1'), 'X509 CRL')
   const [der] = found
   if (der && found.length === 1 && der.length <= MOST_BYTES) return der
-  throw refused(`has ${found.length} lists where one of at most 4 MiB is wanted`)
+  throw refused(`has ${found.length} lists where one of at most 12 MiB is wanted`)
 }
 
 interface Parts {
