@@ -18,7 +18,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-server openssh-client, Linux)', () => {
   it('finds a number for every metric of both peers, and leaves nothing behind', async () => {
     let started: readonly number[] = []
-    const options = { rounds: 2, seconds: 1, metrics: new Set(NAMES), say: () => {}, signal }
+    const options = { rounds: 2, seconds: 0.25, metrics: new Set(NAMES), say: () => {}, signal }
     const result = await runQuick(options, pids => {
       started = pidsOf(pids)
     })
