@@ -75,22 +75,27 @@ export interface Forged {
   readonly issuer?: Uint8Array
   readonly publicKey?: KeyObject
   readonly extensions?: readonly Uint8Array[]
+  /** Default {@link keys}. */
+  readonly signer?: KeyObject
+  /** Milliseconds since the epoch. Default: in an hour. */
+  readonly notAfter?: number
 }
 
 /** A certificate with anything in it. @returns DER */
 export function certificate(facts: Forged): Uint8Array {
   const { serial = '4a', subject = name('leaf'), issuer = subject, publicKey = keys.publicKey, extensions = [] } = facts
+  const notAfter = facts.notAfter ?? Date.now() + 3_600_000
   const body = seq(
     der(0xa0, integer('02')),
     integer(serial),
     ECDSA_SHA256,
     issuer,
-    seq(time(Date.now() - 60_000), time(Date.now() + 3_600_000)),
+    seq(time(notAfter - 7_200_000), time(notAfter)),
     subject,
     publicKey.export({ type: 'spki', format: 'der' }),
     ...(extensions.length > 0 ? [der(0xa3, seq(...extensions))] : []),
   )
-  return new Uint8Array(signed(body))
+  return new Uint8Array(signed(body, facts.signer))
 }
 
 const SAN = '551d11'
