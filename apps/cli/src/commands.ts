@@ -58,6 +58,10 @@ export const COMMANDS: CliCommand = {
           summary: 'a web application at a local address, for programs that cannot sign in',
           run: async (argv, program, call) => (await import('./http.ts')).http(argv, program, call),
         },
+        'ssh-gen': {
+          summary: 'a short-lived SSH certificate, for servers without authorized_keys',
+          run: async (argv, program, call) => (await import('./ssh-gen.ts')).sshGen(argv, program, call),
+        },
         'ssh-config': {
           summary: 'the ssh_config stanza for a hostname: print it, or write it',
           run: async (argv, program, call) =>

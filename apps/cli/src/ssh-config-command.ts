@@ -18,6 +18,11 @@ import { sshConfig } from './ssh-config.ts'
 const COMMAND_FLAGS = {
   hostname: PLACE_FLAGS.hostname,
   write: { type: 'boolean', default: false, summary: 'put it into ~/.ssh/config, or change it there' },
+  shortLivedCert: {
+    type: 'boolean',
+    default: false,
+    summary: 'have ssh get a short-lived certificate each time it needs one, for servers that trust this edge',
+  },
   dryRun: { type: 'boolean', default: false, summary: 'show what --write would change, as a diff' },
 } as const satisfies HostOptionSpecs
 const FLAGS = { ...COMMAND_FLAGS, ...APPLICATION_FLAGS, ...RUN_FLAGS } as const satisfies HostOptionSpecs
@@ -28,14 +33,25 @@ export async function sshConfigCommand(argv: readonly string[], program: Program
   const line = parseCommandLine(argv, FLAGS)
   if (line.given.some(one => one.option === 'help')) return program.print(help())
   const run = await startRun(line, program, secretsOf(false), call.signal)
-  const { hostname, write, dryRun } = (await readOptions(COMMAND_FLAGS, run.sources, call.signal)).values
-  const stanza = sshConfig({ hostname, program: ['postern'], args: await carriedArgs(run, hostname, call) })
+  const { hostname, write, dryRun, shortLivedCert } = (await readOptions(COMMAND_FLAGS, run.sources, call.signal))
+    .values
+  const carried = await carriedArgs(run, hostname, call)
+  const certificate = shortLivedCert && (await certificateOf(hostname, carried.auth, program))
+  const stanza = sshConfig({ hostname, program: ['postern'], args: carried.all, ...(certificate && { certificate }) })
   if (!write && !dryRun) return program.print(stanza)
   const { writeStanza } = await import('./ssh-config-file.ts') // most runs only print
   await writeStanza({ hostname: readHostname(hostname).hostname, stanza, dryRun }, program, { ...call, log: run.log })
 }
 
-async function carriedArgs(run: Run, hostname: string, call: Call): Promise<string[]> {
+/** Where `access ssh-gen` will put what ssh is to use. */
+async function certificateOf(hostname: string, args: readonly string[], { env }: Program) {
+  const { sshFiles } = await import('./ssh-files.ts') // most stanzas have none
+  const { key, certificate } = sshFiles(hostname, env)
+  return { args, keyFile: key, certificateFile: certificate }
+}
+
+/** What `access ssh` is called with, and of that what says who asks. */
+async function carriedArgs(run: Run, hostname: string, call: Call): Promise<{ all: string[]; auth: string[] }> {
   const { line, registry } = run
   const { cwd } = run.program
   const { plugins } = await chooseFor(run, hostname, 'ssh', call)
@@ -43,16 +59,19 @@ async function carriedArgs(run: Run, hostname: string, call: Call): Promise<stri
   const specs: HostOptionSpecs[] = []
   for (const { kind, name } of wanted) specs.push((await registry.load(kind, name, 'client', call)).options)
   const claimants = wanted.map(({ kind, name }, at) => ({ kind, name, specs: specs[at] ?? {} }))
-  const { given, words } = resolvePending(line, claimants, {
+  const { given, words: others } = resolvePending(line, claimants, {
     own: FLAGS,
     ownersOf: option => registry.ownersOf(option),
     sides: ['client'],
   })
-  if (words.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(words[0])}`)
-  return [
-    ...line.given.filter(one => !NOT_CARRIED.has(one.option)).flatMap(one => carried(one, FLAGS, cwd)),
-    ...given.flatMap((list, at) => list.flatMap(one => carried(one, specs[at] ?? {}, cwd))),
-  ]
+  if (others.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(others[0])}`)
+  const own = line.given.filter(one => !NOT_CARRIED.has(one.option))
+  const [ofTransport = [], ...ofAuth] = given.map((list, at) => list.flatMap(one => carried(one, specs[at] ?? {}, cwd)))
+  const words = (list: readonly Given[]) => list.flatMap(one => carried(one, FLAGS, cwd))
+  return {
+    all: [...words(own), ...ofTransport, ...ofAuth.flat()],
+    auth: [...words(own.filter(one => one.option !== 'transport')), ...ofAuth.flat()],
+  }
 }
 
 /** A flag as ssh will repeat it: paths made absolute, since ssh runs anywhere. A secret is not written to ssh_config. */
@@ -79,6 +98,7 @@ function help(): string {
     examples: [
       'postern access ssh-config --hostname ssh.example.com --id ID --secret-file ~/.postern-token --write',
       'postern access ssh-config --hostname ssh.example.com --id ID --secret-file ~/.postern-token >> my_ssh_config',
+      'postern access ssh-config --hostname ssh.example.com --short-lived-cert --write',
     ],
   })
 }
