@@ -4,6 +4,7 @@ import { Turns } from './admin/turns.ts'
 import { AdminRoom } from './admin-page/room.ts'
 import { AuthorizationServer } from './authorization-server/authorization-server.ts'
 import { protectedResource } from './authorization-server/protected-resource.ts'
+import { Enrolment } from './certificates/enrolment.ts'
 import type { HttpContext } from './http/context.ts'
 import { httpWay } from './http/way.ts'
 import { jwksRoom } from './keys/jwks-room.ts'
@@ -42,7 +43,12 @@ export function assemble(parts: EdgeParts, context: WayContext, address: () => s
   const http = httpWay(context, {
     ...(config.http && { limits: config.http }),
     signIn,
-    ownPaths: [signIn, protectedResource(origins), new SshCertificates(context, authorities)],
+    ownPaths: [
+      signIn,
+      protectedResource(origins),
+      new SshCertificates(context, authorities),
+      new Enrolment({ store, authorizer: context.authorizer, seal: parts.seal, turns, origins, log }),
+    ],
     problemPage: sendProblemPage,
   })
   const administration = new Administration({

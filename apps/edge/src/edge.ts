@@ -10,6 +10,7 @@ import { assemble } from './assembly.ts'
 import type { AuthorizationServer } from './authorization-server/authorization-server.ts'
 import { Authorizer } from './authorize/authorize.ts'
 import { certificateRuleOf } from './certificates/authorities.ts'
+import { CertificateSweep } from './certificates/sweep.ts'
 import type { EdgeConfig } from './config.ts'
 import type { Exchange } from './front/exchange.ts'
 import { Front } from './front/front.ts'
@@ -217,6 +218,7 @@ class Edge implements RunningEdge {
     // Before the socket, so that it goes after it: who was heard is answered, and the store goes last.
     this.#stack.use(this.administration)
     this.#stack.use(this.#authorization)
+    this.#stack.use(new CertificateSweep(this.store, call.log))
     const path = this.adminSocket
     if (path !== undefined) {
       const serve = (asked: AdminRequest) => this.#admin.serve(asked)

@@ -124,7 +124,8 @@ function connectorEnded(admission: ConnectorAdmission, snapshot: Snapshot, now: 
   return identityEnded(admission, snapshot, now)
 }
 
-function identityEnded(
+/** Why somebody who was let in would not be now, whatever the policy; undefined: they would. */
+export function identityEnded(
   { identities, version }: Pick<Admission, 'identities' | 'version'>,
   snapshot: Snapshot,
   now: number,

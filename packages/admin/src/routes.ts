@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { access, applied, wantedApplication, wantedChange } from './access.ts'
+import { CERTIFICATE_ROUTES } from './certificate-routes.ts'
 import { CONNECTOR_ROUTES } from './connector-routes.ts'
 import { pem } from './connectors.ts'
 import * as people from './people.ts'
@@ -419,6 +420,8 @@ export const ROUTES = {
     summary: 'Takes a key out at once: nothing it signed is good any more',
     params: oneId,
   },
+
+  ...CERTIFICATE_ROUTES,
 
   'audit.list': {
     method: 'GET',

@@ -3,6 +3,7 @@ import type { AccessChange, Answer, Applied, Checked, WantedApplication } from '
 import { type Json, PosternError } from '@postern/interface'
 import type { Selector } from '@postern/policy'
 import type { ApplicationRecord, Change, Snapshot, TunnelRecord } from '@postern/store'
+import { authoritiesIn } from '../certificates/authorities.ts'
 import { sshAuthorityRemoval } from '../ssh-certificates/authorities.ts'
 import { isSame, mustBeVersion, newApplication, successorOf } from './applications.ts'
 import { checkAll } from './groups.ts'
@@ -146,7 +147,7 @@ class Draft {
       const id = this.#names.get(name) ?? ''
       const record = this.#tokens.get(id) as ServiceTokenRecord
       this.#tokens.set(id, { ...record, revokedAt: this.#now })
-      this.#first.push(...revocationOf(id, record, this.#now))
+      this.#first.push(...revocationOf(id, record, this.#before, this.#now))
       return { name }
     })
   }
@@ -214,7 +215,7 @@ class Draft {
       )
     }
     if (this.#told.some(({ kind }) => kind === 'group'))
-      checkAll(Object.fromEntries(this.#groups), all, this.#administrators)
+      checkAll(Object.fromEntries(this.#groups), all, this.#administrators, authoritiesIn(this.#before))
     const changes = [...this.#first, ...this.#last]
     return { changes, told: this.#told, unlisted: this.#unlisted, secrets: this.#secrets }
   }

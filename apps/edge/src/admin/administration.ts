@@ -13,7 +13,9 @@ import type { ChangeNote } from '@postern/store'
 import { ACCESS } from './access.ts'
 import { ADMIN_TOKEN_ROUTES } from './admin-tokens.ts'
 import { APPLICATIONS } from './applications.ts'
+import { AUTHORITIES } from './authorities.ts'
 import { type Caller, LOCAL, mayCall, type Standing, standingOf } from './caller.ts'
+import { CERTIFICATES } from './certificates.ts'
 import { ENROLMENT } from './enrolment.ts'
 import { GROUPS } from './groups.ts'
 import type { Handler, Handlers, Handling, Planned, Workings } from './handling.ts'
@@ -22,6 +24,7 @@ import { KEYS } from './keys.ts'
 import { NEW_SERVICE_TOKEN } from './new-service-token.ts'
 import { POLICIES } from './policies.ts'
 import { PROVIDERS } from './providers.ts'
+import { REVOCATION_LISTS } from './revocation-lists.ts'
 import { SERVICE_TOKEN_ROUTES } from './service-tokens.ts'
 import { SESSIONS } from './sessions.ts'
 import { SETTINGS } from './settings.ts'
@@ -49,6 +52,9 @@ const HANDLERS: Handlers<RouteName> = {
   ...SESSIONS,
   ...PROVIDERS,
   ...KEYS,
+  ...AUTHORITIES,
+  ...CERTIFICATES,
+  ...REVOCATION_LISTS,
 }
 
 /** Where a call came from, for its audit row. */

@@ -1,7 +1,8 @@
 import type { Group } from '@postern/admin'
 import { PosternError } from '@postern/interface'
-import { checkGroups, checkRules, type Groups, type Selector } from '@postern/policy'
+import { checkGroups, checkRules, type Groups, type Rule, type Selector } from '@postern/policy'
 import type { ApplicationRecord, Change, Snapshot } from '@postern/store'
+import { type Authorities, authoritiesIn } from '../certificates/authorities.ts'
 import { checkAdministrators } from './administrators.ts'
 import type { Handlers } from './handling.ts'
 import { administratorsOf } from './records.ts'
@@ -17,7 +18,7 @@ export const GROUPS: Handlers<'group.list' | 'group.get' | 'group.put' | 'group.
     handling.change(snapshot => {
       const value = readSelectors(selectors, knownIn(snapshot, handling).findToken, `group ${JSON.stringify(name)}: `)
       const groups = { ...snapshot.groups, [name]: value }
-      checkAll(groups, snapshot.applications.values(), administratorsOf(snapshot))
+      checkAll(groups, snapshot.applications.values(), administratorsOf(snapshot), authoritiesIn(snapshot))
       const before = Object.hasOwn(snapshot.groups, name) ? snapshot.groups[name] : undefined
       return {
         changes: JSON.stringify(before) === JSON.stringify(value) ? [] : [{ put: 'group', name, value }],
@@ -56,6 +57,7 @@ export function checkAll(
   groups: Groups,
   applications: Iterable<ApplicationRecord>,
   administrators: readonly Selector[],
+  authorities: Authorities,
 ): void {
   const [wrong] = checkGroups(groups)
   if (wrong !== undefined) throw badUsage(wrong)
@@ -63,27 +65,45 @@ export function checkAll(
     const [broken] = checkRules(rules, groups)
     if (broken !== undefined) throw badUsage(`${hostname}: ${broken}`)
   }
+  for (const { name, record } of authorities.list()) {
+    const [broken] = checkRules(record.rules, groups)
+    if (broken !== undefined) throw badUsage(`the CA ${name}: ${broken}`)
+  }
   checkAdministrators(administrators, groups)
 }
 
 /** What names a group itself. */
 function usersOf(name: string, snapshot: Snapshot): readonly string[] {
   const { applications, groups, administrators } = shown(name, snapshot)
-  return [...applications, ...groups.map(one => `the group ${one}`), ...(administrators ? ['administrators'] : [])]
+  const authorities = authoritiesIn(snapshot)
+    .list()
+    .filter(({ record }) => isNamedBy(record.rules, name))
+  return [
+    ...applications,
+    ...groups.map(one => `the group ${one}`),
+    ...authorities.map(one => `the CA ${one.name}`),
+    ...(administrators ? ['administrators'] : []),
+  ]
+}
+
+function isNamedBy(rules: readonly Rule[], name: string): boolean {
+  return rules.some(({ include, require, exclude }) => [include, require, exclude].some(list => isNamedIn(list, name)))
+}
+
+function isNamedIn(selectors: readonly Selector[] = [], name: string): boolean {
+  return selectors.some(one => 'inGroup' in one && one.inGroup === name)
 }
 
 function shown(name: string, snapshot: Snapshot): Group {
-  const isNamed = (selectors: readonly Selector[] = []) =>
-    selectors.some(one => 'inGroup' in one && one.inGroup === name)
-  const applications = [...snapshot.applications.values()].filter(({ rules }) =>
-    rules.some(({ include, require, exclude }) => [include, require, exclude].some(isNamed)),
-  )
+  const applications = [...snapshot.applications.values()].filter(({ rules }) => isNamedBy(rules, name))
   return {
     name,
     selectors: sentSelectors(snapshot.groups[name] ?? [], id => id),
     applications: applications.map(({ hostname }) => hostname).sort(),
-    groups: Object.entries(snapshot.groups).flatMap(([other, selectors]) => (isNamed(selectors) ? [other] : [])),
-    administrators: isNamed(administratorsOf(snapshot)),
+    groups: Object.entries(snapshot.groups).flatMap(([other, selectors]) =>
+      isNamedIn(selectors, name) ? [other] : [],
+    ),
+    administrators: isNamedIn(administratorsOf(snapshot), name),
   }
 }
 

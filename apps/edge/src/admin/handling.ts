@@ -23,7 +23,7 @@ export interface Workings {
   /** Who is signed in. */
   readonly people: Pick<Sessions, 'list' | 'revoke'>
   readonly keys: Pick<TeamKeys, 'list' | 'rotate' | 'remove'>
-  readonly seal: Pick<Seal, 'seal'>
+  readonly seal: Pick<Seal, 'seal' | 'open'>
   readonly protocols: Protocols
   readonly origins: Origins
   /** Of all that changes what somebody else may change, too. */

@@ -20,9 +20,10 @@ import { type Caller, identify, identifyPerson, isSignedToken, LOCAL, type Perso
 import { parseStrictly } from './json.ts'
 import { type Found, findRoute, readQuery } from './target.ts'
 
-/** Bytes of a body. The whole document is the one large thing there is. */
+/** Bytes of a body. */
 const LARGEST_BODY = 65_536
-const LARGEST_DOCUMENT = 1_048_576
+/** The whole document, and a CA's list of what it revoked, are large. */
+const LARGER: Readonly<Partial<Record<RouteName, number>>> = { 'access.apply': 1_048_576, 'crl.put': 4_194_304 }
 /** Milliseconds without progress until somebody who does not read the answer is left. */
 const ANSWER_TIME = 30_000
 
@@ -156,7 +157,7 @@ async function readBody(
     return undefined
   }
   if (!/^application\/json *(;|$)/i.test(type)) throw badUsage('the body must be application/json')
-  const most = name === 'access.apply' ? LARGEST_DOCUMENT : LARGEST_BODY
+  const most = LARGER[name] ?? LARGEST_BODY
   if (Number(length ?? 0) > most) throw tooLarge(most)
   if (expect !== undefined) response.writeContinue()
   return parseStrictly(await readAll(request, most, time))

@@ -1,6 +1,7 @@
 import type { Checked, Provider } from '@postern/admin'
 import { type Json, PosternError } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
+import { revocationOfHeld } from '../certificates/revoke.ts'
 import { endingOf } from '../sign-in/endings.ts'
 import {
   logoutUriOf,
@@ -14,25 +15,25 @@ import type { Handlers, Handling } from './handling.ts'
 export const PROVIDERS: Handlers<'provider.list' | 'provider.put' | 'provider.delete'> = {
   'provider.list': handling => providersOf(handling.store.snapshot).map(one => shown(one, handling)),
   'provider.put': (handling, { params: { id }, body }) =>
-    handling.change(snapshot => {
+    handling.change((snapshot, now) => {
       const before = providersOf(snapshot).find(one => one.id === id)
       const value = recordOf(id, body, before, handling)
       checkIssuer(value, snapshot, handling.origins.team)
       const isOther = before !== undefined && TAKEN.some(name => before[name] !== value[name])
       const put: Change = { put: 'record', namespace: NAMESPACE, id, value: { ...value } as Json }
       return {
-        changes: [put, ...(isOther ? sessionsOf(before, snapshot) : [])],
+        changes: [put, ...(isOther ? endOf(before, snapshot, now) : [])],
         action: 'provider.put',
         detail: { provider: id, issuer: value.issuer, clientId: value.clientId },
         answer: () => shown(value, handling),
       }
     }),
   'provider.delete': (handling, { params: { id } }) =>
-    handling.change(snapshot => {
+    handling.change((snapshot, now) => {
       const found = providersOf(snapshot).find(one => one.id === id)
       if (found === undefined) throw new PosternError('NOT_FOUND', `no provider ${id}`, { speaker: 'edge' })
       return {
-        changes: [{ delete: 'record', namespace: NAMESPACE, id }, ...sessionsOf(found, snapshot)],
+        changes: [{ delete: 'record', namespace: NAMESPACE, id }, ...endOf(found, snapshot, now)],
         action: 'provider.delete',
         detail: { provider: id, issuer: found.issuer },
         answer: () => undefined,
@@ -43,9 +44,10 @@ export const PROVIDERS: Handlers<'provider.list' | 'provider.put' | 'provider.de
 /** What decides who people are by a provider’s word: who came by another meaning of it signs in again. */
 const TAKEN = ['issuer', 'clientId', 'groupsClaim', 'trustEmail'] as const
 
-/** What ends the sessions of whom a provider vouched for: nobody may do so any more. */
-function sessionsOf({ issuer }: ProviderRecord, snapshot: Snapshot): readonly Change[] {
-  return endingOf(snapshot, ({ person }) => person.issuer === issuer).changes
+/** What ends the sessions, and the certificates, of whom a provider vouched for: nobody may do so any more. */
+function endOf({ issuer }: ProviderRecord, snapshot: Snapshot, now: number): readonly Change[] {
+  const { changes } = endingOf(snapshot, ({ person }) => person.issuer === issuer)
+  return [...changes, ...revocationOfHeld(snapshot, { issuer }, now)]
 }
 
 function recordOf(

@@ -2,6 +2,8 @@ import { ROUTES, type ServiceToken, type ShownServiceToken } from '@postern/admi
 import { PosternError } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
 import { createServiceToken, hashId } from '@postern/tokens'
+import { SERVICE_TOKEN_ISSUER } from '../certificates/names.ts'
+import { revocationOfHeld } from '../certificates/revoke.ts'
 import type { Handlers, Planned } from './handling.ts'
 import {
   instantOf,
@@ -28,7 +30,7 @@ export const SERVICE_TOKEN_ROUTES: Handlers<
     handling.change((snapshot, now) => {
       const [id, record] = mustBeToken(snapshot, token)
       return {
-        changes: record.revokedAt === undefined ? revocationOf(id, record, now) : [],
+        changes: record.revokedAt === undefined ? revocationOf(id, record, snapshot, now) : [],
         action: 'service-token.revoke',
         detail: { id, name: record.name },
         answer: () => undefined,
@@ -49,9 +51,15 @@ export function tokenChange(id: string, record: ServiceTokenRecord): Change {
   return { put: 'record', namespace: SERVICE_TOKENS, id, value: rowOf(record) }
 }
 
-/** Its open connections end. */
-export function revocationOf(id: string, record: ServiceTokenRecord, now: number): readonly Change[] {
-  return [tokenChange(id, { ...record, revokedAt: now }), { revoke: `service-token:${id}` }]
+/** Its open connections end, and the certificates that it was given. */
+export function revocationOf(
+  id: string,
+  record: ServiceTokenRecord,
+  snapshot: Snapshot,
+  now: number,
+): readonly Change[] {
+  const certificates = revocationOfHeld(snapshot, { issuer: SERVICE_TOKEN_ISSUER, subject: id }, now)
+  return [tokenChange(id, { ...record, revokedAt: now }), { revoke: `service-token:${id}` }, ...certificates]
 }
 
 const NAME = ROUTES['service-token.create'].body.shape.name

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Checked, InvitedUser, User } from '@postern/admin'
 import { type Json, PosternError } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
+import { revocationOfHeld } from '../certificates/revoke.ts'
 import { endingOfPerson, isOf } from '../sign-in/endings.ts'
 import { type Person, userKey } from '../sign-in/session-record.ts'
 import { DIRECTORY, invited, newUser, type UserRecord, userChange, userOf, usersOf } from '../sign-in/users.ts'
@@ -23,9 +24,10 @@ export const USERS: Handlers<'user.list' | 'user.get' | 'user.invite' | 'user.pu
       const [id, before] = mustBeUser(snapshot, user)
       const after = changed(before, body, now)
       const isOther = !isDeepStrictEqual(before, after)
+      const held = after.disabledAt === undefined ? [] : certificatesOf(id, snapshot, handling)
       const isCut = after.disabledAt !== undefined || !isDeepStrictEqual(before.groups, after.groups)
       return {
-        changes: isOther ? [userChange(id, after), ...(isCut ? endOf(id, snapshot, handling) : [])] : [],
+        changes: isOther ? [userChange(id, after), ...(isCut ? endOf(id, snapshot, handling) : []), ...held] : [],
         action: 'user.put',
         detail: { user: id, email: before.email, before: told(before), after: told(after) },
         answer: () => shown([id, after]),
@@ -35,13 +37,18 @@ export const USERS: Handlers<'user.list' | 'user.get' | 'user.invite' | 'user.pu
     ending(handling, user, (snapshot, now) => {
       const [id, before] = mustBeUser(snapshot, user)
       const planned = inviting(id, before, 'user.reset', handling, now)
-      return { ...planned, changes: [...planned.changes, ...endOf(id, snapshot, handling)] }
+      const ended = [...endOf(id, snapshot, handling), ...certificatesOf(id, snapshot, handling)]
+      return { ...planned, changes: [...planned.changes, ...ended] }
     }),
   'user.delete': (handling, { params: { user } }) =>
     ending(handling, user, snapshot => {
       const [id, { email }] = mustBeUser(snapshot, user)
       return {
-        changes: [{ delete: 'record', namespace: DIRECTORY, id }, ...endOf(id, snapshot, handling)],
+        changes: [
+          { delete: 'record', namespace: DIRECTORY, id },
+          ...endOf(id, snapshot, handling),
+          ...certificatesOf(id, snapshot, handling),
+        ],
         action: 'user.delete',
         detail: { user: id, email },
         answer: () => undefined,
@@ -69,6 +76,11 @@ async function ending<T>(
 
 function endOf(subject: string, snapshot: Snapshot, handling: Handling): readonly Change[] {
   return endingOfPerson(snapshot, personOf(subject, handling)).changes
+}
+
+/** Whoever had the password, or the person themselves, may have asked for certificates: they end with what they were asked by. */
+function certificatesOf(subject: string, snapshot: Snapshot, handling: Handling): readonly Change[] {
+  return revocationOfHeld(snapshot, personOf(subject, handling), handling.now)
 }
 
 function personOf(subject: string, { origins }: Handling): Pick<Person, 'issuer' | 'subject'> {

@@ -61,6 +61,8 @@ export interface Asked {
   readonly requestId?: string
   /** What it is for, where that was read of what is presented already. */
   readonly hostname?: string
+  /** What decides instead of the application's own rules: those of a CA, where a certificate is asked for. */
+  readonly rules?: ApplicationRecord['rules']
 }
 
 export interface AuthorizerOptions {
@@ -99,8 +101,9 @@ export class Authorizer {
     const { store } = this.#options
     const asking = this.#begin(asked)
     if ('refused' in asking) return asking
-    const application = store.snapshot.applications.get(asking.hostname)
-    if (application === undefined) return this.#refuse(asking, 'NOT_FOUND')
+    const known = store.snapshot.applications.get(asking.hostname)
+    if (known === undefined) return this.#refuse(asking, 'NOT_FOUND')
+    const application = asked.rules === undefined ? known : { ...known, rules: asked.rules }
     const found = await this.#identify(asking, this.#options.access, call, application)
     if ('refused' in found) return this.#challenged(found, asking)
     const outcome = this.#judge(asking, asked, application, found)

@@ -48,6 +48,8 @@ export interface IssuedRecord {
   readonly san: readonly NameRecord[]
   readonly notBefore: number
   readonly notAfter: number
+  /** How long it was to last; what vouches for it may end before that. */
+  readonly seconds: number
   /** Who asked for it; absent: an administrator. */
   readonly holder?: { readonly issuer: string; readonly subject: string }
   readonly issuedAt: number

@@ -2,7 +2,8 @@ import type { Store } from '@postern/store'
 
 /** Seconds a revocation is kept: longer than anybody takes to be let in. */
 const REMEMBERED = 600
-const ENDS_PEOPLE = /^(?:session|cookie|user):/
+/** Of certificates, a row says for good that they are revoked. */
+const ENDS_PEOPLE = /^(?:session|cookie|user|certificate):/
 
 /** Revocations of people, which come with every sign-out: whatever was open was cut then, so they are needed no longer. */
 export class EndedKeys {

@@ -1,11 +1,20 @@
 import type { Json, Logger } from '@postern/interface'
 import type { Change, Snapshot, Store } from '@postern/store'
-import { hashId } from '@postern/tokens'
-import { ADMIN_TOKENS, SERVICE_TOKENS, TUNNEL_TOKENS, tunnelHashesOf } from '../admin/records.ts'
+import {
+  ADMIN_TOKENS,
+  CONNECTOR_SETUPS,
+  isGood,
+  type Lives,
+  SERVICE_TOKENS,
+  SIGNING_REQUESTS,
+  TUNNEL_TOKENS,
+} from '../admin/records.ts'
+import { connectorKey, putTunnelSecrets, tokenKey, tunnelSecretsOf } from '../admin/tunnel-record.ts'
+import { certificatesRevokedAgain } from '../certificates/revoke.ts'
 import { SEEN, SESSIONS } from './session-record.ts'
 
-/** Rows of people who are signed in: all of them go, since nobody knows which were ended meanwhile. */
-const SIGNED_IN = [SESSIONS, SEEN, 'oauth']
+/** Rows of what is good once, or for a while: all of them go, since nobody knows which were used or ended meanwhile. */
+const SIGNED_IN = [SESSIONS, SEEN, 'oauth', CONNECTOR_SETUPS, SIGNING_REQUESTS]
 /** Audit rows name as many. */
 const MOST_NAMED = 50
 
@@ -23,7 +32,7 @@ export async function endRestored(store: Store, log: Logger): Promise<readonly s
   const ended = SIGNED_IN.flatMap(namespace =>
     [...(snapshot.records.get(namespace)?.keys() ?? [])].map((id): Change => ({ delete: 'record', namespace, id })),
   )
-  const again = missed.flatMap(key => revokedAgain(key, snapshot))
+  const again = [...missed.flatMap(key => revokedAgain(key, snapshot)), ...tunnelsRevoked(new Set(missed), snapshot)]
   const detail = { from, was, again: again.length, revokedSince: missed.slice(-MOST_NAMED) }
   await store.apply([...ended, ...again], { action: 'store.restored', actor: 'edge', detail })
   log.warn(
@@ -38,22 +47,29 @@ export async function endRestored(store: Store, log: Logger): Promise<readonly s
 function revokedAgain(key: string, snapshot: Snapshot): readonly Change[] {
   const at = key.indexOf(':')
   const [namespace, id] = [key.slice(0, at), key.slice(at + 1)]
-  if (namespace === TUNNEL_TOKENS) return tunnelRevoked(id, snapshot)
+  if (namespace.startsWith('certificate')) return certificatesRevokedAgain(key, snapshot, Date.now())
   if (namespace !== SERVICE_TOKENS && namespace !== ADMIN_TOKENS) return []
   const row = snapshot.records.get(namespace)?.get(id)
   return isOpen(row) ? [{ put: 'record', namespace, id, value: { ...row, revokedAt: Date.now() } }] : []
 }
 
-/** `<tunnel>:<id of the hash>`, or `<tunnel>`, which was removed with all its tokens. */
-function tunnelRevoked(id: string, snapshot: Snapshot): readonly Change[] {
-  const [tunnel = '', hash] = id.split(':')
-  const hashes = tunnelHashesOf(snapshot, tunnel).map(one =>
-    (hash === undefined || hashId(one.hash) === hash) && one.revokedAt === undefined
-      ? { ...one, revokedAt: Date.now() }
-      : one,
-  )
-  if (hashes.length === 0) return []
-  return [{ put: 'record', namespace: TUNNEL_TOKENS, id: tunnel, value: { hashes: hashes as unknown as Json } }]
+/** Tokens and daemons of the tunnels, each by its own key or by that of its tunnel, which was removed or got another identity. */
+function tunnelsRevoked(missed: ReadonlySet<string>, snapshot: Snapshot): readonly Change[] {
+  const now = Date.now()
+  return [...(snapshot.records.get(TUNNEL_TOKENS)?.keys() ?? [])].flatMap(tunnel => {
+    const { hashes, connectors } = tunnelSecretsOf(snapshot, tunnel)
+    const isMissed = (key: string) => missed.has(key) || missed.has(`tunnel-token:${tunnel}`)
+    const end = <L extends Lives>(one: L, key: string): L =>
+      isGood(one, now) && isMissed(key) ? { ...one, revokedAt: now } : one
+    const after = {
+      hashes: hashes.map(one => end(one, tokenKey(tunnel, one))),
+      ...(connectors && { connectors: connectors.map(one => end(one, connectorKey(tunnel, one.id))) }),
+    }
+    const isSame =
+      after.hashes.every((one, at) => one === hashes[at]) &&
+      (connectors ?? []).every((one, at) => one === after.connectors?.[at])
+    return isSame ? [] : [putTunnelSecrets(tunnel, after)]
+  })
 }
 
 function isOpen(row: Json | undefined): row is { readonly [member: string]: Json } {
