@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getCACertificates } from 'node:tls'
 import { connectEdge, type EdgeAddress, type Trust } from '@postern/client/connect'
-import { type ClientHost, type Credential, PosternError } from '@postern/interface'
+import { type ClientHost, PosternError } from '@postern/interface'
 
 /** Bytes. What plugins fetch are documents and tokens. */
 const LARGEST = 1024 * 1024
@@ -23,10 +23,8 @@ type Fetch = ClientHost['fetch']
  * `fetch` for the plugins of one application. Its hostname, and the authorization servers that it names (RFC 9728), are asked
  * where the edge listens, as whom the URL says, and are trusted by the edge's CA. Any other place is asked at its own address;
  * the edge's CA is trusted there besides the system's, since a team domain may be known from an earlier time.
- *
- * @param tls a client certificate, which is shown to the application alone
  */
-export function edgeFetch({ hostname, edge, trust }: EdgeAt, tls?: Credential['tls']): Fetch {
+export function edgeFetch({ hostname, edge, trust }: EdgeAt): Fetch {
   const servers = new Set<string>()
   return async (url, init) => {
     if (url.protocol !== 'https:')
@@ -35,8 +33,7 @@ export function edgeFetch({ hostname, edge, trust }: EdgeAt, tls?: Credential['t
     const isEdge = isApplication || servers.has(url.host)
     const at = isEdge && edge ? edge : url
     const to: EdgeAddress = { host: bare(at.hostname), port: portOf(at), serverName: bare(url.hostname) }
-    const credential = isApplication && tls ? { tls } : {}
-    const answer = await exchange(url, init, to, isEdge ? trust : withSystem(trust), credential)
+    const answer = await exchange(url, init, to, isEdge ? trust : withSystem(trust))
     if (isApplication && url.pathname === '/.well-known/oauth-protected-resource')
       for (const server of serversIn(answer.body)) servers.add(server)
     return answer.response
@@ -52,10 +49,9 @@ async function exchange(
   { method = 'GET', headers: given, body, signal }: Parameters<Fetch>[1],
   to: EdgeAddress,
   trust: Trust,
-  credential: Credential,
 ): Promise<{ readonly response: Response; readonly body: string }> {
   const call = { signal, log: SILENT }
-  const socket = await connectEdge(to, { alpn: ['http/1.1'] }, trust, credential, call)
+  const socket = await connectEdge(to, { alpn: ['http/1.1'] }, trust, {}, call)
   try {
     const text = body === undefined || body === null ? '' : textOf(body)
     const headers = new Headers(given)

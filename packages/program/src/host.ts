@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ClientHost, type Credential, PosternError } from '@postern/interface'
+import { type ClientHost, PosternError } from '@postern/interface'
 import type { EdgeAt } from './edge-fetch.ts'
 import { userFolder } from './files.ts'
 import type { Program } from './run.ts'
@@ -36,11 +36,6 @@ export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt): ClientHo
     ui: terminal,
     fetch: async (input, init) => (await fetching())(input, init),
   }
-}
-
-/** `fetch` for what a program itself asks of an application. @param tls a client certificate, shown to the application alone */
-export async function applicationFetch(at: EdgeAt, tls: Credential['tls']): Promise<ClientHost['fetch']> {
-  return (await import('./edge-fetch.ts')).edgeFetch(at, tls)
 }
 
 /**

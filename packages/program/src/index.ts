@@ -3,7 +3,7 @@ export { type ConfigFile, parseConfigText, readConfigFile } from './config-file.
 export type { EdgeAt } from './edge-fetch.ts'
 export { describeFailure, exitCodeOf, unwritten } from './failure.ts'
 export { homeFolder, readPrivate, userFolder, writePrivate } from './files.ts'
-export { applicationFetch, clientHost, pluginPlaces, readTrust } from './host.ts'
+export { clientHost, pluginPlaces, readTrust } from './host.ts'
 export { createLog, jsonLineOf, LEVELS, type Level, type LogOptions, printable } from './log.ts'
 export { PROGRAM_FLAGS, type Program, readLevel, runProgram, VERSION_FLAG } from './run.ts'
 export { fileSecrets } from './secrets.ts'
