@@ -99,6 +99,8 @@ export const changedAuthority = z
     hostnames: hostnames.nullable().exactOptional(),
     leafSeconds: leafSeconds.exactOptional(),
     renewSeconds: renewSeconds.exactOptional(),
+    /** Refused with CONFLICT unless the edge is still at this version. */
+    ifVersion: z.int().optional(),
   })
   .meta({ id: 'ChangedAuthority' })
 

@@ -5,6 +5,7 @@ import type { Snapshot } from '@postern/store'
 import { type Authority, authoritiesIn, fingerprintOf } from '../certificates/authorities.ts'
 import { importedCertificates, newCertificate } from '../certificates/authority-certificates.ts'
 import { certificateRows, revocationListOf } from '../certificates/records.ts'
+import { mustBeVersion } from './applications.ts'
 import { type Changed, changing, deleting, founding, mustBeFree, retiring, rotating } from './authority-plans.ts'
 import type { Handlers, Handling, Planned } from './handling.ts'
 import { instantOf } from './records.ts'
@@ -29,7 +30,10 @@ export const AUTHORITIES: Handlers<
     return saving(handling, (snapshot, now) => founding(body, read, 'ca.import', snapshot, now))
   },
   'ca.put': (handling, { params: { ca }, body }) =>
-    saving(handling, snapshot => changing(mustBeAuthority(snapshot, ca), body, snapshot)),
+    saving(handling, snapshot => {
+      mustBeVersion(snapshot, body.ifVersion)
+      return changing(mustBeAuthority(snapshot, ca), body, snapshot)
+    }),
   'ca.rotate': async (handling, { params: { ca }, body }) => {
     const { name } = mustBeAuthority(handling.store.snapshot, ca)
     const more =
