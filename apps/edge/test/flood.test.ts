@@ -1,7 +1,9 @@
-import { copyFile, mkdtemp, readFile, rm, unlink, writeFile } from 'node:fs/promises'
+import { X509Certificate } from 'node:crypto'
+import { mkdir, mkdtemp, readFile, rm, unlink, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createAuthority } from '@postern/pki'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { openDevCa } from '../src/front/devca.ts'
 import { call, header, startWorld, textOf } from './world.ts'
@@ -90,18 +92,29 @@ describe('row 156: a first start that was killed while it made the CA', () => {
   afterAll(() => rm(folder, { recursive: true }))
   const at = (name: string) => join(folder, 'ca', name)
 
-  test('goes on where it stopped, and a CA that lost its certificate later is not made anew', async () => {
+  test('goes on where it stopped; a CA that lost its key is not made anew', async () => {
     await openDevCa(join(folder, 'ca'))
-    await copyFile(at('ca.pem'), join(folder, 'kept'))
-    const key = await readFile(at('ca-key.pem'), 'utf8')
+    const [cert, whole] = [await readFile(at('ca.pem'), 'utf8'), await readFile(at('ca-key.pem'), 'utf8')]
     await unlink(at('ca.pem'))
-    await expect(openDevCa(join(folder, 'ca'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
-    await unlink(at('edge-key.pem'))
     await writeFile(at('.ca.pem.012345'), 'half', { mode: 0o600 })
     const ca = await openDevCa(join(folder, 'ca'))
-    expect(await readFile(at('ca-key.pem'), 'utf8')).toBe(key)
+    expect(await readFile(at('ca.pem'), 'utf8')).toBe(cert)
+    expect(await readFile(at('ca-key.pem'), 'utf8')).toBe(whole)
     expect((await ca.issue('db.localhost')).cert).toContain('BEGIN CERTIFICATE')
     await unlink(at('ca-key.pem'))
     await expect(openDevCa(join(folder, 'ca'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+  })
+
+  test('a key by itself, as edges wrote it once, goes with its certificate and with no other', async () => {
+    const old = join(folder, 'old')
+    const { cert, key } = await createAuthority({ commonName: 'old', days: 1, keyType: 'rsa' })
+    await mkdir(old, { mode: 0o700 })
+    await writeFile(join(old, 'ca-key.pem'), key, { mode: 0o600 })
+    await expect(openDevCa(old)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    await writeFile(join(old, 'ca.pem'), await readFile(at('ca.pem')), { mode: 0o600 })
+    await expect(openDevCa(old)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    await writeFile(join(old, 'ca.pem'), cert, { mode: 0o600 })
+    const leaf = new X509Certificate((await (await openDevCa(old)).issue('db.localhost')).cert)
+    expect(leaf.verify(new X509Certificate(cert).publicKey)).toBe(true)
   })
 })

@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto'
 import { readdirSync } from 'node:fs'
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -86,10 +87,12 @@ describe('certificates', () => {
 
   test('the CA and its keys are for this user only, and are used again', async () => {
     const files = await readdir(join(folder, 'ca'))
-    expect(files.sort()).toEqual(['ca-key.pem', 'ca.pem', 'edge-key.pem'])
+    expect(files.sort()).toEqual(['ca-key.pem', 'ca.pem'])
     for (const file of files) expect((await stat(join(folder, 'ca', file))).mode & 0o777).toBe(0o600)
     const again = await openDevCa(join(folder, 'ca'))
-    expect((await again.issue('db.localhost')).key).toBe((await ca.issue('db.localhost')).key)
+    expect(again.file).toBe(ca.file)
+    const leaf = new X509Certificate((await again.issue('db.localhost')).cert)
+    expect(leaf.verify(new X509Certificate(await readFile(ca.file)).publicKey)).toBe(true)
   })
 })
 

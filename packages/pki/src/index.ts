@@ -1,6 +1,6 @@
 export { type AuthorityFacts, createAuthority, readAuthorities, readAuthority } from './authority.ts'
 export { type IssuedCertificate, issueCertificate, type Profile } from './issue.ts'
-export { makeKey } from './keys.ts'
+export { makeKey, publicKeyOf } from './keys.ts'
 export { type LeafFacts, readLeaf } from './leaf.ts'
 export { MOST_NAMES, type SubjectName } from './names.ts'
 export type { KeyAndCertificate } from './pem.ts'

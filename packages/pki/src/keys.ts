@@ -1,4 +1,4 @@
-import { createPublicKey, generateKeyPair, type KeyObject, sign, verify } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, sign, verify } from 'node:crypto'
 import { promisify } from 'node:util'
 import { PosternError } from '@postern/interface'
 
@@ -81,6 +81,21 @@ export async function makeKey(type: 'ec' | 'rsa' = 'ec'): Promise<string> {
       ? await makeKeyPair('ec', { namedCurve: 'P-256' })
       : await makeKeyPair('rsa', { modulusLength: LEAST_RSA_BITS })
   return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+}
+
+/**
+ * The public half of a private key.
+ *
+ * @param key PKCS#8 PEM
+ * @returns SPKI in PEM
+ * @throws PosternError BAD_USAGE when it is no private key in PEM, or an encrypted one
+ */
+export function publicKeyOf(key: string): string {
+  try {
+    return createPublicKey(createPrivateKey(key)).export({ type: 'spki', format: 'pem' }).toString()
+  } catch (cause) {
+    throw new PosternError('BAD_USAGE', 'the key is no private key in PEM, or is encrypted', { cause })
+  }
 }
 
 /** How a key signs: with the hash that is as strong as its curve. */
