@@ -72,7 +72,9 @@ function certificate(facts: Facts): string {
     der(0xa3, sequence(...extensions)),
   )
   const whole = sequence(body, sequence(ECDSA_WITH_SHA256), bitString(sign('sha256', body, signer)))
-  return `-----BEGIN CERTIFICATE-----\n${whole.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`
+  // Not `.{64}` and a line end: a text of whole lines would get an empty one, which is no PEM.
+  const lines = whole.toString('base64').replace(/.{1,64}/g, '$&\n')
+  return `-----BEGIN CERTIFICATE-----\n${lines}-----END CERTIFICATE-----\n`
 }
 
 function der(tag: number, ...content: readonly Buffer[]): Buffer {

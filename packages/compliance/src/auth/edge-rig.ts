@@ -20,7 +20,15 @@ export interface AuthKit<C extends OptionSpecs, E extends OptionSpecs> extends A
   readonly edgeOptions?: Partial<Options<E>>
   /** Writes what the edge must know, so that `clientOptions` are good, and the ones below expired and revoked. */
   readonly seed?: (host: FakeEdgeHost) => Promise<void>
-  /** In place of `clientOptions`: well-formed, and wrong (AUTH_REJECTED), expired (TOKEN_EXPIRED), revoked (TOKEN_REVOKED). */
+  /**
+   * For a credential with a client certificate: PEM of the CAs that its hostname asks for. It is proved to them in a handshake, and its
+   * own cases are added.
+   */
+  readonly authorities?: readonly string[]
+  /**
+   * In place of `clientOptions`: well-formed, and wrong (AUTH_REJECTED), expired (TOKEN_EXPIRED), revoked (TOKEN_REVOKED); where there
+   * are `authorities`, of one of them: wrong (CERTIFICATE_REJECTED), expired (CERTIFICATE_EXPIRED), revoked (CERTIFICATE_REVOKED).
+   */
   readonly wrong?: Partial<Options<C>>
   readonly expired?: Partial<Options<C>>
   readonly revoked?: Partial<Options<C>>
@@ -29,6 +37,7 @@ export interface AuthKit<C extends OptionSpecs, E extends OptionSpecs> extends A
 export type State = 'good' | 'wrong' | 'expired' | 'revoked'
 
 export interface AuthSubject {
+  readonly hasCertificate: boolean
   has(state: State): boolean
   create(state: State, call: Call): Promise<Omit<Verifying, 'verify'>>
 }
@@ -51,6 +60,7 @@ export function authSubject<C extends OptionSpecs, E extends OptionSpecs>(
   const optionsOf = (state: State): Partial<Options<C>> | undefined =>
     state === 'good' ? (kit.clientOptions ?? {}) : kit[state]
   return {
+    hasCertificate: kit.authorities !== undefined,
     has: state => optionsOf(state) !== undefined,
     create: async (state, call) => {
       const host = fakeEdgeHost()
@@ -63,7 +73,7 @@ export function authSubject<C extends OptionSpecs, E extends OptionSpecs>(
       return {
         host,
         verifier: await kit.edge.create(withDefaults(kit.edge.options, kit.edgeOptions), host),
-        presented: await present(credential, call),
+        presented: await present(credential, kit.authorities ?? [], call),
         own: Object.keys(await headersOf(credential, call)),
         secrets: secretsOf(kit.client.options, values),
       }

@@ -4,6 +4,7 @@ import { type Case, type Framework, register, testCase } from '../case.ts'
 import { abortable, pause, rejection, rejectsWith, rejectsWithReason, within } from '../expect.ts'
 import { recordingLog, tappingOutput } from '../recording.ts'
 import { leftOpen, resources } from '../resources.ts'
+import { certificateCases } from './certificate.ts'
 import { authClientCases, reveals } from './client.ts'
 import { type AuthKit, type AuthSubject, authSubject, isTyped, type Verifying, withVerifier } from './edge-rig.ts'
 import { hostileCases } from './hostile.ts'
@@ -15,7 +16,8 @@ export function authCases<C extends OptionSpecs, E extends OptionSpecs>(
 ): readonly Case[] {
   const subject = authSubject(kit)
   const prefixed = authClientCases(kit).map(each => ({ ...each, name: `client: ${each.name}` }))
-  return [...prefixed, ...judging(subject), ...hostileCases(subject), ...keeping(subject)]
+  const shown = subject.hasCertificate ? certificateCases(subject) : []
+  return [...prefixed, ...judging(subject), ...hostileCases(subject), ...shown, ...keeping(subject)]
 }
 
 /**
@@ -29,6 +31,7 @@ export function authCompliance<C extends OptionSpecs, E extends OptionSpecs>(kit
 }
 
 function judging(subject: AuthSubject): readonly Case[] {
+  const codes = subject.hasCertificate ? CERTIFICATE_CODES : CODES
   const verified = (name: string, body: (verifying: Verifying, call: Call) => Promise<void>): Case =>
     testCase(`edge: ${name}`, call => withVerifier(subject, call, 'good', verifying => body(verifying, call)))
   return [
@@ -81,12 +84,12 @@ function judging(subject: AuthSubject): readonly Case[] {
       .map(state =>
         testCase(`edge: refuses a credential that is ${state}, by its code`, call =>
           withVerifier(subject, call, state, async ({ verify, presented, own }) => {
-            await rejectsWith(verify(presented), [CODE_OF[state]], `a credential that is ${state}`)
+            await rejectsWith(verify(presented), [codes[state]], `a credential that is ${state}`)
             if (state === 'wrong') return
             for (const altered of alterations(presented, own)) {
               const error = await rejection(verify(altered.presented), altered.what)
               // Whoever does not know the secret must not learn that there was such a token.
-              assert.ok(isTyped(error) && error.code !== CODE_OF[state], `${altered.what} was told ${CODE_OF[state]}`)
+              assert.ok(isTyped(error) && error.code !== codes[state], `${altered.what} was told ${codes[state]}`)
             }
           }),
         ),
@@ -94,7 +97,12 @@ function judging(subject: AuthSubject): readonly Case[] {
   ]
 }
 
-const CODE_OF = { wrong: 'AUTH_REJECTED', expired: 'TOKEN_EXPIRED', revoked: 'TOKEN_REVOKED' } as const
+const CODES = { wrong: 'AUTH_REJECTED', expired: 'TOKEN_EXPIRED', revoked: 'TOKEN_REVOKED' } as const
+const CERTIFICATE_CODES = {
+  wrong: 'CERTIFICATE_REJECTED',
+  expired: 'CERTIFICATE_EXPIRED',
+  revoked: 'CERTIFICATE_REVOKED',
+} as const
 
 function keeping(subject: AuthSubject): readonly Case[] {
   return [

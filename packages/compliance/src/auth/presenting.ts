@@ -1,6 +1,6 @@
 import type { AuthRequest, Call, Credential, Presented, Purpose } from '@postern/interface'
-import { leafOf } from '../certificates.ts'
 import { APPLICATION, HOSTNAME, TEAM_DOMAIN } from '../hosts.ts'
+import { prove } from './proving.ts'
 
 export type PurposeName = Purpose['purpose']
 
@@ -8,15 +8,19 @@ export function requestFor(purpose: PurposeName): AuthRequest {
   return purpose === 'access' ? { purpose, app: APPLICATION } : { purpose, teamDomain: TEAM_DOMAIN }
 }
 
-/** What the edge sees of a credential: lower-case names, every value in a list, the leaf as DER. */
-export async function present(credential: Credential, call: Call): Promise<Presented> {
+/**
+ * What the edge sees of a credential: lower-case names, every value in a list, the leaf as DER.
+ *
+ * @param authorities PEM of the CAs that its hostname asks for
+ */
+export async function present(credential: Credential, authorities: readonly string[], call: Call): Promise<Presented> {
   const headers = await headersOf(credential, call)
   return {
     method: 'GET',
     url: '/',
     headers: { host: [HOSTNAME], 'user-agent': ['compliance'], ...headers },
     remoteAddress: '192.0.2.7',
-    ...(credential.tls && { peerCertificate: leafOf(credential.tls.cert) }),
+    ...(credential.tls && (await prove(credential.tls, authorities))),
   }
 }
 
@@ -34,6 +38,10 @@ export function withHeader(presented: Presented, name: string, values: readonly 
 
 export function withoutHeaders(presented: Presented, names: readonly string[]): Presented {
   const kept = Object.entries(presented.headers).filter(([name]) => !names.includes(name))
-  const { peerCertificate: _, ...rest } = presented
-  return { ...rest, headers: Object.fromEntries(kept) }
+  return { ...withoutCertificate(presented), headers: Object.fromEntries(kept) }
+}
+
+export function withoutCertificate(presented: Presented): Presented {
+  const { peerCertificate: _, peerCertificateError: _error, peerCertificateChain: _chain, ...rest } = presented
+  return rest
 }

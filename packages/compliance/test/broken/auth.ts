@@ -1,8 +1,53 @@
 // Credentials with one fault each, and the case that must notice.
+import { X509Certificate } from 'node:crypto'
 import { type AuthProvider, type AuthVerifier, type EdgeHost, PosternError, type Presented } from '@postern/interface'
 import { authCases } from '../../src/index.ts'
 import type { Broken } from '../expect-failure.ts'
 import { authClient, authEdge, authenticate, client, edge, HEADER, identity, SEEDED, verify } from '../good/auth.ts'
+import { believing, certificateKit, identityOf, verifyCertificate } from '../good/certificate.ts'
+
+const CERTIFICATES: readonly Fault<AuthVerifier['verify']>[] = [
+  [
+    'does not ask what OpenSSL said',
+    (presented, call) => verifyCertificate(believing(presented), call),
+    'edge: a certificate that OpenSSL does not find good lets nobody in',
+    /CERT_HAS_EXPIRED: was let in/,
+  ],
+  [
+    'takes a certificate of any CA',
+    async ({ peerCertificate: der }) => (der && der.length > 0 ? { identity: identityOf(der) } : undefined),
+    'edge: a certificate of another CA lets nobody in',
+    /without a chain: was let in/,
+  ],
+  [
+    'believes a header',
+    async (presented, call) => {
+      const [, text] = /^:(.*):$/.exec(presented.headers['client-cert']?.[0] ?? '') ?? []
+      return text ? { identity: identityOf(Buffer.from(text, 'base64')) } : verifyCertificate(presented, call)
+    },
+    'edge: a certificate in a header, or above the leaf, is nobody’s',
+    /in the header client-cert: was let in/,
+  ],
+  [
+    'takes whoever stands below the CA for the leaf',
+    async (presented, call) => {
+      const { peerCertificate: leaf, peerCertificateChain: chain = [] } = presented
+      const peerCertificate = chain.at(-2) ?? leaf
+      return verifyCertificate({ ...presented, ...(peerCertificate && { peerCertificate }) }, call)
+    },
+    'edge: a certificate in a header, or above the leaf, is nobody’s',
+    /whose key was not proved/,
+  ],
+  [
+    'falls over bytes that are no certificate',
+    async (presented, call) => {
+      if (presented.peerCertificate) new X509Certificate(presented.peerCertificate)
+      return verifyCertificate(presented, call)
+    },
+    'edge: what is no certificate lets nobody in, and breaks nothing',
+    /not a PosternError/,
+  ],
+]
 
 type Fault<T> = readonly [fault: string, worse: T, fails: string, saying: RegExp]
 
@@ -210,5 +255,8 @@ export const BROKEN_AUTH: readonly Broken[] = [
   ...EDGES.map(([fault, worse, fails, saying]) => {
     const cases = authCases({ ...SEEDED, client, edge: authEdge(worse) })
     return { fault: `(edge side) ${fault}`, fails, saying, cases }
+  }),
+  ...CERTIFICATES.map(([fault, worse, fails, saying]) => {
+    return { fault: `(a certificate) ${fault}`, fails, saying, cases: authCases(certificateKit(worse)) }
   }),
 ]
