@@ -16,6 +16,18 @@ export const builtins: readonly Builtin[] = [
     load: { edge: () => import('@postern/auth-browser-sso/edge') },
   },
   {
+    package: '@postern/auth-mtls',
+    entry: {
+      kind: 'auth',
+      name: 'mtls',
+      summary: 'a client certificate, for people and machines that hold keys',
+      options: { client: ['cert', 'key', 'pfx', 'passphrase'] },
+      client: './dist/client.js',
+      edge: './dist/edge.js',
+    },
+    load: { edge: () => import('@postern/auth-mtls/edge') },
+  },
+  {
     package: '@postern/auth-service-token',
     entry: {
       kind: 'auth',

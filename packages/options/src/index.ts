@@ -7,7 +7,7 @@ export { editDistance, nearest } from './nearest.ts'
 export { type Claimant, type Hints, type Resolved, resolvePending } from './pending.ts'
 export { type ConfigSection, type Reading, readOptions, type Source, type Sources, variablesOf } from './read.ts'
 export { createRedactor, type Redactor } from './redactor.ts'
-export { createSecretReader, LARGEST_SECRET, readSecretFile, type SecretReader } from './secrets.ts'
+export { createSecretReader, LARGEST_SECRET, readSecretBytes, readSecretFile, type SecretReader } from './secrets.ts'
 export {
   camel,
   checkSpecs,

@@ -53,6 +53,16 @@ export function createSecretReader(stdin: Readable | undefined): SecretReader {
  *   OPTION_INVALID: empty, more than 64 KiB, or not UTF-8
  */
 export async function readSecretFile(path: string, label: string, signal: AbortSignal): Promise<string> {
+  return secretOf(await readSecretBytes(path, label, signal), label)
+}
+
+/**
+ * The bytes of a file that is nobody else's, and may be no text: the rules of {@link readSecretFile}.
+ *
+ * @returns at most one byte more than {@link LARGEST_SECRET}
+ * @throws PosternError FILE_UNREADABLE, FILE_UNSAFE
+ */
+export async function readSecretBytes(path: string, label: string, signal: AbortSignal): Promise<Buffer> {
   signal.throwIfAborted()
   await using file = await openFile(path, label)
   await refuseUnsafe(file, path, label)
@@ -64,7 +74,7 @@ export async function readSecretFile(path: string, label: string, signal: AbortS
     if (bytesRead === 0) break
     length += bytesRead
   }
-  return secretOf(buffer.subarray(0, length), label)
+  return buffer.subarray(0, length)
 }
 
 async function openFile(path: string, label: string): Promise<FileHandle> {
