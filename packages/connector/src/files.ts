@@ -9,8 +9,10 @@ import { keyFingerprint } from './fingerprint.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 
-/** Where a tunnel's identity is kept that is made on this machine: in this user's folder, named by its fingerprint. */
+/** Where a tunnel's identity is kept that is made on this machine: in this user's folder, named by its fingerprint. @throws PosternError BAD_USAGE */
 export function identityFile(env: Env, tunnel: string, fingerprint: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(tunnel))
+    throw new PosternError('BAD_USAGE', 'a tunnel’s name is 1–63 lower-case letters, digits and hyphens')
   const digits = fingerprint.slice(fingerprint.indexOf(':') + 1)
   return join(userFolder(env), 'tunnels', `${tunnel}-${digits.slice(0, 16)}.pem`)
 }

@@ -52,6 +52,11 @@ describe('a tunnel’s identity', () => {
     expect(await readIdentity(env, 'home', keyFingerprint(other.key))).toBeUndefined()
   })
 
+  test('a name that leads elsewhere is none', async () => {
+    for (const name of ['../x', 'a/b', 'Home', '', '.', 'x'.repeat(64)])
+      await expect(keepIdentity(env, name, identity)).rejects.toMatchObject({ code: 'BAD_USAGE' })
+  })
+
   test('row 119: through a symbolic link nothing is written or read', async () => {
     const path = join(folder, 'link.pem')
     await symlink(join(folder, 'elsewhere'), path)
