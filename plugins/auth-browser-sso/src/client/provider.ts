@@ -8,6 +8,7 @@ import {
   PosternError,
   type Purpose,
 } from '@postern/interface'
+import { AdministrationSignIns } from './administration.ts'
 import { type Asking, OAuthError } from './asking.ts'
 import { discover, type Located, locate, type Team } from './discovery.ts'
 import { Kept, type KeptApplication, type KeptTeam, type SignIn } from './kept.ts'
@@ -38,6 +39,7 @@ class Provider implements AuthProvider {
   readonly #options: ProviderOptions
   readonly #host: ClientHost
   readonly #kept: Kept
+  readonly #administration: AdministrationSignIns
   /** The last token that was got because another one had been refused. */
   #answered: { readonly token: string; readonly at: number } | undefined
 
@@ -45,10 +47,12 @@ class Provider implements AuthProvider {
     this.#options = options
     this.#host = host
     this.#kept = new Kept(host.secrets)
+    this.#administration = new AdministrationSignIns(options, host)
   }
 
   async authenticate(request: AuthRequest, call: Call): Promise<Credential> {
     call.signal.throwIfAborted()
+    if (request.purpose === 'admin') return this.#administration.authenticate(request.teamDomain, call)
     const { hostname } = applicationOf(request)
     const refused = request.refused && { ...request.refused, token: tokenIn(request.refused.credential) }
     const last = await this.#usable(hostname, refused?.token)
@@ -71,6 +75,7 @@ class Provider implements AuthProvider {
   }
 
   async signOut(request: Purpose | undefined, call: Call): Promise<readonly Account[]> {
+    if (request?.purpose === 'admin') return this.#administration.signOut(call)
     const asking = { host: this.#host, call }
     const issuers = request
       ? [await this.#issuerFor(applicationOf(request).hostname, asking)]
