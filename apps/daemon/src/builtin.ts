@@ -4,6 +4,18 @@ import type { Builtin } from '@postern/registry'
 /** The plugins that come with this program, known by their manifests; a module is imported when a run wants it. */
 export const builtins: readonly Builtin[] = [
   {
+    package: '@postern/auth-browser-sso',
+    entry: {
+      kind: 'auth',
+      name: 'browser-sso',
+      summary: 'sign-in in a browser, for people',
+      options: { client: ['device', 'browser', 'trustTeam'] },
+      client: './dist/client.js',
+      edge: './dist/edge.js',
+    },
+    load: { client: () => import('@postern/auth-browser-sso/client') },
+  },
+  {
     package: '@postern/auth-service-token',
     entry: {
       kind: 'auth',
@@ -47,6 +59,7 @@ export const builtins: readonly Builtin[] = [
       schemes: ['ssh'],
       defaultPort: 22,
       client: './dist/client.js',
+      edge: './dist/edge.js',
       origin: './dist/origin.js',
     },
     load: { origin: () => import('@postern/protocol-ssh/origin') },

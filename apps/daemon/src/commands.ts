@@ -19,6 +19,15 @@ export const COMMANDS: DaemonCommand = {
       run: async (argv, program, call, self) =>
         (await import('./run-commands.ts')).runConfig(argv, program, call, self),
     },
+    login: {
+      summary: 'give this machine’s daemon its own key and certificate',
+      examples: [
+        'posternd login --edge https://edge.example.com --tunnel home',
+        'posternd login --setup-token ./home-setup',
+      ],
+      run: async (argv, program, call, self) =>
+        (await import('./login/login-command.ts')).login(argv, program, call, self),
+    },
     ingress: {
       summary: 'look at the ingress rules of a config file',
       examples: [

@@ -14,6 +14,7 @@ type Members = Readonly<Record<string, Json>>
 export const KEYS = {
   edge: 'edge',
   ca: 'ca',
+  credentials: 'credentials',
   auth: 'auth',
   plugins: 'plugin',
   transport: 'transport',

@@ -31,6 +31,11 @@ export const RUN_FLAGS = {
     summary: 'PEM file of the CA to trust for the edge, instead of the system’s',
     env: ['POSTERN_CA', 'TUNNEL_CACERT'],
   },
+  credentials: {
+    type: 'path',
+    summary: 'what posternd login left (default: connector.json in this user’s folder, if it is there)',
+    env: ['POSTERN_CREDENTIALS'],
+  },
   auth: { type: 'string', multiple: true, summary: 'how to sign in (default tunnel-token)', env: ['POSTERN_AUTH'] },
   ...PLUGIN_FLAGS,
   connections: {

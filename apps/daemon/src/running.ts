@@ -1,8 +1,9 @@
 import { untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, PosternError, type ProtocolServer } from '@postern/interface'
 import type { CommandLine, HostOptionSpecs } from '@postern/options'
-import { type Composed, clientHost, composePlugins, type Program, readTrust, type Wanted } from '@postern/program'
+import { type Composed, clientHost, composePlugins, type Program, type Wanted } from '@postern/program'
 import { ownAbout } from './about.ts'
+import { hintAtLogin, trustOf, variablesOf } from './credentials.ts'
 import { type RunningDaemon, startDaemon } from './daemon.ts'
 import type { FileRule } from './ingress-file.ts'
 import { startMonitor } from './monitor.ts'
@@ -78,15 +79,20 @@ export class Plugins implements AsyncDisposable {
 
   async #compose(
     wanted: readonly Wanted[],
-    { forPlugins: file, values }: Settings,
+    { forPlugins: file, values, credentials }: Settings,
     line: CommandLine,
     call: Call,
   ): Promise<Composed> {
     const { registry, sources } = this.#reader
     const { edge, ca } = values
-    const hosts = { client: clientHost(this.#program), origin: originHost({ edge, trust: await readTrust(ca) }) }
-    const from = { ...sources, ...(file && { file }) }
-    const composed = await composePlugins({ registry, line, own: this.#own, wanted, sources: from, hosts }, call)
+    const hosts = {
+      client: clientHost(this.#program),
+      origin: originHost({ edge, trust: await trustOf(ca, credentials) }),
+    }
+    const env = credentials ? { ...sources.env, ...variablesOf(credentials) } : sources.env
+    const from = { ...sources, env, ...(file && { file }) }
+    const composing = { registry, line, own: this.#own, wanted, sources: from, hosts }
+    const composed = await composePlugins(composing, call).catch(hintAtLogin)
     this.#open.use(composed)
     for (const warning of composed.warnings) call.log.warn(warning)
     for (const one of wanted)
@@ -133,14 +139,15 @@ export async function runDaemon(
 ): Promise<void> {
   const { line, program, grace } = parts
   const { edge, connections, ca, metrics } = settings.values
+  const { credentials } = settings
   const starting = { log: call.log, signal: AbortSignal.any([program.stop.gently, call.signal]) }
   try {
     const signIn = await untilAborted(plugins.start(settings, line, call), starting.signal) // stdin may be waited for
     const served = await plugins.serve(settings, call)
-    const about = await ownAbout()
+    const about = await ownAbout(credentials?.connector)
     await using monitor = metrics === undefined ? undefined : await startMonitor(metrics, about, call)
     const observer = monitor?.observer ?? {}
-    const trust = await readTrust(ca)
+    const trust = await trustOf(ca, credentials)
     const config = { edge, connections, ...served, ...signIn, trust, about, observer }
     await using daemon = await startDaemon(config, starting, call)
     onStart(daemon, observer)

@@ -26,7 +26,7 @@ import { readHealthAddress } from './health.ts'
 import { readRule } from './ingress.ts'
 import { type Credential, renderUnit } from './unit.ts'
 
-const { ca, gracePeriod, json, help, logLevel, ...RUN } = RUN_FLAGS
+const { ca, credentials, gracePeriod, json, help, logLevel, ...RUN } = RUN_FLAGS
 
 /** What becomes words of the unit’s command line. Which of them must be there depends on whether there is a file. */
 const PASSED_ON = {
@@ -42,6 +42,7 @@ export const SERVICE_FLAGS = {
   config: optional(CONFIG_FLAGS.config),
   ...PASSED_ON,
   ca,
+  credentials: { ...credentials, summary: 'what posternd login left, instead of a token; root’s, mode 0600' },
   tokenFile: {
     type: 'path',
     default: '/etc/postern/tunnel-token',
@@ -121,12 +122,12 @@ async function sectionOf(path: string): Promise<ConfigSection> {
   return { path, values: value as ConfigSection['values'], otherKeys: Object.keys(value) }
 }
 
-function checkRule({ config, hostname, url, edge }: Values): void {
+function checkRule({ config, hostname, url, edge, credentials }: Values): void {
   if (config !== undefined && (hostname !== undefined || url !== undefined))
     throw new PosternError('OPTION_CONFLICT', '--config has the rules, so --hostname and --url are too many')
   if (edge && (edge.username !== '' || edge.password !== ''))
     throw new PosternError('OPTION_INVALID', '--edge has a user or password in it, and a unit holds no secret')
-  const given = { hostname, url, edge }
+  const given = { hostname, url, ...(credentials === undefined && { edge }) }
   const missing = Object.entries(given).filter(([, value]) => value === undefined)
   if (config === undefined && missing.length > 0)
     throw new PosternError(
@@ -161,10 +162,14 @@ function wordsOf(values: Values, provided: Reading<typeof SERVICE_FLAGS>['provid
   return words
 }
 
-function credentialsOf({ auth, tokenFile, ca }: Values): readonly Credential[] {
+function credentialsOf({ auth, tokenFile, credentials, ca }: Values): readonly Credential[] {
   const signsIn = auth.length === 0 || auth.includes('tunnel-token')
+  const token =
+    credentials === undefined
+      ? { name: 'tunnel-token', path: tokenFile, variable: 'POSTERN_TUNNEL_TOKEN_FILE' }
+      : { name: 'connector.json', path: credentials, variable: 'POSTERN_CREDENTIALS' }
   return [
-    ...(signsIn ? [{ name: 'tunnel-token', path: tokenFile, variable: 'POSTERN_TUNNEL_TOKEN_FILE' }] : []),
+    ...(signsIn ? [token] : []),
     ...(ca === undefined ? [] : [{ name: 'ca.pem', path: ca, variable: 'POSTERN_CA' }]),
   ]
 }

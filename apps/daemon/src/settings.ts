@@ -1,4 +1,5 @@
 import { dirname } from 'node:path'
+import type { Credentials } from '@postern/connector/files'
 import { type Call, PosternError } from '@postern/interface'
 import {
   type CommandLine,
@@ -11,6 +12,7 @@ import {
 } from '@postern/options'
 import { type Program, pluginPlaces } from '@postern/program'
 import type { Registry } from '@postern/registry'
+import { findCredentials, hintAtLogin, withEdge } from './credentials.ts'
 import { checkDaemonFile, type DaemonFile, defaultPorts, readDaemonFile } from './daemon-file.ts'
 import { CONFIG_FLAGS, RULE_FLAGS, RUN_FLAGS } from './flags.ts'
 import { readRule } from './ingress.ts'
@@ -25,6 +27,8 @@ export interface Settings {
   readonly warnings: readonly string[]
   /** The config file's keys for plugins. */
   readonly forPlugins?: ConfigSection
+  /** What `posternd login` left, where that is used. */
+  readonly credentials?: Credentials
 }
 
 /** A config file as far as it can be read, with the mistakes in it. */
@@ -36,6 +40,7 @@ export interface Examined {
 }
 
 const CHOICES = { auth: RUN_FLAGS.auth, plugin: RUN_FLAGS.plugin, transport: RUN_FLAGS.transport }
+const PLACES = { credentials: RUN_FLAGS.credentials, auth: RUN_FLAGS.auth }
 const DEFAULT_AUTH = ['tunnel-token']
 
 /** Reads settings from flags, environment and config file, in falling order; again as often as the file changes. */
@@ -55,13 +60,16 @@ export class SettingsReader {
 
   /** `posternd --hostname H --url U`. @throws PosternError OPTION_*, HOSTNAME_INVALID, PLUGIN_* */
   async readRule(call: Call): Promise<Settings> {
-    const { values, warnings } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, undefined, call)
+    const credentials = await this.#credentials(undefined, [], call)
+    const section = withEdge(credentials)
+    const { values, warnings } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, section, call)
     await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
     const rule = { ...readRule(values.hostname, values.url, defaultPorts(this.registry)), segments: [] }
     const fileRule: FileRule = { ...rule, number: 1, where: '--url', purposes: purposesOf(rule) }
     const { cwd } = this.sources
     const completed = await completeRules([fileRule], this.registry, this.sources, cwd, undefined, call)
-    return { values, auth: authOf(values), rules: completed.rules, warnings: [...warnings, ...completed.warnings] }
+    const said = { values, auth: authOf(values), ...(credentials && { credentials }) }
+    return { ...said, rules: completed.rules, warnings: [...warnings, ...completed.warnings] }
   }
 
   /** Which file. @throws PosternError OPTION_MISSING */
@@ -73,8 +81,10 @@ export class SettingsReader {
   async readConfig(path: string, call: Call): Promise<Settings> {
     const { found, rules, warnings: ofRules } = await this.examine(path, call)
     found.mistakes.throwIfAny()
-    const { values, warnings } = await this.#options(RUN_FLAGS, found.options, call)
-    return { values, auth: authOf(values), rules, warnings: [...warnings, ...ofRules], forPlugins: found.forPlugins }
+    const credentials = await this.#credentials(found.options, Object.keys(found.forPlugins.values), call)
+    const { values, warnings } = await this.#options(RUN_FLAGS, withEdge(credentials, found.options), call)
+    const said = { values, auth: authOf(values), forPlugins: found.forPlugins, ...(credentials && { credentials }) }
+    return { ...said, rules, warnings: [...warnings, ...ofRules] }
   }
 
   /** @throws PosternError FILE_*, PLUGIN_*, OPTION_* of flags and environment; CONFIG_INVALID: no YAML */
@@ -90,9 +100,19 @@ export class SettingsReader {
     return { found, rules, warnings }
   }
 
+  /** What `posternd login` left. @param keys the config file's for plugins */
+  async #credentials(file: ConfigSection | undefined, keys: readonly string[], call: Call) {
+    const section = file && { ...file, otherKeys: Object.keys(file.values) }
+    const { values } = await this.#options(PLACES, section, call)
+    const looking = { path: values.credentials, auth: authOf(values), line: this.#line, keys }
+    return findCredentials(looking, this.#program, call)
+  }
+
   #options<const O extends HostOptionSpecs>(specs: O, file: ConfigSection | undefined, call: Call) {
     const { given, pending } = this.#line
-    return readOptions(specs, { ...this.sources, given, pending, ...(file && { file }) }, call.signal)
+    return readOptions(specs, { ...this.sources, given, pending, ...(file && { file }) }, call.signal).catch(
+      hintAtLogin,
+    )
   }
 
   /** Adding one again changes nothing. */
