@@ -74,7 +74,9 @@ describe('tunnels', () => {
     const daemon = `posternd --hostname HOSTNAME --url ssh://localhost:22 --edge ${url} --ca ${ca} --token-file`
     expect(made.stderr).toContain(daemon)
     const { stdout } = await local('tunnel', 'list')
-    expect(stdout).toMatch(/^NAME\s+ONLINE\s+DAEMONS\s+APPLICATIONS\s+MADE\nhome\s+no\s+0\s+db\.localhost\s+.*\noffice/)
+    expect(stdout).toMatch(
+      /^NAME\s+ONLINE\s+DAEMONS\s+APPLICATIONS\s+MADE\s+IDENTITY\nhome\s+no\s+0\s+db\.localhost\s+.*\noffice/,
+    )
     expect((await local('tunnel', 'delete', 'office')).stdout).toBe('the tunnel office is removed\n')
     const list = json<{ name: string }[]>(await local('tunnel', 'list', '--json'))
     expect(list.map(({ name }) => name)).toEqual(['home'])

@@ -13,6 +13,9 @@ const COMMANDS = [
   'admin whoami',
   'admin status',
   'tunnel create',
+  'tunnel setup-token',
+  'tunnel sign',
+  'tunnel rotate',
   'tunnel list',
   'tunnel token',
   'tunnel info',
@@ -103,7 +106,7 @@ it('the example in the help of every command works, typed in turn', { timeout: 1
       )
     if (command === 'admin key remove')
       line = line.replace('0123456789abcdef', /"id":"([\w-]+)/.exec(await idOf('admin', 'key', 'list'))?.[1] ?? '')
-    if (command === 'tunnel evict') {
+    if (command === 'tunnel evict' || command === 'tunnel sign') {
       await expect(shell(line)).rejects.toMatchObject({ stderr: expect.stringContaining('NOT_FOUND') }) // no daemon here
       continue
     }

@@ -1,7 +1,9 @@
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Tunnel } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import { command, group } from './command.ts'
+import { IDENTITY_FILE, makeIdentity, ROTATE, SETUP_TOKEN, SIGN } from './identity.ts'
 import { EXPIRES, lifetime, OUT, OVERLAP, overlapping } from './options.ts'
 import { keep } from './secret-files.ts'
 import { facts, relative, shellWord, table, validity } from './show.ts'
@@ -10,14 +12,40 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
   create: command({
     summary: 'make a tunnel',
     words: ['NAME'],
+    options: {
+      identity: {
+        type: 'boolean',
+        default: true,
+        summary: 'make the key that vouches for its daemons’ certificates, here; --no-identity leaves it out',
+      },
+      ...IDENTITY_FILE,
+    },
     example: 'postern tunnel create home',
-    run: ({ words, ask }) => ask('tunnel.create', { body: { name: words.NAME } }),
-    async show({ name }, { ask, place, say }) {
+    async run({ words: { NAME: name }, values, program, ask }) {
+      if (!values.identity && values.identityFile !== undefined)
+        throw new PosternError('OPTION_CONFLICT', '--no-identity makes none, so there is none for --identity-file')
+      const made = values.identity ? await makeIdentity(name, values.identityFile, program) : undefined
+      try {
+        const tunnel = await ask('tunnel.create', { body: { name, ...(made && { identity: made.certificate }) } })
+        return { ...tunnel, ...(made && { identityFile: made.file }) }
+      } catch (error) {
+        if (made) await rm(made.file, { force: true }) // of a tunnel that there is not
+        throw error
+      }
+    },
+    async show({ name, identity, identityFile }, { ask, place, say }) {
       const { edge, ca, data, again } = await place()
       const { url, ownCa } = await ask('status.get', {})
       const trust = ca ?? (edge === undefined && ownCa ? join(data ?? 'FOLDER_OF_THE_EDGE', 'ca', 'ca.pem') : undefined)
       const flags = `--edge ${edge?.origin ?? url}${trust === undefined ? '' : ` --ca ${shellWord(trust)}`}`
-      say('Next, a token for its daemon, and the daemon beside your service:')
+      if (identity) {
+        say('Its identity vouches for the certificates of its daemons. Keep the file: the key is nowhere else.')
+        say(`  ${identity.fingerprint}`)
+        say(`  ${identityFile}`)
+        say('Next, on the machine of its daemon, a certificate:')
+        say(`  posternd login --tunnel ${name} ${flags}`)
+        say('or only a token, and the daemon beside your service:')
+      } else say('Next, a token for its daemon, and the daemon beside your service:')
       say(`  postern tunnel token ${name} --out ./${name}-token${again}`)
       say(`  posternd --hostname HOSTNAME --url ssh://localhost:22 ${flags} --token-file ./${name}-token`)
       return `the tunnel ${name} is made\n`
@@ -27,7 +55,7 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
     summary: 'list the tunnels',
     example: 'postern tunnel list',
     run: ({ ask }) => ask('tunnel.list', {}),
-    show: tunnels => table(['NAME', 'ONLINE', 'DAEMONS', 'APPLICATIONS', 'MADE'], tunnels.map(rowOf)),
+    show: tunnels => table(['NAME', 'ONLINE', 'DAEMONS', 'APPLICATIONS', 'MADE', 'IDENTITY'], tunnels.map(rowOf)),
   }),
   info: command({
     summary: 'show a tunnel, its daemons and its tokens',
@@ -78,6 +106,9 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
       return `${token}\n`
     },
   }),
+  rotate: ROTATE,
+  'setup-token': SETUP_TOKEN,
+  sign: SIGN,
   revoke: command({
     summary: 'revoke one token of a tunnel; daemons that came with it are cut off',
     words: ['NAME', 'TOKEN'],
@@ -89,7 +120,7 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
     show: ({ id }) => `the token ${id} is revoked\n`,
   }),
   evict: command({
-    summary: 'cut a daemon off; who holds a token can come back, so rotate that too',
+    summary: 'cut a daemon off, and end its certificate; where none has one, rotate the token too',
     words: ['NAME', 'CONNECTOR'],
     example: 'postern tunnel evict home 6f0f2f9e-8d0b-4d5e-9d3c-0c1d6a1f2b3c',
     async run({ words, ask }) {
@@ -100,20 +131,23 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
   }),
 })
 
-function rowOf({ name, online, connectors, applications, createdAt }: Tunnel) {
-  return [name, online, connectors.length, applications.join(' '), relative(createdAt)]
+function rowOf({ name, online, connectors, applications, createdAt, identity }: Tunnel) {
+  return [name, online, connectors.length, applications.join(' '), relative(createdAt), identity?.fingerprint]
 }
 
-function describe({ name, online, createdAt, applications, connectors, tokens }: Tunnel): string {
+function describe({ name, online, createdAt, applications, connectors, tokens, ...more }: Tunnel): string {
+  const { identity, needsCertificate, enrolled } = more
   const parts = [
     facts([
       ['name', name],
       ['online', online],
       ['made', createdAt],
       ['applications', applications.join(' ')],
+      ['identity', identity?.fingerprint],
+      ['daemons need', needsCertificate ? 'a token and a certificate' : 'a token'],
     ]),
     table(
-      ['DAEMON', 'VERSION', 'FROM', 'SINCE', 'CONNECTIONS', 'TOKEN'],
+      ['DAEMON', 'VERSION', 'FROM', 'SINCE', 'CONNECTIONS', 'TOKEN', 'CERTIFICATE'],
       connectors.map(one => [
         one.id,
         one.version,
@@ -121,7 +155,12 @@ function describe({ name, online, createdAt, applications, connectors, tokens }:
         relative(one.since),
         one.connections,
         one.tokenId,
+        one.fingerprint,
       ]),
+    ),
+    table(
+      ['CERTIFICATE', 'DAEMON', 'MACHINE', 'VALIDITY', 'MADE'],
+      enrolled.map(one => [one.fingerprint, one.id, one.host, validity(one), relative(one.createdAt)]),
     ),
     table(
       ['TOKEN', 'VALIDITY', 'MADE'],
