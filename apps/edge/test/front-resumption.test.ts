@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { type ConnectionOptions, createSecureContext, createServer } from 'node:tls'
+import { type ConnectionOptions, createSecureContext, createServer, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ASKING } from '../src/front/certificates.ts'
 import type { CertificateRule } from '../src/front/handshake.ts'
-import { ask, askOver, authorityOf, type Pair, reach, type TestAuthority } from './certificate-world.ts'
-import { type FrontWorld, startFront } from './front-world.ts'
+import { ask, askOver, authorityOf, type Pair, reach, reach2, type TestAuthority } from './certificate-world.ts'
+import { ask2, type FrontWorld, startFront } from './front-world.ts'
 
 const rules = new Map<string, CertificateRule>()
 let world: FrontWorld
@@ -92,6 +92,18 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('a session that is resumed, over 
       expect(await isResumed(port, 'db.localhost', { ...tls, session: with_ })).toBe(false)
       expect(await ask(port, 'a.localhost', { ...tls, session: plain }, 'db.localhost')).toMatchObject({ status: 421 })
     }
+  })
+
+  test('where a certificate is asked for since: 421, and the connection ends', async () => {
+    const options = { ...tls, session: await sessionOf(world.port, 'db.localhost', tls) }
+    const session = reach2(world.port, 'db.localhost', options)
+    expect(await ask2(session, { ':path': '/' })).toMatchObject({ headers: { ':status': 200 } })
+    expect((session.socket as TLSSocket).isSessionReused()).toBe(true)
+    if (ours) rules.set('db.localhost', ours.rule)
+    const closed = once(session, 'close')
+    expect(await ask2(session, { ':path': '/' })).toMatchObject({ headers: { ':status': 421 } })
+    await closed
+    rules.delete('db.localhost')
   })
 
   test('one that is resumed all the same is nobody’s connection', async () => {

@@ -196,7 +196,8 @@ export class Front implements HttpDoor {
     if (handshake === undefined) throw gone()
     const head = readHead({ ...sent, certificate: handshake.certificate }, this.#options.limits)
     if (this.#port.isFor(head.hostname, handshake)) return head
-    throw head.hostname === handshake.hostname ? new Outdated() : new Misdirected()
+    const { hostname = head.hostname } = handshake
+    throw hostname === head.hostname ? new Outdated() : new Misdirected()
   }
 
   #keep(one: HttpExchange | SocketUpgrade | StreamUpgrade, of: EventEmitter): void {
@@ -267,7 +268,7 @@ class Misdirected extends HeadRefused {
   }
 }
 
-/** The same, because the rule changed since: nobody needs the connection any more. */
+/** The same, because the rule changed since, or no name was given: nobody needs the connection any more. */
 class Outdated extends Misdirected {}
 
 function guardStream(stream: ServerHttp2Stream): void {

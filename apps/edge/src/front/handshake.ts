@@ -17,7 +17,7 @@ export type PeerCertificate = Pick<Presented, 'peerCertificate' | 'peerCertifica
 
 /** What a TLS connection was made under. It holds until the connection ends: there is no renegotiation. */
 export interface Handshake {
-  /** That OpenSSL read; undefined where none was named. */
+  /** That OpenSSL read; undefined where none was named, and for a session of TLS 1.2 that was resumed. */
   readonly hostname: string | undefined
   readonly rule: CertificateRule | undefined
   /** Undefined where none was shown. */

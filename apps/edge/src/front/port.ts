@@ -34,7 +34,7 @@ const SHOWS_CERTIFICATE = 'postern-certificate'
  * server's to do or to leave. Who comes to which is decided by the hostname in the ClientHello, before the handshake.
  *
  * That hostname is a hint and no more. What a connection was made under is what OpenSSL read and did, so a hello that two would
- * read in two ways gets its sender nothing.
+ * read in two ways gets its sender nothing, nor does another name in the second hello that TLS 1.3 may ask for.
  */
 export class Port {
   readonly #options: PortOptions
