@@ -69,6 +69,28 @@ export const COMMANDS: CliCommand = {
         },
       },
     },
+    cert: {
+      summary: 'Client certificates: get one, renew it, see what it says',
+      examples: [
+        'postern cert request app.example.com --out me.pem',
+        'postern access curl --auth mtls --cert me.pem https://app.example.com/',
+        'postern cert renew app.example.com --cert me.pem',
+      ],
+      commands: {
+        request: {
+          summary: 'get a certificate for a key that is made here',
+          run: async (argv, program, call) => (await import('./cert/request.ts')).request(argv, program, call),
+        },
+        renew: {
+          summary: 'renew a certificate by its own key; fit for cron',
+          run: async (argv, program, call) => (await import('./cert/renew.ts')).renew(argv, program, call),
+        },
+        show: {
+          summary: 'what a certificate says',
+          run: async (argv, program, call) => (await import('./cert/show.ts')).show(argv, program, call),
+        },
+      },
+    },
     tunnel: { summary: 'Make and see tunnels, and give their daemons tokens', run: administer('tunnel') },
     policy: {
       summary: 'Try who is let in, and why: from a file or an edge',

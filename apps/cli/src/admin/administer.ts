@@ -4,6 +4,8 @@ import { ADMIN_TOKEN } from './admin-token.ts'
 import { APPLICATION } from './application.ts'
 import { APPLY, EXPORT, OPENAPI } from './apply.ts'
 import { AUDIT } from './audit.ts'
+import { CA } from './ca.ts'
+import { CERTIFICATE } from './certificate.ts'
 import { group } from './command.ts'
 import { dispatch } from './dispatch.ts'
 import { GROUP } from './group.ts'
@@ -33,6 +35,8 @@ const TREE = group('Administer an edge', {
     'service-token': SERVICE_TOKEN,
     token: ADMIN_TOKEN,
     key: KEY,
+    ca: CA,
+    certificate: CERTIFICATE,
     audit: AUDIT,
     settings: SETTINGS,
     apply: APPLY,

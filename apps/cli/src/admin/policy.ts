@@ -1,18 +1,12 @@
 import { ROUTES, type WantedApplication } from '@postern/admin'
 import { PosternError } from '@postern/interface'
-import type { Values } from '@postern/options'
 import { type AdminCommand, type Context, command, group } from './command.ts'
 import { readDocument } from './document.ts'
 import { yamlOf } from './show.ts'
+import { mustNameSomebody, ruleName, WHOM, whomIn } from './whom.ts'
 
 const RULE = {
-  email: { type: 'string', multiple: true, summary: 'whom: the person with this email address' },
-  emailDomain: { type: 'string', multiple: true, summary: 'whom: people with an address at this domain' },
-  group: { type: 'string', multiple: true, summary: 'whom: people whom their provider lists in this group' },
-  everyone: { type: 'boolean', default: false, summary: 'whom: any person who is signed in' },
-  inGroup: { type: 'string', multiple: true, summary: 'whom: what a group of `postern admin group` names' },
-  serviceToken: { type: 'string', multiple: true, summary: 'whom: a service token, by name or id' },
-  anyServiceToken: { type: 'boolean', default: false, summary: 'whom: every service token of this edge' },
+  ...WHOM,
   name: { type: 'string', summary: 'the rule’s name (default: the action and whom)' },
   before: { type: 'string', summary: 'the rule in front of which it goes (default: at the end)' },
 } as const
@@ -64,16 +58,11 @@ function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
     async run({ words, values, ask }) {
       const { permit, before } = values
       const include = whomIn(values)
-      if (include.length === 0)
-        throw new PosternError(
-          'OPTION_MISSING',
-          `whom to ${action} is missing; give --email ADDRESS or --service-token NAME, or see --help`,
-        )
+      mustNameSomebody(include, action)
       if (action === 'deny' && permit !== undefined)
         throw new PosternError('OPTION_CONFLICT', 'a rule that denies permits nothing: --permit goes with allow')
-      const whom = include.map(one => Object.entries(one).map(calledIn).join())
       const rule = {
-        name: values.name ?? `${action} ${whom.join(', ')}`.slice(0, 64),
+        name: values.name ?? ruleName(action, include),
         action,
         include,
         ...(permit !== undefined && { permit: jsonOf(permit) }),
@@ -83,26 +72,6 @@ function adding(action: 'allow' | 'deny', summary: string): AdminCommand {
     },
     show: shown,
   })
-}
-
-type Include = WantedApplication['rules'][number]['include']
-
-function whomIn({ email, emailDomain, group: groups, everyone, inGroup, ...services }: Values<typeof RULE>): Include {
-  return [
-    ...email.map(one => ({ email: one })),
-    ...emailDomain.map(one => ({ emailDomain: one })),
-    ...groups.map(one => ({ group: one })),
-    ...(everyone ? [{ everyone: true as const }] : []),
-    ...inGroup.map(one => ({ inGroup: one })),
-    ...services.serviceToken.map(one => ({ serviceToken: one })),
-    ...(services.anyServiceToken ? [{ anyServiceToken: true as const }] : []),
-  ]
-}
-
-/** A selector in the name of a rule. */
-function calledIn([key, value]: readonly [string, unknown]): string {
-  if (value !== true) return String(value)
-  return key === 'everyone' ? 'everyone' : 'any service token'
 }
 
 type Asking = Pick<Context<'HOSTNAME', Record<never, never>>, 'words' | 'say' | 'ask'>
