@@ -233,6 +233,18 @@ function rowOf({ name, certificates, revocationList, applications }: Authority) 
   return [name, issues, certificates.length, relative(ends), list, applications.join(' ')]
 }
 
+/** In the largest unit that it is whole in. */
+function lengthOf(seconds: number): string {
+  const [unit, size] = UNITS.find(([, length]) => seconds % length === 0) ?? ['s', 1]
+  return `${seconds / size} ${unit}`
+}
+
+const UNITS = [
+  ['d', 86_400],
+  ['h', 3600],
+  ['min', 60],
+] as const
+
 function describe(authority: Authority): string {
   const { id, name, hostnames, rules, leafSeconds, renewSeconds, revocationList, applications } = authority
   return facts([
@@ -246,8 +258,8 @@ function describe(authority: Authority): string {
         ] as const,
     ),
     ['lets ask', rules.map(rule => rule.name).join(', ') || 'administrators only'],
-    ['longest', `${leafSeconds / 86_400} d`],
-    ['renews for', renewSeconds === 0 ? 'never' : `${renewSeconds / 86_400} d`],
+    ['longest', lengthOf(leafSeconds)],
+    ['renews for', renewSeconds === 0 ? 'never' : lengthOf(renewSeconds)],
     ['may be named by', hostnames?.join(' ') ?? 'every application'],
     ['is meant by', applications.join(' ') || 'none'],
     ...(revocationList === undefined

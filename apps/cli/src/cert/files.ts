@@ -158,7 +158,7 @@ async function flushFolder(path: string): Promise<void> {
 /** @throws PosternError FILE_UNREADABLE */
 export async function readBytes(path: string, flag: string): Promise<Buffer> {
   await using file = await openFile(path, flag)
-  return readWhole(file, path, flag)
+  return await readWhole(file, path, flag)
 }
 
 async function readText(path: string, flag: string): Promise<string> {
@@ -186,7 +186,7 @@ async function openFile(path: string, flag: string): Promise<FileHandle> {
 
 async function readWhole(file: FileHandle, path: string, flag: string): Promise<Buffer> {
   const facts = await file.stat()
-  if (facts.isFile() && facts.size <= LARGEST) return file.readFile()
+  if (facts.isFile() && facts.size <= LARGEST) return await file.readFile()
   throw new PosternError('FILE_UNREADABLE', `${flag}: ${path} is no regular file of at most 64 KiB`)
 }
 
