@@ -54,9 +54,7 @@ export async function sshGen(argv: readonly string[], program: Program, outer: C
   if (!program.json) return program.print(`${files.key}\n`)
   const { principals, validBefore } = facts
   const until = new Date(validBefore * 1000).toISOString()
-  program.print(
-    jsonLineOf({ key: files.key, certificate: files.certificate, principals, validBefore: until, isNew: !kept }),
-  )
+  program.print(jsonLineOf({ key: files.key, certificate: files.certificate, principals, validBefore: until }))
 }
 
 /** One at a time for one application: who waited finds what the other got. */
