@@ -12,7 +12,15 @@ export interface Certificate {
 export interface TestAuthority {
   /** PEM of the CA itself. */
   readonly ca: string
-  issue(subject: { readonly commonName: string; readonly dnsNames?: readonly string[] }): Certificate
+  issue(subject: Subject): Certificate
+}
+
+export interface Subject {
+  readonly commonName: string
+  readonly dnsNames?: readonly string[]
+  /** Milliseconds since the epoch. Default: an hour ago, and a day from now. */
+  readonly notBefore?: number
+  readonly notAfter?: number
 }
 
 /** Makes a CA with a fresh key (P-256). */
@@ -27,11 +35,11 @@ export function testAuthority(name = 'Postern compliance kit'): TestAuthority {
   })
   return {
     ca: root,
-    issue: ({ commonName, dnsNames = [] }) => {
+    issue: ({ commonName, ...more }) => {
       const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
       const facts = { issuer: name, subject: commonName, publicKey: own.publicKey, signer: keys.privateKey, ca: false }
       return {
-        cert: certificate({ ...facts, dnsNames }),
+        cert: certificate({ ...facts, ...more }),
         key: own.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
       }
     },
@@ -43,13 +51,12 @@ export function leafOf(pem: string): Uint8Array {
   return new Uint8Array(new X509Certificate(pem).raw)
 }
 
-interface Facts {
+interface Facts extends Omit<Subject, 'commonName'> {
   readonly issuer: string
   readonly subject: string
   readonly publicKey: KeyObject
   readonly signer: KeyObject
   readonly ca: boolean
-  readonly dnsNames?: readonly string[]
 }
 
 const HOUR = 3_600_000
@@ -57,6 +64,7 @@ const ECDSA_WITH_SHA256 = oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02)
 
 function certificate(facts: Facts): string {
   const { issuer, subject, publicKey, signer, ca, dnsNames = [] } = facts
+  const { notBefore = Date.now() - HOUR, notAfter = Date.now() + 24 * HOUR } = facts
   const extensions = [extension([0x55, 0x1d, 0x13], sequence(...(ca ? [der(0x01, Buffer.from([0xff]))] : [])), true)]
   if (dnsNames.length > 0) {
     extensions.push(extension([0x55, 0x1d, 0x11], sequence(...dnsNames.map(name => der(0x82, Buffer.from(name))))))
@@ -66,7 +74,7 @@ function certificate(facts: Facts): string {
     der(0x02, Buffer.concat([Buffer.from([1]), randomBytes(15)])),
     sequence(ECDSA_WITH_SHA256),
     distinguishedName(issuer),
-    sequence(time(Date.now() - HOUR), time(Date.now() + 24 * HOUR)),
+    sequence(time(notBefore), time(notAfter)),
     distinguishedName(subject),
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, sequence(...extensions)),

@@ -16,6 +16,8 @@ const READ = new WeakMap<Uint8Array, { readonly chain: readonly Uint8Array[]; re
 
 /** Characters of all names together: an identity travels with every stream. */
 const LONGEST_NAMES = 4096
+/** Bytes of a leaf: an origin is told of it in a header. */
+const LONGEST_LEAF = 8192
 
 /**
  * Reads what was shown: once for each connection, where the host keeps what it presents.
@@ -34,8 +36,8 @@ export function readShown(der: Uint8Array, chain: NonNullable<Presented['peerCer
 function read(der: Uint8Array, chain: readonly Uint8Array[]): Shown {
   try {
     const leaf = readLeaf(der)
-    if (JSON.stringify(leaf.san).length > LONGEST_NAMES)
-      throw new PosternError('CERTIFICATE_REJECTED', 'the client certificate has names without end')
+    if (der.length > LONGEST_LEAF || JSON.stringify(leaf.san).length > LONGEST_NAMES)
+      throw new PosternError('CERTIFICATE_REJECTED', 'the client certificate is larger than any that is taken')
     const above = chain.map(certificateOf)
     const between = above.slice(0, -1).map(one => serialIn(one))
     return {

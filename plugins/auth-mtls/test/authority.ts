@@ -2,6 +2,7 @@ import { createPublicKey } from 'node:crypto'
 import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { testAuthority } from '@postern/compliance'
 import type { Json, Records } from '@postern/interface'
 import {
   createAuthority,
@@ -11,7 +12,6 @@ import {
   makeKey,
   type SubjectName,
 } from '@postern/pki'
-import { authority } from '@postern/testkit'
 
 export const CA_ID = '00112233445566aa'
 const DAY = 86_400
@@ -84,11 +84,10 @@ export class TestCa {
 
 /** One of each, of two CAs, and their rows as the edge keeps them. */
 export async function certificates() {
-  const [ca, old] = await Promise.all([TestCa.make(), authority('Old CA')])
+  const [ca, old] = await Promise.all([TestCa.make(), testAuthority('Old CA')])
   const [good, ofServer, revoked] = await Promise.all([ca.issue(), ca.issue({ usage: 'server' }), ca.issue()])
   const hoursAgo = (hours: number) => Date.now() - hours * 3_600_000
-  const past = { usage: 'client', notBefore: hoursAgo(9), notAfter: hoursAgo(8) } as const
-  const { cert, key } = await old.issue({ commonName: 'old', ...past })
+  const { cert, key } = old.issue({ commonName: 'old', notBefore: hoursAgo(9), notAfter: hoursAgo(8) })
   const expired = { cert: ca.write('old.pem', cert), key: ca.write('old.key', key) }
   const seed = async (records: Records) => {
     await records.put(`ca.${CA_ID}`, ca.record)
