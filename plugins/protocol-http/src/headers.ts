@@ -33,6 +33,8 @@ const NOT_IN_TRAILERS = new Set([
   'set-cookie',
   'trailer',
 ])
+/** The visitor's certificate, as the edge says it. */
+const CERTIFICATE_HEADER = 'client-cert'
 /** Of the edge’s own headers, what services are meant to see. */
 const FOR_SERVICES = new Set([IDENTITY_HEADER, 'postern-request-id'])
 
@@ -62,6 +64,7 @@ export function readRequestHead(raw: RawHeaders, hostHeader: string | undefined)
   let length = 0
   let isChunked = false
   let wantsTrailers = false
+  let certificates = 0
   for (const [spelt, value] of pairs(raw)) {
     const name = spelt.toLowerCase()
     if (name === 'content-length') length = Number(value)
@@ -69,6 +72,8 @@ export function readRequestHead(raw: RawHeaders, hostHeader: string | undefined)
       if (!/^chunked$/i.test(value)) throw violation('a request’s body is coded otherwise than in chunks')
       isChunked = true
     } else if (name === 'te') wantsTrailers ||= /(^|,)\s*trailers\s*(;|,|$)/i.test(value)
+    if (isLikeCertificate(name) || (name === CERTIFICATE_HEADER && ++certificates > 1))
+      throw violation(`a request has ${CERTIFICATE_HEADER} more than once, or what services may take for it`)
     if (isReserved(name)) {
       if (!name.startsWith('postern-'))
         throw violation('a request has a header that services may take for one of the edge’s')
@@ -101,7 +106,7 @@ export function readAnswerHead(raw: RawHeaders): string[] {
 export function readTrailers(raw: RawHeaders): [string, string][] {
   return pairs(raw).filter(([spelt]) => {
     const name = spelt.toLowerCase()
-    return !NOT_IN_TRAILERS.has(name) && !isReserved(name)
+    return !NOT_IN_TRAILERS.has(name) && !isReserved(name) && !/^client[-_.]cert/.test(name)
   })
 }
 
@@ -134,6 +139,11 @@ export function pairs(raw: RawHeaders): [string, string][] {
 /** `postern-…`, also with the `_` and `.` that CGI and friends read as a hyphen. */
 function isReserved(name: string): boolean {
   return /^postern[-_.]/.test(name)
+}
+
+/** What services may read as `client-cert` (RFC 9440), and is not. */
+function isLikeCertificate(name: string): boolean {
+  return /^client[-_.]cert$/.test(name) && name !== CERTIFICATE_HEADER
 }
 
 function isFraming(name: string): boolean {

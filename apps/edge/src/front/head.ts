@@ -1,4 +1,5 @@
 import { type Code, PosternError, type Presented, type ReceivedHeaders } from '@postern/interface'
+import { tellsOfCertificate } from './certificate-headers.ts'
 import type { PeerCertificate } from './handshake.ts'
 import { requestedHostname } from './hostname.ts'
 import type { FrontLimits } from './limits.ts'
@@ -72,11 +73,16 @@ const GUARDED = /^(?:postern-|x-forwarded-|(?:content-length|transfer-encoding|f
 
 function checkHeaders(headers: ReceivedHeaders): void {
   for (const name of Object.keys(headers)) {
-    if (/^[a-z0-9-]*$/.test(name)) continue
+    const isPlain = /^[a-z0-9-]*$/.test(name)
     // CGI and its heirs make one name of all of these: what looks harmless here would be the edge’s own word there.
-    const folded = name.replace(/[^a-z0-9]/g, '-')
-    if (GUARDED.test(folded))
+    const folded = isPlain ? name : name.replace(/[^a-z0-9]/g, '-')
+    if (!isPlain && GUARDED.test(folded))
       throw new HeadRefused('BAD_USAGE', 'the request has a header that only looks like a reserved one')
+    if (tellsOfCertificate(folded))
+      throw new HeadRefused(
+        'BAD_USAGE',
+        'the request has a header that tells of a client certificate, which only the edge does',
+      )
   }
   const { 'content-length': lengths, 'transfer-encoding': codings, host } = headers
   if (lengths !== undefined && codings !== undefined)

@@ -1,4 +1,5 @@
 import { isIPv6 } from 'node:net'
+import { tellsOfCertificate } from '../front/certificate-headers.ts'
 
 /** How a request's body is delimited on the way to the daemon: by its length, in chunks, or there is none. */
 export type Framing = { readonly length: string } | 'chunked' | 'none'
@@ -11,6 +12,8 @@ export interface Said {
   readonly remoteAddress: string
   readonly requestId: string
   readonly identityToken: string | undefined
+  /** DER of the certificate that the visitor was let in with. */
+  readonly certificate: Uint8Array | undefined
   readonly framing: Framing
   /** Whether `Authorization` was the edge's own credential. */
   readonly dropsAuthorization: boolean
@@ -77,7 +80,7 @@ function read(name: string): string {
 }
 
 function isOurs(name: string): boolean {
-  return name.startsWith(RESERVED) || name.startsWith('x-forwarded-') || CLAIMED.has(name)
+  return name.startsWith(RESERVED) || name.startsWith('x-forwarded-') || CLAIMED.has(name) || tellsOfCertificate(name)
 }
 
 /**
@@ -112,7 +115,7 @@ export function requestHeaders(raw: readonly string[], said: Said): string[] {
 }
 
 function saidHeaders(raw: readonly string[], said: Said): string[] {
-  const { authority, remoteAddress, requestId, identityToken, framing, upgrade } = said
+  const { authority, remoteAddress, requestId, identityToken, certificate, framing, upgrade } = said
   const out = [
     ...['X-Forwarded-For', remoteAddress],
     ...['X-Forwarded-Proto', 'https'],
@@ -121,12 +124,22 @@ function saidHeaders(raw: readonly string[], said: Said): string[] {
     ...['Postern-Request-Id', requestId],
   ]
   if (identityToken !== undefined) out.push('Postern-Identity', identityToken)
+  if (certificate !== undefined) out.push('Client-Cert', byteSequence(certificate))
   if (framing === 'chunked') out.push('Transfer-Encoding', 'chunked')
   else if (framing !== 'none') out.push('Content-Length', framing.length)
   if (upgrade) return [...out, 'Connection', 'Upgrade', 'Upgrade', 'websocket']
   // gRPC's servers want to hear that trailers are understood.
   if (takesTrailers(raw)) return [...out, 'TE', 'trailers', 'Connection', 'keep-alive, TE']
   return [...out, 'Connection', 'keep-alive']
+}
+
+const SEQUENCES = new WeakMap<Uint8Array, string>()
+
+/** RFC 9440 §2.1: a byte sequence of structured fields (RFC 8941 §3.3.5). */
+function byteSequence(bytes: Uint8Array): string {
+  const known = SEQUENCES.get(bytes) ?? `:${Buffer.from(bytes).toString('base64')}:`
+  SEQUENCES.set(bytes, known)
+  return known
 }
 
 /** RFC 7239 §6. */

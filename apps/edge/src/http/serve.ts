@@ -1,4 +1,4 @@
-import { PosternError, type Problem, problem } from '@postern/interface'
+import { type Identity, PosternError, type Problem, problem } from '@postern/interface'
 import type { ApplicationRecord } from '@postern/store'
 import { type AccessAdmission, type Admission, actorOf } from '../authorize/authorize.ts'
 import { countedAddress } from '../front/address.ts'
@@ -174,9 +174,15 @@ export async function saidFor(
     remoteAddress,
     requestId,
     identityToken: await http.identityTokens.of(identities, hostname),
+    // What the connection proved alone says nothing: only a certificate that the decision was made with.
+    certificate: identities.some(isCertificate) ? exchange.presented.peerCertificate : undefined,
     framing: 'request' in exchange ? framingOf(exchange) : 'none',
     dropsAuthorization: application.options?.authorizationHeader === true,
   }
+}
+
+function isCertificate({ kind, issuer }: Identity): boolean {
+  return kind === 'certificate' && issuer === 'postern:mtls'
 }
 
 const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
