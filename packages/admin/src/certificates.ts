@@ -133,6 +133,7 @@ export const wantedCertificate = z
 /** Which certificates: exactly one way to say it. */
 export const revokedCertificates = z
   .union([
+    /** This one, and those that were renewed with it. */
     z.strictObject({ serial }),
     /** All of the person with this address in them. */
     z.strictObject({ email: z.string().min(3).max(254) }),

@@ -9,6 +9,7 @@ import {
   certificateRows,
   type IssuedRecord,
   isRevoked,
+  issuedBy,
   issuedOf,
   issuedRowIn,
   type RevokedRecord,
@@ -120,13 +121,29 @@ function serialsOf({ id }: Authority, meant: Meant, snapshot: Snapshot, now: num
   if ('serial' in meant) {
     const rows = certificateRows(snapshot)
     const serial = readSerial(meant.serial)
-    if (isRevoked(rows, id, serial)) return []
+    const after = successorsOf(id, serial, snapshot, now)
+    if (isRevoked(rows, id, serial)) return after
     mustHaveRoom(id, snapshot)
-    return [{ serial, notAfter: issuedOf(rows, id, serial)?.notAfter }]
+    return [{ serial, notAfter: issuedOf(rows, id, serial)?.notAfter }, ...after]
   }
   const isMeant = 'email' in meant ? byEmail(meant.email) : byHolder(meant)
   const good = goodOnes(snapshot, (issued, of) => of === id && isMeant(issued), now)
   return good.map(({ serial, issued }) => ({ serial, notAfter: issued.notAfter }))
+}
+
+/** Those that were renewed with it, and with these in turn: whoever had its key may have had them. */
+function successorsOf(id: string, serial: string, snapshot: Snapshot, now: number): readonly Found[] {
+  const renewed = Map.groupBy(
+    [...issuedBy(certificateRows(snapshot), id)].filter(([, { replaces }]) => replaces !== undefined),
+    ([, { replaces }]) => replaces,
+  )
+  const line = [serial]
+  for (const one of line) for (const [next] of renewed.get(one) ?? []) line.push(next)
+  const meant = new Set(line.slice(1))
+  return goodOnes(snapshot, (_issued, of, one) => of === id && meant.has(one), now).map(one => ({
+    serial: one.serial,
+    notAfter: one.issued.notAfter,
+  }))
 }
 
 function byEmail(text: string): (issued: IssuedRecord) => boolean {

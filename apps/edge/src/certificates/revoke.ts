@@ -23,7 +23,7 @@ export function revocation(id: string, serial: string, notAfter: number | undefi
 /** Those that were issued here, are good, and are meant. */
 export function goodOnes(
   snapshot: Snapshot,
-  isMeant: (issued: IssuedRecord, id: string) => boolean,
+  isMeant: (issued: IssuedRecord, id: string, serial: string) => boolean,
   now: number,
 ): readonly { readonly id: string; readonly serial: string; readonly issued: IssuedRecord }[] {
   const rows = certificateRows(snapshot)
@@ -32,7 +32,7 @@ export function goodOnes(
     if (place === undefined) return []
     const issued = value as unknown as IssuedRecord
     const isGood = issued.notAfter > now && !isRevoked(rows, place.id, place.serial)
-    return isGood && isMeant(issued, place.id) ? [{ ...place, issued }] : []
+    return isGood && isMeant(issued, place.id, place.serial) ? [{ ...place, issued }] : []
   })
 }
 
