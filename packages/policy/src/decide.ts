@@ -126,7 +126,7 @@ function judge(
 }
 
 function notIncluded(action: Action, { named, people, certificates }: View): string {
-  if ((action === 'allow' || action === 'service') && certificates.length === 0) {
+  if ((action === 'allow' || action === 'service') && !certificates?.length) {
     if (named.length === 0) return action === 'service' ? 'no service is identified' : 'nobody is identified'
     if (action === 'allow' && people.length === 0) return 'not included; services are by token or identity only'
   }

@@ -7,6 +7,8 @@ import type { Action } from './rule.ts'
 export interface Facts {
   /** Everything the verifiers made of what was presented. */
   readonly identities: readonly Identity[]
+  /** Nobody looked for a certificate: whether one will be shown where the rules ask for it is not known. */
+  readonly certificateUnseen?: true
   /** Milliseconds since the epoch: an identity that has expired by then is as if absent. */
   readonly now: number
   /** Where the request comes from, as the socket or a trusted proxy says it. Absent: not known. */
@@ -26,8 +28,8 @@ export interface View {
   readonly described: readonly Identity[]
   /** Whom `everyone`, `email`, `emailDomain` and `group` can mean. */
   readonly people: readonly Identity[]
-  /** Whom `certificate` can mean. */
-  readonly certificates: readonly Identity[]
+  /** Whom `certificate` can mean; undefined: nobody looked. */
+  readonly certificates: readonly Identity[] | undefined
   readonly request: RequestFacts
   /** Answers of reusable groups in this decision: each is looked at once. */
   readonly groups: Map<string, Answer>
@@ -53,7 +55,8 @@ export function viewsOf(facts: Facts, present: readonly Identity[]): (action: Ac
   const services = () => present.filter(({ kind }) => kind === 'service')
   const others = () => present.filter(({ kind }) => kind !== 'service')
   const people = () => present.filter(({ kind }) => kind === 'user')
-  const certificates = present.filter(({ kind, issuer }) => kind === 'certificate' && issuer === CERTIFICATES)
+  const shown = present.filter(({ kind, issuer }) => kind === 'certificate' && issuer === CERTIFICATES)
+  const certificates = facts.certificateUnseen ? undefined : shown
   const see = (named: readonly Identity[], described: readonly Identity[], seen: readonly Identity[]): View => ({
     named,
     described,

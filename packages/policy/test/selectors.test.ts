@@ -587,3 +587,14 @@ describe('row 89: a certificate', () => {
       expect(checkRules([rule({ action, include })])).toEqual([])
   })
 })
+
+test('a certificate that nobody looked for is not known', () => {
+  const both = rule({ include: [{ email: 'ann@good.example' }], require: [{ certificate: { ca: 'staff' } }] })
+  const deny = rule({ name: 'd', action: 'deny', include: [{ certificate: { ca: 'staff' } }] })
+  const facts: Facts = { identities: [person()], now: NOW }
+  const applies = (rules: Rule[], asked: Facts) => explain(asked, preparePolicy(rules)).verdicts.map(one => one.applies)
+  expect(applies([both, deny], facts)).toEqual(['no', 'no'])
+  expect(applies([both, deny], { ...facts, certificateUnseen: true })).toEqual(['unknown', 'unknown'])
+  expect(ask([both], [person()], { certificateUnseen: true }).allow).toBe(false)
+  expect(ask([both], [person(), certificate()]).allow).toBe(true)
+})
