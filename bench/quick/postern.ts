@@ -1,25 +1,16 @@
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { freePort } from '@postern/dev'
-import { ENVIRONMENT, Started } from '../processes.ts'
+import { HOSTNAME, initialise, keep, type Program, scriptOf, versionOf } from '../programs.ts'
+import { Started } from '../processes.ts'
 import type { Peer } from './peer.ts'
 import { reachable, startToFirstByte } from './reach.ts'
-
-const root = dirname(dirname(import.meta.dirname))
-const HOSTNAME = 'bench.localhost'
-
-interface Seeded {
-  readonly serviceToken: { readonly id: string; readonly secret: string }
-  readonly tunnelToken: string
-  readonly caFile: string
-}
 
 /** `postern access tcp`, `postern-edge` and `posternd`, built, each a process: WebSocket over TLS on both legs. */
 export async function startPostern(folder: string, service: number): Promise<Peer> {
   await using owned = new AsyncDisposableStack()
-  const run = (name: keyof typeof SCRIPTS, ...args: string[]) =>
+  const run = (name: Program, ...args: string[]) =>
     owned.use(new Started(process.execPath, [scriptOf(name), ...args, '--log-level', 'warn']))
   const [edgePort, port] = [await freePort(), await freePort()]
   const { serviceToken, tunnelToken, caFile } = initialise(join(folder, 'edge'))
@@ -43,45 +34,9 @@ export async function startPostern(folder: string, service: number): Promise<Pee
     port,
     pids: [edge.pid, daemon.pid, client.pid],
     command: [...command],
-    facts: { version: versionOf('edge'), transport: 'WebSocket over TLS', cipher },
+    facts: { version: versionOf('postern-edge'), transport: 'WebSocket over TLS', cipher },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
-}
-
-const SCRIPTS = { postern: 'cli', posternd: 'daemon', 'postern-edge': 'edge' } as const
-
-function scriptOf(name: keyof typeof SCRIPTS): string {
-  return join(root, 'apps', SCRIPTS[name], 'bin', `${name}.js`)
-}
-
-function versionOf(app: string): string {
-  return JSON.parse(readFileSync(join(root, 'apps', app, 'package.json'), 'utf8')).version
-}
-
-function initialise(data: string): Seeded {
-  const flags = [
-    '--data',
-    data,
-    '--hostname',
-    HOSTNAME,
-    '--tunnel',
-    'bench',
-    '--team-domain',
-    'edge.localhost',
-    '--json',
-  ]
-  const printed = execFileSync(process.execPath, [scriptOf('postern-edge'), 'init', ...flags], {
-    env: ENVIRONMENT,
-    encoding: 'utf8',
-  })
-  return JSON.parse(printed)
-}
-
-function keep(folder: string, name: string, secret: string): string {
-  const secrets = join(folder, 'secrets')
-  mkdirSync(secrets, { recursive: true, mode: 0o700 })
-  writeFileSync(join(secrets, name), secret, { mode: 0o600 })
-  return join(secrets, name)
 }
 
 /** @returns the cipher a client of today agrees on with the edge */
