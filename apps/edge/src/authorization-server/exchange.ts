@@ -1,8 +1,9 @@
 import { type Identity, PosternError } from '@postern/interface'
-import { type Decision, explain, type Facts, type Policy, type Verdict } from '@postern/policy'
+import type { Decision } from '@postern/policy'
 import type { ApplicationRecord } from '@postern/store'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import { actorOf } from '../authorize/authorize.ts'
+import { mayEnter } from '../authorize/may-enter.ts'
 import { policyOf } from '../authorize/policy.ts'
 import type { Exchange } from '../front/exchange.ts'
 import type { SessionRecord } from '../sign-in/session-record.ts'
@@ -110,9 +111,9 @@ export class TokenExchange {
     const identities = [this.#parts.sessions.identityOf(session, application)]
     const { remoteAddress } = exchange.presented
     const facts = { identities, now: Date.now(), address: remoteAddress }
-    const { allowed, decision } = mayEnter(facts, policyOf(application, this.#parts.store.snapshot))
-    this.#note(exchange, identities, application, allowed, decision)
-    if (allowed) return
+    const decision = mayEnter(facts, policyOf(application, this.#parts.store.snapshot))
+    this.#note(exchange, identities, application, decision)
+    if (decision.allow) return
     const ask = application.options?.contact ?? 'the application’s administrator'
     throw new errors.AccessDenied(
       `the policy of ${application.hostname} does not let you in; ask ${ask}, with the request id ${exchange.requestId}`,
@@ -132,8 +133,7 @@ export class TokenExchange {
     { requestId, presented, method }: Exchange,
     identities: readonly Identity[],
     { hostname }: ApplicationRecord,
-    allowed: boolean,
-    { rule, reasons }: { readonly rule?: string; readonly reasons: readonly string[] },
+    { allow: allowed, rule, reasons }: Pick<Decision, 'allow' | 'rule' | 'reasons'>,
   ): void {
     const { store, authorizer } = this.#parts
     const { remoteAddress } = presented
@@ -174,25 +174,6 @@ export class TokenExchange {
     }
     return keys.sign(claims, { typ: TYP, audience: origins.of(hostname), lifetimeSeconds: seconds }).catch(noSigning)
   }
-}
-
-/** Any request: whatever can be decided of it hangs on path and method alone where nothing could be decided without. */
-const SOME_REQUEST = { method: 'GET', path: '/' }
-
-/**
- * What the policy says of a person whose requests are yet to come. What hangs on path and method alone is left to each request,
- * which is decided again: it neither refuses the token nor, if it denies, forbids it. All else is as it is for a request.
- */
-function mayEnter(facts: Facts, policy: Policy): { readonly allowed: boolean; readonly decision: Decision } {
-  const { decision, verdicts } = explain(facts, policy)
-  if (decision.allow) return { allowed: true, decision }
-  const decided = explain({ ...facts, request: SOME_REQUEST }, policy).verdicts.map(
-    ({ applies }) => applies !== 'unknown',
-  )
-  const isOpen = ({ applies }: Verdict, at: number) => applies === 'unknown' && decided[at] === true
-  const isDenied = verdicts.some((one, at) => one.action === 'deny' && one.applies !== 'no' && !isOpen(one, at))
-  const isAllowed = verdicts.some((one, at) => one.action === 'allow' && (one.applies === 'yes' || isOpen(one, at)))
-  return { allowed: isAllowed && !isDenied, decision }
 }
 
 function noSigning(error: unknown): never {

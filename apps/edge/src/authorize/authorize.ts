@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import {
   type Call,
   type Code,
@@ -18,6 +18,7 @@ import { requestedHostname } from '../front/hostname.ts'
 import type { Origins } from '../origins.ts'
 import type { Sessions } from '../sign-in/sessions.ts'
 import { FailureCounter } from './attempts.ts'
+import { mayEnter } from './may-enter.ts'
 import { policyOf, requestFacts } from './policy.ts'
 import { type NamedVerifier, type Verified, verifyAll } from './verify.ts'
 
@@ -111,12 +112,13 @@ export class Authorizer {
   }
 
   /**
-   * The policy alone, for identities that are known otherwise: of a session, before it is let into an application. The decision
-   * leaves an audit row.
+   * The policy alone, for identities that are known otherwise: of a session, before it is let into an application, where its
+   * certificate is not seen yet. The decision leaves an audit row.
    */
   judge(asked: Asked, application: ApplicationRecord, identities: readonly Identity[]): Outcome<AccessAdmission> {
     const asking = this.#begin(asked)
-    return 'refused' in asking ? asking : this.#judge(asking, asked, application, { identities, challenge: {} })
+    if ('refused' in asking) return asking
+    return this.#judge(asking, asked, application, { identities, challenge: {} }, mayEnter)
   }
 
   #judge(
@@ -124,15 +126,20 @@ export class Authorizer {
     asked: Asked,
     application: ApplicationRecord,
     found: { readonly identities: readonly Identity[]; readonly challenge: SentHeaders },
+    judged: typeof decide = decide,
   ): Outcome<AccessAdmission> {
     const { store, sessions } = this.#options
     const now = Date.now()
     const identities = sessions.take(found.identities, application, now)
     const facts = requestFacts(asked)
-    const decision = decide({ identities, now, ...facts }, policyOf(application, store.snapshot))
+    const decision = judged({ identities, now, ...facts }, policyOf(application, store.snapshot))
     const detail = { rule: decision.rule ?? null, reasons: decision.reasons }
+    const { signIn } = decision
     if (!decision.allow && identities.length === 0)
-      return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: found.challenge, signIn: decision.signIn })
+      return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: found.challenge, signIn })
+    // A certificate alone, where a person is wanted besides.
+    if (!decision.allow && signIn)
+      return this.#refuse(asking, 'LOGIN_REQUIRED', { headers: found.challenge, signIn, identities, detail })
     if (!decision.allow) return this.#refuse(asking, 'ACCESS_DENIED', { identities, detail })
     const request = facts.request && { request: facts.request }
     // By a bypass nobody was looked at: no sign-in ends it, and the origin is told of nobody.
@@ -191,7 +198,9 @@ export class Authorizer {
   #turnDown(asking: Asking, { refused, by, cause }: Extract<Verified, { refused: Code }>, call: Call) {
     const { requestId, presented } = asking
     if (cause !== undefined) call.log.error('a verifier failed, which denies', { verifier: by, cause, requestId })
-    if (refused !== 'AUTH_REJECTED') return this.#refuse(asking, refused, { detail: { verifier: by } })
+    const { peerCertificate } = presented
+    const certificate = peerCertificate && { certificate: createHash('sha256').update(peerCertificate).digest('hex') }
+    if (refused !== 'AUTH_REJECTED') return this.#refuse(asking, refused, { detail: { verifier: by, ...certificate } })
     const key = `guess\0${countedAddress(presented.remoteAddress)}`
     const guessed = this.#options.failures.isOver(key)
     this.#options.failures.count(key)

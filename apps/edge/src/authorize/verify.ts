@@ -22,7 +22,16 @@ export type Verified =
   | { readonly refused: Code; readonly by: string; readonly cause?: string }
 
 /** What a verifier may throw to turn a credential down. Anything else it throws is a failure of its own. */
-const REFUSALS: readonly Code[] = ['BAD_USAGE', 'RATE_LIMITED', 'AUTH_REJECTED', 'TOKEN_EXPIRED', 'TOKEN_REVOKED']
+const REFUSALS: readonly Code[] = [
+  'BAD_USAGE',
+  'RATE_LIMITED',
+  'AUTH_REJECTED',
+  'TOKEN_EXPIRED',
+  'TOKEN_REVOKED',
+  'CERTIFICATE_EXPIRED',
+  'CERTIFICATE_REVOKED',
+  'CERTIFICATE_REJECTED',
+]
 
 /** Milliseconds one verifier may take. */
 export const VERIFY_DEADLINE = 5000
