@@ -25,7 +25,7 @@ const run = spawnSync(
     'run',
     'test',
     '--continue',
-    '--concurrency=4', // also on two cores: most of a test is waiting for processes and sockets
+    '--concurrency=3', // of two workers or more each, also on two cores: most of a test is waiting
     '--ui=stream',
     '--output-logs=new-only',
     '--log-order=grouped',
