@@ -19,6 +19,7 @@ import {
   startCommand,
   whose,
 } from './credential.ts'
+import { forgetSshCertificates } from './ssh-files.ts'
 
 const LOGOUT_FLAGS = {
   ...CREDENTIAL_FLAGS,
@@ -83,7 +84,7 @@ export async function logout(argv: readonly string[], program: Program, outer: C
   for (const provider of credentials.providers)
     ended.push(...((await provider.signOut?.(all ? undefined : credentials.purpose, call)) ?? []))
   // Whoever signs in next is somebody else, perhaps.
-  await (await import('./ssh-files.ts')).forgetSshCertificates(program.env)
+  await forgetSshCertificates(program.env)
   if (program.json) return program.print(jsonLineOf({ ended: ended.map(accountFacts) }))
   for (const account of ended) program.print(line(`signed out: ${whose(account)}`))
   if (ended.length === 0) program.print('nobody was signed in\n')

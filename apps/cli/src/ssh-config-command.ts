@@ -13,6 +13,7 @@ import type { Program } from '@postern/program'
 import { APPLICATION_FLAGS, PLACE_FLAGS, RUN_FLAGS } from './flags.ts'
 import { chooseFor, type Run, secretsOf, startRun } from './run.ts'
 import { sshConfig } from './ssh-config.ts'
+import { sshFiles } from './ssh-files.ts'
 
 /** Flags that say something about this command, not about the connection. */
 const COMMAND_FLAGS = {
@@ -36,7 +37,7 @@ export async function sshConfigCommand(argv: readonly string[], program: Program
   const { hostname, write, dryRun, shortLivedCert } = (await readOptions(COMMAND_FLAGS, run.sources, call.signal))
     .values
   const carried = await carriedArgs(run, hostname, call)
-  const certificate = shortLivedCert && (await certificateOf(hostname, carried.auth, program))
+  const certificate = shortLivedCert && certificateOf(hostname, carried.auth, program)
   const stanza = sshConfig({ hostname, program: ['postern'], args: carried.all, ...(certificate && { certificate }) })
   if (!write && !dryRun) return program.print(stanza)
   const { writeStanza } = await import('./ssh-config-file.ts') // most runs only print
@@ -44,8 +45,7 @@ export async function sshConfigCommand(argv: readonly string[], program: Program
 }
 
 /** Where `access ssh-gen` will put what ssh is to use. */
-async function certificateOf(hostname: string, args: readonly string[], { env }: Program) {
-  const { sshFiles } = await import('./ssh-files.ts') // most stanzas have none
+function certificateOf(hostname: string, args: readonly string[], { env }: Program) {
   const { key, certificate } = sshFiles(hostname, env)
   return { args, keyFile: key, certificateFile: certificate }
 }

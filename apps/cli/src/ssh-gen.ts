@@ -7,15 +7,8 @@ import { credentialHelp, openCredentials } from './credential.ts'
 import { APPLICATION_FLAGS, PLACE_FLAGS, RUN_FLAGS } from './flags.ts'
 import { postJson } from './post-json.ts'
 import { type Run, secretsOf, startRun } from './run.ts'
-import {
-  freshCertificate,
-  keepCertificate,
-  makeOwnKey,
-  type OwnKey,
-  readOwnKey,
-  type SshFiles,
-  sshFiles,
-} from './ssh-files.ts'
+import { type SshFiles, sshFiles } from './ssh-files.ts'
+import { freshCertificate, keepCertificate, makeOwnKey, type OwnKey, readOwnKey } from './ssh-kept.ts'
 
 const { auth, edge, ca } = APPLICATION_FLAGS
 const FLAGS = { hostname: PLACE_FLAGS.hostname, auth, edge, ca, ...RUN_FLAGS } as const satisfies HostOptionSpecs

@@ -102,3 +102,60 @@ describe.skipIf(!peers.includes('ssh'))(
     })
   },
 )
+
+describe('the stanza with a short-lived certificate', () => {
+  const files = { keyFile: '/home/me/.config/postern/ssh/ssh.example.com', certificateFile: '/home/me/c-cert.pub' }
+  const stanza = (more: Partial<typeof files> & { readonly args?: readonly string[] } = {}) =>
+    sshConfig({ ...plain, certificate: { args: [], ...files, ...more } })
+
+  it('has ssh ask for one, in a block of its own behind the way there', () => {
+    expect(stanza({ args: ['--id', 'pst_1'] })).toBe(`Host ssh.example.com
+  ProxyCommand postern access ssh --hostname ssh.example.com
+Match host ssh.example.com exec "postern access ssh-gen --hostname ssh.example.com --id pst_1"
+  IdentityFile /home/me/.config/postern/ssh/ssh.example.com
+  CertificateFile /home/me/c-cert.pub
+`)
+  })
+
+  it.each(["it's", 'a"b', 'a\\b', 'a\nb', 'a\0b'])('row 81: %j cannot stand there', word => {
+    for (const more of [{ args: ['--id', word] }, { keyFile: `/home/${word}` }, { certificateFile: `/home/${word}` }])
+      expect(() => stanza(more)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
+    expect(stanza({ args: ['--id', 'a b'] })).toContain(` --id 'a b'"\n`)
+  })
+
+  it.skipIf(!peers.includes('ssh'))(
+    'in the hands of OpenSSH: hostile words arrive as they are, and nothing else runs (needs: apt-get install openssh-client)',
+    () => {
+      const folder = mkdtempSync(join(tmpdir(), 'postern-ssh-config-'))
+      try {
+        const words = ['a b', '$(id)', '`id`', '%h', '%%', ';id', '&', '~', '*', '#x', '$HOME', '--', 'ä', '']
+        const args = join(folder, 'args')
+        const program = join(folder, 'postern')
+        writeFileSync(program, `#!/bin/sh\nfor a; do printf '%s\\n' "$a"; done > ${args}\n`, { mode: 0o755 })
+        const [keyFile, certificateFile] = [join(folder, 'my key %h'), join(folder, 'my #cert')]
+        const text = sshConfig({
+          hostname: 'ssh.example.com',
+          program: [program],
+          args: [],
+          certificate: { args: words, keyFile, certificateFile },
+        })
+        const config = join(folder, 'config')
+        writeFileSync(config, text)
+        const ssh = (host: string) => execFileSync('ssh', ['-G', '-F', config, host], { encoding: 'utf8' })
+        const shown = ssh('ssh.example.com')
+        expect(readFileSync(args, 'utf8').split('\n').slice(0, -1)).toEqual([
+          ...['access', 'ssh-gen', '--hostname', 'ssh.example.com'],
+          ...words,
+        ])
+        // As they stand: what ssh makes of %% it says only when it opens the file.
+        expect(shown).toContain(`identityfile ${keyFile.replace('%', '%%')}\n`)
+        expect(shown).toContain(`certificatefile ${certificateFile}\n`)
+        rmSync(args)
+        expect(ssh('other.example.com')).not.toContain(folder)
+        expect(() => readFileSync(args)).toThrow(/ENOENT/)
+      } finally {
+        rmSync(folder, { recursive: true, force: true })
+      }
+    },
+  )
+})

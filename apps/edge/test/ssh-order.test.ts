@@ -1,0 +1,115 @@
+import type { Identity, Json } from '@postern/interface'
+import { readSshPublicKey } from '@postern/pki/ssh/public-key'
+import { describe, expect, it } from 'vitest'
+import { orderFor } from '../src/ssh-certificates/order.ts'
+
+const NOW = 1_800_000_000_000
+const KEY = readSshPublicKey(
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGkqNIMV/Y0sW9zTtn0GpUc8BpUWr4rIMdQ+wvOEI8nK ann@laptop',
+)
+
+const ann: Identity = {
+  kind: 'user',
+  issuer: 'https://idp.example',
+  subject: '7',
+  email: 'ann@example.com',
+  claims: { unix_name: 'ann-s', team: ['a', 'b'] },
+  revokeKeys: [],
+}
+const machine: Identity = {
+  kind: 'service',
+  issuer: 'postern:service-token',
+  subject: 'pst_1',
+  claims: {},
+  revokeKeys: [],
+}
+const order = (permit: Json, ...identities: Identity[]) =>
+  orderFor({ identities: identities.length > 0 ? identities : [ann], permit, requestId: 'r1' }, KEY, NOW)
+const names = (permit: Json, ...identities: Identity[]) => order(permit, ...identities).principals
+const claims = (more: Record<string, Json>): Identity => ({ ...ann, claims: { ...ann.claims, ...more } })
+
+describe('the names in a certificate', () => {
+  it('are those of the rule, once each', () => {
+    expect(names({ ssh: { principals: ['deploy', 'root', 'deploy'] } })).toEqual(['deploy', 'root'])
+    expect(names({ ssh: { principals: ['deploy'] } }, machine)).toEqual(['deploy'])
+  })
+
+  it('are what a claim says, and that of the address where the rule says nothing', () => {
+    expect(names({ ssh: { principals: ['web', { claim: 'unix_name' }] } })).toEqual(['web', 'ann-s'])
+    for (const permit of [null, {}, { http: true }, { ssh: {} }] as Json[]) expect(names(permit)).toEqual(['ann'])
+  })
+
+  it.each<[string, Json, Identity]>([
+    ['a claim that is missing', { principals: [{ claim: 'nobody' }] }, ann],
+    ['a claim that every object has', { principals: [{ claim: 'constructor' }] }, ann],
+    ['a list', { principals: [{ claim: 'team' }] }, ann],
+    ['root by a claim', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 'root' })],
+    ['two in one', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 'ann,root' })],
+    ['a line end', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 'ann\nroot' })],
+    ['a NUL', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 'root\0' })],
+    ['an option', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: '-l' })],
+    ['a number', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 0 })],
+    ['an empty one', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: '' })],
+    ['a look-alike', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 'аnn' })],
+    ['no address', {}, machine],
+    ['an address that is not vouched for', {}, claims({ email_verified: false })],
+    ['root by an address', {}, { ...ann, email: 'root@example.com' }],
+    ['Root by an address', {}, { ...ann, email: 'ROOT@example.com' }],
+    ['an address with a plus', {}, { ...ann, email: 'ann+root@example.com' }],
+    ['an address whose name is a number', {}, { ...ann, email: '0@example.com' }],
+    ['an address with two @', {}, { ...ann, email: 'root@x@example.com' }],
+    ['a permit that is none', { principals: 'root' }, ann],
+    ['a permit of a newer Postern', { sudo: true }, ann],
+  ])('row 89: nobody has one by %s', (_what, ssh, who) => {
+    expect(() => order({ ssh }, who)).toThrow(expect.objectContaining({ code: 'ACCESS_DENIED' }))
+    expect(names({ ssh: { principals: ['deploy'] } }, who)).toEqual(['deploy'])
+  })
+
+  it('a machine that comes along adds none; of two people nobody can say whose they are', () => {
+    const claim = { ssh: { principals: [{ claim: 'unix_name' }] } }
+    const liar: Identity = { ...machine, claims: { unix_name: 'deploy' } }
+    expect(names(claim, ann, liar)).toEqual(['ann-s'])
+    expect(names(claim, liar, ann)).toEqual(['ann-s'])
+    const other = { ...ann, subject: '8', claims: { unix_name: 'bob' } }
+    for (const both of [
+      [ann, other],
+      [{ ...ann, claims: {} }, other],
+      [machine, liar],
+    ])
+      expect(() => order(claim, ...both)).toThrow(expect.objectContaining({ code: 'ACCESS_DENIED' }))
+  })
+})
+
+describe('the rest of it', () => {
+  it('is short, and ends with the first thing that does', () => {
+    const at = (permit: Json, ...identities: Identity[]) => {
+      const { validAfter, validBefore } = order(permit, ...identities)
+      return [validAfter - NOW / 1000, validBefore - NOW / 1000]
+    }
+    expect(at(null)).toEqual([-60, 300])
+    expect(at({ ssh: { seconds: 86_400 } })).toEqual([-60, 86_400])
+    const [soon, later] = [
+      { ...ann, expiresAt: NOW + 90_999 },
+      { ...machine, expiresAt: NOW + 200_000 },
+    ]
+    expect(at({ ssh: { seconds: 86_400 } }, soon, later)).toEqual([-60, 90])
+    expect(() => order(null, { ...ann, expiresAt: NOW + 999 })).toThrow(
+      expect.objectContaining({ code: 'LOGIN_REQUIRED' }),
+    )
+  })
+
+  it('says who it was in words that fit a log', () => {
+    expect(order(null).keyId).toBe('ann@example.com:r1')
+    const odd = { ...machine, subject: 'x y\n(serial 0) CA "mine"' }
+    expect(order({ ssh: { principals: ['deploy'] } }, odd).keyId).toBe(
+      'postern_service-token/x_y__serial_0__CA__mine_:r1',
+    )
+  })
+
+  it('permits what the rule lists, else what a key without options does', () => {
+    expect(order(null).extensions).toContain('permit-pty')
+    expect(order({ ssh: { extensions: [] } }).extensions).toEqual([])
+    expect(order(null).criticalOptions).toBeUndefined()
+    expect(order({ ssh: { forceCommand: 'backup' } }).criticalOptions).toEqual({ 'force-command': 'backup' })
+  })
+})
