@@ -28,18 +28,14 @@ export default definePlugin({
       throw new PosternError('OPTION_INVALID', '--token is not a tunnel token: it is one word that begins with ptt_')
     if ((cert === undefined) !== (key === undefined))
       throw new PosternError('OPTION_MISSING', '--connector-certificate and --connector-key go together')
-    const shown = cert === undefined ? 'the token' : 'the token and the certificate'
     const tls = cert !== undefined && key !== undefined && { tls: { cert, key } }
     return {
       async authenticate({ refused }, call) {
         call.signal.throwIfAborted()
         // Without the credential that is in `refused` beside them.
         if (refused)
-          throw new PosternError('AUTH_REJECTED', `the edge did not accept ${shown} of the tunnel ${parts.tunnelId}`, {
+          throw new PosternError('AUTH_REJECTED', `the edge did not accept the token of the tunnel ${parts.tunnelId}`, {
             refusal: { status: refused.status, headers: refused.headers },
-            next: tls
-              ? `Log in again: posternd login --tunnel ${parts.tunnelId}`
-              : `If the tunnel’s daemons have certificates, a token alone is not enough: posternd login --tunnel ${parts.tunnelId}`,
           })
         return { headers: { [TOKEN_HEADER]: token }, ...tls }
       },

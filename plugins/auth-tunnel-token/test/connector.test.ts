@@ -121,16 +121,4 @@ describe('a daemon with a certificate', () => {
       client.create({ token: ours.token, connectorCertificate: 'CERTIFICATE', connectorKey: undefined }, {} as never)
     await expect(create()).rejects.toMatchObject({ code: 'OPTION_MISSING' })
   })
-
-  test('is told to log in where it is refused', async () => {
-    const refused = { status: 401, headers: {}, credential: {} }
-    for (const given of [options, { token: ours.token, connectorCertificate: undefined, connectorKey: undefined }]) {
-      const provider = await client.create(given, {} as never)
-      const failed = provider.authenticate({ purpose: 'connector', teamDomain: 'localhost', refused }, call)
-      await expect(failed).rejects.toMatchObject({
-        code: 'AUTH_REJECTED',
-        next: expect.stringContaining('posternd login'),
-      })
-    }
-  })
 })
