@@ -1,6 +1,6 @@
 import { lstat } from 'node:fs/promises'
 import { type Credentials, credentialsFile, readCredentials } from '@postern/connector/files'
-import { type Call, PosternError } from '@postern/interface'
+import { type Call, type Code, PosternError } from '@postern/interface'
 import { type CommandLine, type ConfigSection, readSecretFile } from '@postern/options'
 import { type Program, readTrust } from '@postern/program'
 
@@ -77,6 +77,19 @@ export function hintAtLogin(error: unknown): never {
     next: 'posternd login --edge URL leaves both where posternd finds them; or give them as the message says.',
   })
 }
+
+/** What the edge says of somebody it does not let in is the same for all: what a daemon does about it is said here. */
+export function advisedOf(error: unknown, edge: URL, credentials: Credentials | undefined): unknown {
+  if (!PosternError.is(error) || !REFUSALS.includes(error.code)) return error
+  const { code, message, speaker = 'edge', requestId } = error
+  const login = `posternd login --edge ${edge.origin}${credentials ? ` --tunnel ${credentials.tunnel}` : ''}`
+  const next = credentials
+    ? `Log this machine in again: ${login}`
+    : `Give it a new token; where the tunnel’s daemons have certificates a token alone is not enough: ${login}`
+  return new PosternError(code, message, { cause: error, speaker, next, ...(requestId && { requestId }) })
+}
+
+const REFUSALS: readonly Code[] = ['AUTH_REJECTED', 'TOKEN_EXPIRED', 'TOKEN_REVOKED']
 
 async function isThere(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined

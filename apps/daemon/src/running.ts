@@ -3,7 +3,7 @@ import { type AuthProvider, type Call, PosternError, type ProtocolServer } from 
 import type { CommandLine, HostOptionSpecs } from '@postern/options'
 import { type Composed, clientHost, composePlugins, type Program, type Wanted } from '@postern/program'
 import { ownAbout } from './about.ts'
-import { hintAtLogin, trustOf, variablesOf } from './credentials.ts'
+import { advisedOf, hintAtLogin, trustOf, variablesOf } from './credentials.ts'
 import { type RunningDaemon, startDaemon } from './daemon.ts'
 import type { FileRule } from './ingress-file.ts'
 import { startMonitor } from './monitor.ts'
@@ -155,7 +155,7 @@ export async function runDaemon(
     if (ended) throw ended
     await drain(daemon, grace(), call)
   } catch (error) {
-    if (error !== program.stop.gently.reason) throw error // asked to stop before the first connection was up
+    if (error !== program.stop.gently.reason) throw advisedOf(error, edge, credentials) // asked to stop before the first connection was up
   }
 }
 
