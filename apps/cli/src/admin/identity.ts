@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { SigningRequest, Tunnel } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import type { KeyAndCertificate } from '@postern/pki'
@@ -11,6 +12,18 @@ import { facts, relative, safe } from './show.ts'
 export const IDENTITY_FILE = {
   identityFile: { type: 'path', summary: 'the tunnel’s identity (default: a file of its own in your Postern folder)' },
 } as const
+
+/** Where the edge is for whoever is elsewhere, and the CA to trust where that is the edge's own. */
+export async function addressOf(
+  place: Context<never, never>['place'],
+  ask: Context<never, never>['ask'],
+  flags: Pick<Context<never, never>['flags'], 'ca'>,
+): Promise<{ readonly url: string; readonly trust: string | undefined }> {
+  const { edge, ca, data } = await place()
+  const { url, ownCa } = await ask('status.get', {})
+  const own = edge === undefined && ownCa ? join(data ?? 'FOLDER_OF_THE_EDGE', 'ca', 'ca.pem') : undefined
+  return { url: edge?.origin ?? url, trust: ca ?? flags.ca ?? own }
+}
 
 /** What an identity is registered with, and the file that keeps its key. */
 export interface MadeIdentity {
@@ -82,8 +95,8 @@ export const SETUP_TOKEN = command({
     ...IDENTITY_FILE,
   },
   example: 'postern tunnel setup-token home --file ./home-setup',
-  async run({ words: { NAME: name }, values, program, ask, place }) {
-    const { edge, ca } = await place()
+  async run({ words: { NAME: name }, values, program, ask, place, flags }) {
+    const { url, trust } = await addressOf(place, ask, flags)
     const tunnel = await ask('tunnel.get', { params: { name } })
     const identity = await identityHere(tunnel, values.identityFile, program)
     const { createSetupAuthority } = await import('@postern/connector/issue')
@@ -93,10 +106,10 @@ export const SETUP_TOKEN = command({
       params: { name },
       body: { authority: cert },
     })
-    const [pem] = (await readTrust(ca)).ca
+    const [pem] = (await readTrust(trust)).ca
     const setup = {
       version: 1,
-      edge: edge?.origin ?? (await ask('status.get', {})).url,
+      edge: url,
       ...(pem !== undefined && { ca: pem }),
       tunnel: name,
       token,

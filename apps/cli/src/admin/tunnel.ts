@@ -1,9 +1,8 @@
 import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Tunnel } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import { command, group } from './command.ts'
-import { IDENTITY_FILE, makeIdentity, ROTATE, SETUP_TOKEN, SIGN } from './identity.ts'
+import { addressOf, IDENTITY_FILE, makeIdentity, ROTATE, SETUP_TOKEN, SIGN } from './identity.ts'
 import { EXPIRES, lifetime, OUT, OVERLAP, overlapping } from './options.ts'
 import { keep } from './secret-files.ts'
 import { facts, relative, shellWord, table, validity } from './show.ts'
@@ -33,11 +32,10 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
         throw error
       }
     },
-    async show({ name, identity, identityFile }, { ask, place, say }) {
-      const { edge, ca, data, again } = await place()
-      const { url, ownCa } = await ask('status.get', {})
-      const trust = ca ?? (edge === undefined && ownCa ? join(data ?? 'FOLDER_OF_THE_EDGE', 'ca', 'ca.pem') : undefined)
-      const flags = `--edge ${edge?.origin ?? url}${trust === undefined ? '' : ` --ca ${shellWord(trust)}`}`
+    async show({ name, identity, identityFile }, { ask, place, say, flags: given }) {
+      const { again } = await place()
+      const { url, trust } = await addressOf(place, ask, given)
+      const flags = `--edge ${url}${trust === undefined ? '' : ` --ca ${shellWord(trust)}`}`
       if (identity) {
         say('Its identity vouches for the certificates of its daemons. Keep the file: the key is nowhere else.')
         say(`  ${identity.fingerprint}`)
