@@ -54,9 +54,11 @@ const failing = (promise: Promise<unknown>) =>
 describe('what an application wants of whoever connects', () => {
   test('nothing, where there is no CA, or no rule is about certificates', async () => {
     expect(certificateRuleOf(snapshot(), 'db.localhost')).toBeUndefined()
-    await ruled('db.localhost', 'team')
+    const unknown = { code: 'BAD_USAGE', message: expect.stringContaining('no certificate authority "team"') }
+    await expect(ruled('db.localhost', 'team')).rejects.toMatchObject(unknown)
     expect(certificateRuleOf(snapshot(), 'db.localhost')).toBeUndefined()
     await create('team')
+    await ruled('db.localhost', 'team')
     expect(certificateRuleOf(snapshot(), 'db.localhost')?.authorities).toMatchObject([{ name: 'team' }])
     await administration.call('policy.put', { params: { hostname: 'db.localhost' }, body: { rules: [] } })
     expect(certificateRuleOf(snapshot(), 'db.localhost')).toBeUndefined()

@@ -10,7 +10,7 @@ import { checkAll } from './groups.ts'
 import type { Handlers, Planned, Workings } from './handling.ts'
 import { optionsChanged, sentOptions } from './options.ts'
 import { administratorsOf, type ServiceTokenRecord, serviceTokensOf } from './records.ts'
-import { fitting, readSelectors, rulesChanged, sentRules, sentSelectors } from './rules.ts'
+import { authorityFinder, fitting, readSelectors, rulesChanged, sentRules, sentSelectors } from './rules.ts'
 import { nameable, newServiceToken, revocationOf, tokenChange, tokenFinder } from './service-tokens.ts'
 import { inUse, newTunnel, removalOf } from './tunnels.ts'
 
@@ -154,13 +154,13 @@ class Draft {
 
   groups(wanted: NonNullable<Wanted['access']['groups']>): void {
     const listed = listOf('groups', wanted, ({ name }) => name)
-    const findToken = tokenFinder(this.#tokens)
+    const known = { findToken: tokenFinder(this.#tokens), findAuthority: authorityFinder(this.#before) }
     const [namesBefore, names] = [nameOf(this.#names), nameOf(nameable(this.#tokens))]
     const toldOf = (name: string, selectors: readonly Selector[], called: (id: string) => string) =>
       ({ name, selectors: sentSelectors(selectors, called) }) as Told
     for (const [index, { name, selectors }] of wanted.entries()) {
       const there = this.#groups.get(name)
-      const value = readSelectors(selectors, findToken, `groups[${index}]: selectors`)
+      const value = readSelectors(selectors, known, `groups[${index}]: selectors`)
       if (isDeepStrictEqual(there, value)) continue
       this.#groups.set(name, value)
       this.#first.push({ put: 'group', name, value })
@@ -182,7 +182,8 @@ class Draft {
     const namesBefore = nameOf(this.#names)
     const before = (one: ApplicationRecord) => wantedOf(one, namesBefore) as Told
     const names = nameOf(nameable(this.#tokens))
-    const known = { findToken: tokenFinder(this.#tokens), groups: Object.fromEntries(this.#groups), protocols }
+    const [findToken, findAuthority] = [tokenFinder(this.#tokens), authorityFinder(this.#before)]
+    const known = { findToken, findAuthority, groups: Object.fromEntries(this.#groups), protocols }
     for (const one of wanted) {
       const there = this.#applications.get(one.hostname)
       const value = successorOf(there, newApplication(one, teamDomain, known, this.#now))

@@ -17,7 +17,7 @@ export function isAdministrator(identity: Identity, snapshot: Snapshot, now: num
 
 /** @throws PosternError BAD_USAGE: selectors that mean no person */
 export function checkAdministrators(include: readonly Selector[], groups: Groups): void {
-  const machine = include.findIndex(one => 'serviceToken' in one || 'anyServiceToken' in one)
+  const machine = include.findIndex(one => 'serviceToken' in one || 'anyServiceToken' in one || 'certificate' in one)
   if (machine >= 0) throw badUsage(`administrators[${machine}] is about machines; people administer in the browser`)
   const [wrong] = checkRules([{ name: 'administrators', action: 'allow', include }], groups)
   if (wrong !== undefined) throw badUsage(wrong.replace(/^rule 1: include/, 'administrators'))

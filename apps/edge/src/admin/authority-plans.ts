@@ -41,6 +41,12 @@ export function founding(
   mustBeFree(name, snapshot)
   if (authoritiesIn(snapshot).list().length >= MOST_AUTHORITIES)
     throw new PosternError('LIMIT_EXCEEDED', `there are ${MOST_AUTHORITIES} CAs already`, { speaker: 'edge' })
+  const known = authoritiesIn(snapshot).list()
+  const own = certificates.certificates.map(fingerprintOf)
+  // Whose a certificate of it is must have one answer.
+  const twin = known.find(one => one.fingerprints.some(each => own.includes(each)))
+  if (twin !== undefined)
+    throw new PosternError('ALREADY_EXISTS', `the CA ${twin.name} has that certificate already`, { speaker: 'edge' })
   const value: AuthorityRecord = {
     name,
     ...certificates,

@@ -16,7 +16,7 @@ export const GROUPS: Handlers<'group.list' | 'group.get' | 'group.put' | 'group.
   'group.get': ({ store: { snapshot } }, { params: { name } }) => shown(mustBeGroup(snapshot, name), snapshot),
   'group.put': (handling, { params: { name }, body: { selectors } }) =>
     handling.change(snapshot => {
-      const value = readSelectors(selectors, knownIn(snapshot, handling).findToken, `group ${JSON.stringify(name)}: `)
+      const value = readSelectors(selectors, knownIn(snapshot, handling), `group ${JSON.stringify(name)}: `)
       const groups = { ...snapshot.groups, [name]: value }
       checkAll(groups, snapshot.applications.values(), administratorsOf(snapshot), authoritiesIn(snapshot))
       const before = Object.hasOwn(snapshot.groups, name) ? snapshot.groups[name] : undefined

@@ -2,12 +2,15 @@ import type { WantedApplication } from '@postern/admin'
 import { type Json, PosternError, type ProtocolRules } from '@postern/interface'
 import { checkRules, type Groups, type Rule, type Selector } from '@postern/policy'
 import type { Snapshot } from '@postern/store'
+import { authoritiesIn } from '../certificates/authorities.ts'
 import { serviceTokensOf } from './records.ts'
 import { type FindToken, tokenFinder } from './service-tokens.ts'
 
 /** What rules may name. */
 export interface Known {
   readonly findToken: FindToken
+  /** The name of a CA, by that or by its id. */
+  readonly findAuthority: (idOrName: string) => string | undefined
   readonly groups: Groups
   readonly protocols: Protocols
 }
@@ -16,23 +19,25 @@ export interface Known {
 export type Protocols = ReadonlyMap<string, Pick<ProtocolRules, 'check'>>
 
 export function knownIn(snapshot: Snapshot, { protocols }: Pick<Known, 'protocols'>): Known {
-  return { findToken: tokenFinder(serviceTokensOf(snapshot)), groups: snapshot.groups, protocols }
+  const findToken = tokenFinder(serviceTokensOf(snapshot))
+  return { findToken, findAuthority: authorityFinder(snapshot), groups: snapshot.groups, protocols }
+}
+
+export function authorityFinder(snapshot: Snapshot): Known['findAuthority'] {
+  return idOrName => authoritiesIn(snapshot).find(idOrName)?.name
 }
 
 /**
- * Rules as they are kept: service tokens by id.
+ * Rules as they are kept: service tokens by id, CAs by name.
  *
- * @throws PosternError BAD_USAGE: no such token, or rules that cannot be
+ * @throws PosternError BAD_USAGE: no such token or CA, or rules that cannot be
  */
-export function readRules(
-  sent: WantedApplication['rules'],
-  { findToken, groups, protocols }: Known,
-  hostname?: string,
-): readonly Rule[] {
+export function readRules(sent: WantedApplication['rules'], known: Known, hostname?: string): readonly Rule[] {
+  const { groups, protocols } = known
   const about = hostname === undefined ? '' : `${hostname}: `
   const rules = sent.map((rule, index): Rule => {
     const read = (list: 'include' | 'require' | 'exclude') =>
-      rule[list] && readSelectors(rule[list], findToken, `${about}rules[${index}].${list}`)
+      rule[list] && readSelectors(rule[list], known, `${about}rules[${index}].${list}`)
     const [require, exclude] = [read('require'), read('exclude')]
     return {
       name: rule.name,
@@ -60,17 +65,26 @@ function checkPermits(rules: readonly Rule[], protocols: Protocols): string[] {
 }
 
 /**
- * Selectors as they are kept: service tokens by id.
+ * Selectors as they are kept: service tokens by id, CAs by name.
  *
  * @param where what a mistake is told of, before its place in the list
- * @throws PosternError BAD_USAGE: no such token
+ * @throws PosternError BAD_USAGE: no such token or CA
  */
-export function readSelectors(sent: Sent, findToken: FindToken, where: string): readonly Selector[] {
+export function readSelectors(
+  sent: Sent,
+  { findToken, findAuthority }: Pick<Known, 'findToken' | 'findAuthority'>,
+  where: string,
+): readonly Selector[] {
   return sent.map((selector, place): Selector => {
-    if (!('serviceToken' in selector)) return selector
-    const id = findToken(selector.serviceToken)
-    if (id !== undefined) return { serviceToken: id }
-    throw badUsage(`${where}[${place}]: no service token ${JSON.stringify(selector.serviceToken)}`)
+    if ('serviceToken' in selector) {
+      const id = findToken(selector.serviceToken)
+      if (id !== undefined) return { serviceToken: id }
+      throw badUsage(`${where}[${place}]: no service token ${JSON.stringify(selector.serviceToken)}`)
+    }
+    if (!('certificate' in selector) || selector.certificate.ca === undefined) return selector
+    const ca = findAuthority(selector.certificate.ca)
+    if (ca !== undefined) return { certificate: { ...selector.certificate, ca } }
+    throw badUsage(`${where}[${place}]: no certificate authority ${JSON.stringify(selector.certificate.ca)}`)
   })
 }
 

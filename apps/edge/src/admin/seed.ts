@@ -38,7 +38,7 @@ export async function seed(store: Store, wanted: Seed): Promise<{ tunnelToken: s
   const application = newApplication(
     { hostname, tunnel, protocols: [...protocols], rules },
     teamDomain,
-    { findToken: named => named, groups: {}, protocols: new Map() },
+    { findToken: named => named, findAuthority: () => undefined, groups: {}, protocols: new Map() },
     now,
   )
   const { token, hash } = createTunnelToken(tunnel)
