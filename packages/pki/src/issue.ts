@@ -98,7 +98,9 @@ function timesOf({ seconds, usage, notBefore = Date.now() - BACK, outlives = fal
   const end = ca.validToDate.getTime()
   if (end <= now || ca.validFromDate.getTime() > now)
     throw new PosternError('CONFIG_INVALID', `the CA is valid from ${ca.validFrom} to ${ca.validTo}, and not now`)
-  return { notBefore, notAfter: outlives ? now + seconds * 1000 : Math.min(now + seconds * 1000, end) }
+  const notAfter = outlives ? now + seconds * 1000 : Math.min(now + seconds * 1000, end)
+  if (notBefore < notAfter) return { notBefore, notAfter }
+  throw new PosternError('BAD_USAGE', 'a certificate cannot end before it begins')
 }
 
 /** What was issued, as OpenSSL reads it: what it would refuse of this CA is never handed out. */

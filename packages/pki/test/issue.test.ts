@@ -97,10 +97,15 @@ describe('what is issued', () => {
       await expect(issueCertificate(authority, profile({ seconds }))).resolves.toBeDefined()
   })
 
-  test('row 94: never longer than its CA', async () => {
+  test('row 94: never longer than its CA, unless told to; and it begins before it ends', async () => {
     const short = await createAuthority({ commonName: 'Short', days: 1 })
     const { notAfter } = await issueCertificate(short, profile({ seconds: 30 * DAY }))
-    expect(notAfter).toBe(new X509Certificate(short.cert).validToDate.getTime())
+    const end = new X509Certificate(short.cert).validToDate.getTime()
+    expect(notAfter).toBe(end)
+    const longer = await issueCertificate(short, profile({ seconds: 30 * DAY, outlives: true }))
+    expect(longer.notAfter).toBeGreaterThan(end)
+    for (const notBefore of [Date.now() + 2 * DAY * 1000, Number.NaN])
+      await expect(issueCertificate(short, profile({ notBefore }))).rejects.toMatchObject(refusal)
   })
 
   test('row 94: weak keys are refused, and what is no public key', async () => {
