@@ -97,6 +97,8 @@ function mustWait(snapshot: Snapshot, tunnel: string, id: string, now: number): 
 
 function fingerprintOf(publicKey: string): string {
   try {
+    // Of a private key or a certificate a public one would be read, too; who sends that has made a mistake.
+    if (!publicKey.startsWith('-----BEGIN PUBLIC KEY-----')) throw new Error('not a public key')
     const key = createPublicKey(publicKey)
     if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1') return keyFingerprint(key)
   } catch {
