@@ -1,8 +1,9 @@
 // `npm run bench -- NAME [options]`: a report of how fast something is, beside something everybody has. It fails no build.
+import { certificates } from './certificates/certificates.ts'
 import { http } from './http/http.ts'
 import { quick } from './quick/quick.ts'
 
-const BENCHES: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = { http, quick }
+const BENCHES: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = { certificates, http, quick }
 
 const [name = '', ...argv] = process.argv.slice(2)
 const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined

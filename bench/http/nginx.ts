@@ -74,7 +74,7 @@ export async function startGates(folder: string, service: number, tls: Tls): Pro
 }
 
 /** One nginx with one process, which logs nothing of its visitors. */
-async function startNginx(
+export async function startNginx(
   folder: string,
   http: string,
   probe: string,
