@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { certificateRequest, elsewhere } from '@postern/testkit'
 import { expect, it } from 'vitest'
 import { json, startAdminWorld } from './admin-world.ts'
 
@@ -51,6 +52,20 @@ const COMMANDS = [
   'admin key list',
   'admin key rotate',
   'admin key remove',
+  'admin ca create',
+  'admin ca allow',
+  'admin ca disallow',
+  'admin ca update',
+  'admin ca list',
+  'admin ca show',
+  'admin ca import',
+  'admin ca crl',
+  'admin ca delete',
+  'admin certificate issue',
+  'admin certificate list',
+  'admin certificate revoke',
+  'admin ca rotate',
+  'admin ca retire',
   'admin service-token revoke',
   'admin token create',
   'admin token list',
@@ -85,6 +100,10 @@ it('the example in the help of every command works, typed in turn', { timeout: 1
   await world.local(['tunnel', 'create', 'office'])
   writeFileSync(join(cwd, 'staff.yaml'), '- emailDomain: example.com\n', { mode: 0o600 })
   writeFileSync(join(cwd, 'client-secret'), 'a secret\n', { mode: 0o600 })
+  const theirs = await elsewhere('Devices')
+  writeFileSync(join(cwd, 'devices-ca.pem'), theirs.cert)
+  writeFileSync(join(cwd, 'devices.crl'), theirs.revocationList(['0a1b']))
+  writeFileSync(join(cwd, 'printer.csr'), (await certificateRequest('printer')).csr)
   const idOf = async (...args: string[]) => JSON.stringify(json(await world.local([...args, '--json'])))
   const found: string[] = []
   for (const command of COMMANDS) {
@@ -106,6 +125,11 @@ it('the example in the help of every command works, typed in turn', { timeout: 1
       )
     if (command === 'admin key remove')
       line = line.replace('0123456789abcdef', /"id":"([\w-]+)/.exec(await idOf('admin', 'key', 'list'))?.[1] ?? '')
+    if (command === 'admin ca retire')
+      line = line.replace(
+        '0123456789abcdef',
+        /"fingerprint":"(\w+)/.exec(await idOf('admin', 'ca', 'show', 'team'))?.[1] ?? '',
+      )
     if (command === 'tunnel evict' || command === 'tunnel sign') {
       await expect(shell(line)).rejects.toMatchObject({ stderr: expect.stringContaining('NOT_FOUND') }) // no daemon here
       continue
@@ -113,9 +137,19 @@ it('the example in the help of every command works, typed in turn', { timeout: 1
     await shell(line).catch((error: { stderr: string }) => expect.fail(`${line}: ${error.stderr}`))
   }
   const listed: string[] = []
-  const groups = ['app', 'policy', 'group', 'user', 'session', 'provider', 'key', 'service-token', 'token'].map(
-    name => `admin ${name}`,
-  )
+  const groups = [
+    'app',
+    'policy',
+    'group',
+    'user',
+    'session',
+    'provider',
+    'key',
+    'ca',
+    'certificate',
+    'service-token',
+    'token',
+  ].map(name => `admin ${name}`)
   for (const group of ['tunnel', 'admin', ...groups]) {
     const help = await shell(`postern ${group} --help`)
     const names = /Commands:\n((?: {2}.*\n)+)/.exec(help)?.[1]?.match(/^ {2}[a-z-]+/gm) ?? []

@@ -8,10 +8,10 @@ import {
   signConnector,
 } from '@postern/connector/issue'
 import type { Change } from '@postern/store'
+import { certificateRequest, elsewhere } from '@postern/testkit'
 import { createAdminToken, createSetupToken } from '@postern/tokens'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type AdminAnswer, type Api, apiOf } from './admin-visitor.ts'
-import { certificateRequest, elsewhere } from './authority-world.ts'
 import { echo, startWorld, type World } from './world.ts'
 
 type Sample<N extends RouteName> = (world: World) => Promise<Input<N>> | Input<N>
