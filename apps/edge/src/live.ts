@@ -3,6 +3,7 @@ import { decide } from '@postern/policy'
 import type { ApplicationRecord, Snapshot, Store } from '@postern/store'
 import type { AccessAdmission, Admission, ConnectorAdmission } from './authorize/authorize.ts'
 import { policyOf } from './authorize/policy.ts'
+import { hasListEnded } from './certificates/list-ended.ts'
 import type { Sessions } from './sign-in/sessions.ts'
 
 /** Milliseconds between looks at the clock: an expiry is noticed within this. */
@@ -130,13 +131,15 @@ export function identityEnded(
   snapshot: Snapshot,
   now: number,
 ): string | undefined {
-  for (const { revokeKeys, expiresAt } of identities) {
+  for (const identity of identities) {
+    const { revokeKeys, expiresAt } = identity
     const isRevoked = (key: string) => {
       const found = snapshot.revocations.get(key)
       return found !== undefined && found.version > version && !(found.at !== undefined && found.at > now)
     }
     if (revokeKeys.some(isRevoked)) return 'the credential was revoked'
     if (expiresAt !== undefined && !(expiresAt > now)) return 'the credential has expired'
+    if (hasListEnded(identity, snapshot, now)) return 'the revocation list of the certificate’s CA has ended'
   }
   return undefined
 }

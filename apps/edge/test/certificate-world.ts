@@ -7,6 +7,7 @@ import {
   issueCertificate,
   makeKey,
   readCertificateRequest,
+  type SubjectName,
 } from '@postern/pki'
 import type { CertificateRule } from '../src/front/handshake.ts'
 import { Answers } from './front-world.ts'
@@ -26,6 +27,7 @@ export interface TestAuthority extends Pair {
 export interface Issuing {
   readonly usage?: 'client' | 'server' | 'connector-authority'
   readonly seconds?: number
+  readonly san?: readonly SubjectName[]
 }
 
 export async function authorityOf(commonName: string, pathLength = 1): Promise<TestAuthority> {
@@ -36,10 +38,10 @@ export function testAuthority(ca: Pair, key: string): TestAuthority {
   return {
     ...ca,
     rule: { key, certificates: [ca.cert] },
-    issue: async (commonName, { usage = 'client', seconds = 3600 } = {}) => {
+    issue: async (commonName, { usage = 'client', seconds = 3600, san = [] } = {}) => {
       const own = await makeKey()
       const { publicKey } = await readCertificateRequest(await createCertificateRequest(own))
-      const { cert } = await issueCertificate(ca, { publicKey, commonName, san: [], seconds, usage })
+      const { cert } = await issueCertificate(ca, { publicKey, commonName, san, seconds, usage })
       return { cert, key: own }
     },
   }
