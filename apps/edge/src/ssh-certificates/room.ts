@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type Json, PosternError } from '@postern/interface'
+import { type Code, type Json, PosternError, problem } from '@postern/interface'
 import { issueSshCertificate } from '@postern/pki/ssh/certificate'
 import { readSshPublicKey } from '@postern/pki/ssh/public-key'
 import type { ApplicationRecord } from '@postern/store'
@@ -19,6 +19,7 @@ const AUTHORITY = '/.postern/ssh-ca.pub'
 const CERTIFICATE = '/.postern/ssh-certificate'
 /** Bytes. The longest RSA key is a fifth of it. */
 const LARGEST_BODY = 16_384
+const SILENT: readonly Code[] = ['INTERNAL', 'CONFIG_INVALID', 'STORE_UNUSABLE']
 
 /** SSH certificates of applications that speak SSH. */
 export class SshCertificates implements OwnPaths {
@@ -99,13 +100,17 @@ export class SshCertificates implements OwnPaths {
   #refuse(exchange: Exchange, error: unknown, admitted?: AccessAdmission): void {
     const { requestId, response, signal } = exchange
     const { store, authorizer, log } = this.#context
-    if (!PosternError.is(error)) log.error('no SSH certificate could be made', { requestId, error: String(error) })
-    const { code } = PosternError.from(error)
+    const known = PosternError.from(error)
+    // What is wrong with the edge itself is for its log.
+    const code = SILENT.includes(known.code) ? 'INTERNAL' : known.code
+    if (code === 'INTERNAL') log.error('no SSH certificate could be made', { requestId, error: String(error) })
     if (admitted !== undefined && authorizer.isNoted(`ssh\0${actorOf(admitted.identities)}`))
       note(store, admitted, { action: 'ssh-certificate.refuse', allowed: false, code })
     if (signal.aborted || response.destroyed) return
-    if (response.headersSent) exchange.cut()
-    else exchange.refuse(refusalOf(error, requestId))
+    const refusal = code === 'INTERNAL' ? problem(code, requestId, { speaker: 'edge' }) : refusalOf(known, requestId)
+    // Of a head it is 431; only a body is too large here.
+    if (!response.headersSent) exchange.refuse(code === 'REQUEST_TOO_LARGE' ? { ...refusal, status: 413 } : refusal)
+    else exchange.cut()
   }
 }
 
