@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { freePort } from '@postern/dev'
-import { HOSTNAME, initialise, keep, type Program, scriptOf, versionOf } from '../programs.ts'
 import { Started } from '../processes.ts'
+import { HOSTNAME, initialise, keep, type Program, scriptOf, versionOf } from '../programs.ts'
 import { answers } from './nginx.ts'
 import type { HttpPeer } from './peer.ts'
 

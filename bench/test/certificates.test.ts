@@ -12,7 +12,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
 describe.skipIf(!ready)('certificates, at a tiny size (needs: apt-get install nginx, Linux)', () => {
   it('finds a number for every metric of both peers, and leaves nothing behind', async () => {
-    const { table, own } = await runCertificates({ rounds: 1, seconds: 1, say: () => {} })
+    const { table, own } = await runCertificates({ rounds: 1, seconds: 0.25, say: () => {} })
     expect(Object.keys(table).sort()).toEqual(Object.keys(CERTIFICATE_METRICS).sort())
     for (const one of [own.postern, own.nginx]) expect(Object.keys(one).sort()).toEqual(Object.keys(FIGURES).sort())
     for (const [metric, { postern, peer }] of Object.entries(table))
