@@ -262,7 +262,7 @@ describe.skipIf(!peers.includes('chromium'))(
 
     it('login again on the same machine takes the place of the certificate before', async () => {
       const before = credentialsOf('one').connector
-      const login = logIn('one')
+      const login = posternd('one', ['login'])
       await approve(login, EMAIL, 'Yes, let it administer')
       expect(await login.exit).toBe(0)
       const now = credentialsOf('one').connector

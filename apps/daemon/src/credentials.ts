@@ -64,7 +64,7 @@ export function variablesOf({ token, certificate, key }: Credentials): Readonly<
 }
 
 /** Whom to trust as the edge: `--ca` says it, else the credentials do. */
-export async function trustOf(ca: string | undefined, credentials: Credentials | undefined) {
+export async function trustOf(ca: string | undefined, credentials: Pick<Credentials, 'ca'> | undefined) {
   return ca === undefined && credentials?.ca !== undefined ? { ca: [credentials.ca] } : readTrust(ca)
 }
 

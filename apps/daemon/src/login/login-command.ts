@@ -19,8 +19,9 @@ import {
   resolvePending,
   type Values,
 } from '@postern/options'
-import { PROGRAM_FLAGS, type Program, readLevel, readTrust } from '@postern/program'
+import { PROGRAM_FLAGS, type Program, readLevel } from '@postern/program'
 import type { DaemonCommand } from '../commands.ts'
+import { trustOf } from '../credentials.ts'
 import { RUN_FLAGS } from '../flags.ts'
 
 export const LOGIN_FLAGS = {
@@ -91,22 +92,24 @@ export async function login(
 }
 
 async function loginByPerson(
-  { edge, tunnel = tunnelOf(hostname()), ca, identityFile }: Flags,
+  values: Flags,
   before: Credentials | undefined,
   path: string,
   program: Program,
   call: Call,
 ): Promise<LoggedIn> {
+  // Again on the same machine: what it was before says all of it.
+  const { edge = before && new URL(before.edge), tunnel = before?.tunnel ?? tunnelOf(hostname()) } = values
   if (edge === undefined)
     throw new PosternError('OPTION_MISSING', '--edge is missing: the edge’s team domain, by https:', {
       next: 'Give --edge URL, and an administrator signs in; or --setup-token FILE, which an administrator made.',
     })
   mustReplace(before, { edge: edge.origin, tunnel }, path)
-  const trust = await readTrust(ca)
+  const trust = await trustOf(values.ca, before)
   const { administer } = await import('./administering.ts')
   const { enrol } = await import('./enrolling.ts')
   await using administration = await administer({ edge, tunnel, trust }, program, call)
-  const known = { tunnel, identityFile, replaces: before?.connector }
+  const known = { tunnel, identityFile: values.identityFile, replaces: before?.connector }
   const { made, one, certificate } = await enrol(known, administration, program, call)
   const { token, fingerprint, expiresAt } = made
   const [pem] = trust.ca
@@ -136,7 +139,7 @@ async function loginBySetupToken(
   program.redactor.add(file.token)
   const edge = elsewhere ?? new URL(file.edge)
   mustReplace(before, { edge: edge.origin, tunnel: file.tunnel }, path)
-  const trust = ca === undefined ? { ca: file.ca === undefined ? [] : [file.ca] } : await readTrust(ca)
+  const trust = await trustOf(ca, file)
   const { createConnector, signConnector } = await import('@postern/connector/issue')
   const { createAdminClient } = await import('@postern/admin/client')
   const one = await createConnector()
