@@ -97,6 +97,7 @@ async function help(protocol: string, registry: Registry, call: Call): Promise<s
   for (const [kind, name] of [
     ['auth', DEFAULT_AUTH],
     ['auth', 'service-token'],
+    ['auth', 'mtls'],
     ['protocol', protocol],
   ] as const) {
     if (!registry.find(kind, name)) continue

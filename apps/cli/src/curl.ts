@@ -4,6 +4,7 @@ import { closeSync, constants as OPEN, openSync, unlinkSync, writeSync } from 'n
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { certificateAmong } from '@postern/client/credentials'
 import { type Call, type Credential, PosternError } from '@postern/interface'
 import { parseCommandLine, readOptions } from '@postern/options'
 import type { Program } from '@postern/program'
@@ -55,10 +56,9 @@ export async function curl(argv: readonly string[], program: Program, outer: Cal
   credentials.setInteractive(login)
   const given: Credential[] = []
   for (const one of credentials.providers) given.push(await one.authenticate(credentials.purpose, call))
-  if (given.some(one => one.tls))
-    throw new PosternError('OPTION_CONFLICT', 'access curl sends headers; a client certificate is curl’s own --cert')
+  const tls = certificateAmong(given)
   const headers = await headerPairs(given, { method: 'GET', url: new URL(url) }, call)
-  process.exitCode = await runCurl({ url, others, headers, credentials })
+  process.exitCode = await runCurl({ url, others, headers, tls, credentials })
 }
 
 /** The first address that is not the value of a flag of ours, or -1. */
@@ -79,25 +79,32 @@ interface Wanted {
   readonly url: string
   readonly others: readonly string[]
   readonly headers: readonly (readonly [string, string])[]
+  readonly tls: Credential['tls']
   readonly credentials: Credentials
 }
 
 /** @returns curl's own exit status */
-async function runCurl({ url, others, headers, credentials }: Wanted): Promise<number> {
+async function runCurl({ url, others, headers, tls, credentials }: Wanted): Promise<number> {
   const verbose = isVerbose(others)
-  const config = configOf(headers, credentials)
+  const isWindows = process.platform === 'win32'
+  if (tls && isWindows)
+    throw new PosternError(
+      'OPTION_CONFLICT',
+      'access curl shows no client certificate on Windows; curl’s own --cert does',
+    )
+  const config = configOf(headers, tls !== undefined, credentials)
   // Windows has no names for open files: there curl’s stdin is taken for it.
-  const file = process.platform === 'win32' ? undefined : nameless(config)
+  const files = isWindows ? [] : [config, ...(tls ? [tls.cert, tls.key] : [])].map(nameless)
   // -q: what ~/.curlrc says was not looked at.
-  const child = spawn('curl', ['-q', '--config', file === undefined ? '-' : '/dev/fd/3', url, ...others], {
-    stdio: [file === undefined ? 'pipe' : 'inherit', 'inherit', verbose ? 'pipe' : 'inherit', file ?? 'ignore'],
+  const child = spawn('curl', ['-q', '--config', isWindows ? '-' : '/dev/fd/3', url, ...others], {
+    stdio: [isWindows ? 'pipe' : 'inherit', 'inherit', verbose ? 'pipe' : 'inherit', ...files],
   })
   const ended = new Promise<number>((resolve, reject) => {
     child.once('error', cause => reject(noCurl(cause)))
     child.once('close', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])))
   })
   child.stdin?.on('error', () => {}).end(config) // an error: it ended before it read it, and says why
-  if (file !== undefined) closeSync(file)
+  for (const file of files) closeSync(file)
   if (child.stderr) hide(child.stderr, headers)
   return ended
 }
@@ -115,7 +122,11 @@ function nameless(text: string): number {
  * The one application gets the credential, by https alone. Every other host, port and scheme, of a redirect or of another
  * address on the line, is dialled where nobody listens: the request fails before anything of it is sent.
  */
-function configOf(headers: Wanted['headers'], { at, caFile, application = '' }: Credentials): string {
+function configOf(
+  headers: Wanted['headers'],
+  showsCertificate: boolean,
+  { at, caFile, application = '' }: Credentials,
+): string {
   const port = /:(\d+)$/.exec(application)?.[1] ?? '443'
   const lines = [
     ...headers.map(([name, value]) => `header = ${quoted(`${name}: ${value}`)}`),
@@ -125,6 +136,8 @@ function configOf(headers: Wanted['headers'], { at, caFile, application = '' }: 
     'proto-redir = "=https"',
     'noproxy = "*"',
   ]
+  // It goes where the connection does: to the application alone.
+  if (showsCertificate) lines.push('cert = "/dev/fd/4"', 'key = "/dev/fd/5"')
   if (caFile !== undefined) lines.push(`cacert = ${quoted(caFile)}`)
   return `${lines.join('\n')}\n`
 }

@@ -9,6 +9,7 @@ import {
 } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { connectEdge, type EdgeAddress } from '@postern/client/connect'
+import { certificateAmong } from '@postern/client/credentials'
 import { type Call, type Credential, PosternError } from '@postern/interface'
 import type { Credentials } from './credential.ts'
 import { unwanted } from './local-guard.ts'
@@ -42,6 +43,11 @@ export function createLocalProxy(proxy: LocalProxy): Server {
   return server
 }
 
+/** What a connection is made for besides its place: with another certificate it is another one. */
+interface Showing extends RequestOptions {
+  readonly showing: Credential['tls']
+}
+
 /** Connections to the edge, kept while they are of use. */
 class EdgeAgent extends Agent {
   readonly #proxy: LocalProxy
@@ -51,14 +57,23 @@ class EdgeAgent extends Agent {
     this.#proxy = proxy
   }
 
-  override createConnection(_options: RequestOptions, done: (error: Error | null, stream: Duplex) => void): undefined {
-    this.dial().then(
+  override getName(options?: Showing): string {
+    return `${super.getName(options)}:${options?.showing?.cert ?? ''}`
+  }
+
+  override createConnection({ showing }: Showing, done: (error: Error | null, stream: Duplex) => void): undefined {
+    this.dial(showing).then(
       stream => done(null, stream),
       error => done(error, undefined as unknown as Duplex),
     )
   }
 
-  dial(): Promise<Duplex> {
+  /** What is idle was made under other rules than now. */
+  forgetIdle(): void {
+    for (const sockets of Object.values(this.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
+  }
+
+  dial(tls: Credential['tls']): Promise<Duplex> {
     const { at, call } = this.#proxy
     const { hostname, port } = at.edge
     const to: EdgeAddress = {
@@ -66,7 +81,7 @@ class EdgeAgent extends Agent {
       port: port === '' ? 443 : Number(port),
       serverName: at.hostname,
     }
-    return connectEdge(to, { alpn: ['http/1.1'] }, at.trust, {}, call)
+    return connectEdge(to, { alpn: ['http/1.1'] }, at.trust, tls ? { tls } : {}, call)
   }
 }
 
@@ -87,7 +102,7 @@ class Forwarding {
     try {
       const { presenting } = this.#proxy
       const credentials = await presenting.get()
-      const first = await this.#send(request, credentials)
+      const first = await this.#sendAnew(request, credentials)
       const challenge = challengeIn(first)
       if (!challenge || !isEmpty(request)) return this.#relay(request, first, response)
       const others = await presenting.instead(credentials, challenge).catch(() => undefined)
@@ -97,6 +112,15 @@ class Forwarding {
     } catch (error) {
       this.#failed(request, response, error)
     }
+  }
+
+  /** Once more, over a new connection, where the edge asks for other certificates now (RFC 9110 §15.5.20). */
+  async #sendAnew(request: IncomingMessage, credentials: readonly Credential[]): Promise<IncomingMessage> {
+    const first = await this.#send(request, credentials)
+    if (first.statusCode !== 421 || !isEmpty(request)) return first
+    first.resume()
+    this.#agent.forgetIdle()
+    return this.#send(request, credentials)
   }
 
   /** One request to the edge, and the head of its answer. */
@@ -133,7 +157,7 @@ class Forwarding {
     if (refused) return end(socket, refused.status, refused.why)
     try {
       const options = await this.#optionsFor(request, await this.#proxy.presenting.get())
-      const stream = await this.#agent.dial()
+      const stream = await this.#agent.dial(options.showing)
       const upgrade = ['Connection', 'Upgrade', 'Upgrade', request.headers.upgrade ?? '']
       const headers = [...options.headers, ...upgrade]
       const outgoing = httpRequest({ ...options, headers, createConnection: () => stream })
@@ -173,7 +197,7 @@ class Forwarding {
       ...requestHeaders(rawHeaders, this.#rewriting({ headers })),
       ...(await headerPairs(credentials, target, call)),
     ]
-    return { method, path, headers: pairs.flat(), setHost: false }
+    return { method, path, headers: pairs.flat(), setHost: false, showing: certificateAmong(credentials) }
   }
 
   #rewriting({ headers }: Pick<IncomingMessage, 'headers'>): Rewriting {

@@ -1,5 +1,6 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connectEdge, type EdgeAddress } from '@postern/client/connect'
+import { certificateAmong } from '@postern/client/credentials'
 import { type Call, type Credential, type Json, PosternError, readProblem } from '@postern/interface'
 import type { Credentials } from './credential.ts'
 import { headerPairs } from './present.ts'
@@ -46,9 +47,7 @@ async function post(
 ): Promise<Answer> {
   const late = AbortSignal.timeout(DEADLINE)
   const call = { ...outer, signal: AbortSignal.any([outer.signal, late]) }
-  const certificates = given.filter(one => one.tls)
-  if (certificates.length > 1)
-    throw new PosternError('OPTION_CONFLICT', 'two of the --auth given present a client certificate; only one can be')
+  const tls = certificateAmong(given)
   const { hostname, port } = at.edge
   const to: EdgeAddress = {
     host: hostname.replace(/^\[|\]$/g, ''),
@@ -66,7 +65,7 @@ async function post(
       'content-length': String(Buffer.byteLength(text)),
       connection: 'close',
     }
-    const socket = await connectEdge(to, { alpn: ['http/1.1'] }, at.trust, certificates[0] ?? {}, call)
+    const socket = await connectEdge(to, { alpn: ['http/1.1'] }, at.trust, tls ? { tls } : {}, call)
     const { signal } = call
     const asked = { createConnection: () => socket, method: 'POST', path, headers, signal }
     return await new Promise<Answer>((resolve, reject) => {

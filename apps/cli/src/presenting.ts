@@ -1,4 +1,5 @@
-import type { Call, Credential, ReceivedHeaders } from '@postern/interface'
+import { askEach } from '@postern/client/credentials'
+import type { AuthRequest, Call, Credential, ReceivedHeaders } from '@postern/interface'
 import type { Credentials } from './credential.ts'
 
 /** Milliseconds. One with less left is not sent any more. */
@@ -35,12 +36,12 @@ export class Presenting {
 
   async #fetch(turned: Turned | undefined): Promise<readonly Credential[]> {
     const { providers, purpose } = this.#credentials
-    const asked = providers.map((provider, at) => {
+    const requestFor = (at: number): AuthRequest => {
       const credential = turned?.refused[at]
       const refused = credential && { status: 401, headers: turned.headers, credential }
-      return provider.authenticate({ ...purpose, ...(refused && { refused }) }, this.#call)
-    })
-    this.#held = await Promise.all(asked)
+      return { ...purpose, ...(refused && { refused }) }
+    }
+    this.#held = await askEach(providers, requestFor, this.#call)
     return this.#held
   }
 }

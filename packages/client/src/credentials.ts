@@ -15,19 +15,52 @@ export async function authenticate(
   request: AuthRequest,
   call: Call,
 ): Promise<Credential> {
+  return merge(await askEach(providers, () => request, call))
+}
+
+/**
+ * Asks every provider. Of several, what was refused may be the part of one alone: who has no answer to a refusal gives what it gave
+ * before, as long as another one answers.
+ *
+ * @param requestFor what the provider at that place is asked
+ * @throws PosternError AUTH_REJECTED: nobody has an answer; what else a provider throws; `call.signal.reason`
+ */
+export async function askEach(
+  providers: readonly AuthProvider[],
+  requestFor: (at: number) => AuthRequest,
+  call: Call,
+): Promise<readonly Credential[]> {
   const parts: Credential[] = []
-  for (const provider of providers) parts.push(await untilAborted(provider.authenticate(request, call), call.signal))
-  return merge(parts)
+  let unanswered: unknown
+  let isAnswered = false
+  for (const [at, provider] of providers.entries()) {
+    const { refused, ...first } = requestFor(at)
+    const ask = (request: AuthRequest) => untilAborted(provider.authenticate(request, call), call.signal)
+    try {
+      parts.push(await ask(refused === undefined ? first : { ...first, refused }))
+      isAnswered = true
+    } catch (error) {
+      if (refused === undefined || !PosternError.is(error) || error.code !== 'AUTH_REJECTED') throw error
+      unanswered ??= error
+      if (providers.length > 1) parts.push(await ask(first))
+    }
+  }
+  if (!isAnswered && unanswered !== undefined) throw unanswered
+  return parts
+}
+
+/** The certificate among them. @throws PosternError OPTION_CONFLICT where there are two: only one can be shown */
+export function certificateAmong(parts: readonly Credential[]): Credential['tls'] {
+  const [first, ...others] = parts.filter(part => part.tls)
+  if (others.length === 0) return first?.tls
+  throw new PosternError('OPTION_CONFLICT', 'two of the --auth given present a client certificate; only one can be')
 }
 
 /** Two that set the same header, or two certificates, cannot both be meant. */
 export function merge(parts: readonly Credential[]): Credential {
   if (parts.length === 1 && parts[0]) return parts[0]
-  const certificates = parts.filter(part => part.tls)
-  if (certificates.length > 1)
-    throw new PosternError('OPTION_CONFLICT', 'two of the --auth given present a client certificate; only one can be')
+  const tls = certificateAmong(parts)
   const expiries = parts.flatMap(part => (part.expiresAt === undefined ? [] : [part.expiresAt]))
-  const tls = certificates[0]?.tls
   return {
     headers: async (target, call) => combine(await Promise.all(parts.map(part => headersOf(part, target, call)))),
     ...(tls && { tls }),

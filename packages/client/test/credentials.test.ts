@@ -1,6 +1,6 @@
-import type { AuthProvider, Call, Credential } from '@postern/interface'
+import { type AuthProvider, type Call, type Credential, PosternError } from '@postern/interface'
 import { describe, expect, it } from 'vitest'
-import { authenticate, headersOf, merge } from '../src/credentials.ts'
+import { askEach, authenticate, headersOf, merge } from '../src/credentials.ts'
 
 const call: Call = { signal: AbortSignal.timeout(5_000), log: { debug() {}, info() {}, warn() {}, error() {} } }
 const target = { method: 'GET', url: new URL('https://a.example/') }
@@ -26,6 +26,25 @@ describe('credentials', () => {
     )
     expect(await headersOf(one, target, call)).toEqual({ a: '1', b: 'GET' })
     expect([one.tls, one.expiresAt]).toEqual([tls, 5])
+  })
+
+  it('of several: who has no answer to a refusal keeps its part, as long as another one answers', async () => {
+    const silent = (credential: Credential): AuthProvider => ({
+      authenticate: async ({ refused }) => {
+        if (refused) throw new PosternError('AUTH_REJECTED', 'there is no other')
+        return credential
+      },
+    })
+    const fresh: AuthProvider = { authenticate: async ({ refused }) => ({ headers: { a: refused ? '2' : '1' } }) }
+    const refused = { status: 401, headers: {}, credential: {} }
+    const ask = (...providers: AuthProvider[]) => askEach(providers, () => ({ ...wanted, refused }), call)
+    const certificate = silent({ tls })
+    expect(await ask(certificate, fresh)).toEqual([{ tls }, { headers: { a: '2' } }])
+    expect(await ask(fresh, certificate)).toEqual([{ headers: { a: '2' } }, { tls }])
+    for (const nobody of [ask(certificate), ask(certificate, silent({}))])
+      await expect(nobody).rejects.toMatchObject({ code: 'AUTH_REJECTED', message: 'there is no other' })
+    const failing: AuthProvider = { authenticate: () => Promise.reject(new PosternError('LOGIN_REQUIRED', 'nobody')) }
+    await expect(ask(certificate, failing)).rejects.toMatchObject({ code: 'LOGIN_REQUIRED' })
   })
 
   it('conflict when two set one header, in whatever case', async () => {
