@@ -125,7 +125,13 @@ export class SshCertificateWorld implements AsyncDisposable {
     writeFileSync(secret, own.secret, { mode: 0o600 })
     const credential = signsIn ? [] : ['--id', own.id, '--secret-file', secret]
     const PATH = `${bin}${delimiter}${process.env.PATH}`
-    const env: NodeJS.ProcessEnv = { ...process.env, HOME: home, POSTERN_HOME: postern, POSTERN_CA: this.site.caFile, PATH }
+    const env: NodeJS.ProcessEnv = {
+      ...process.env,
+      HOME: home,
+      POSTERN_HOME: postern,
+      POSTERN_CA: this.site.caFile,
+      PATH,
+    }
     const place = (hostname: string) => ['--hostname', `${hostname}:${this.site.edge.port}`, ...credential]
     const key = (hostname: string) => join(postern, 'ssh', `${hostname}_${this.site.edge.port}`)
     return {
