@@ -18,7 +18,9 @@ const socket = join(folder, 'admin.sock')
 const servers: (Server | NetServer)[] = []
 const asked: { method: string | undefined; url: string | undefined; headers: object; body: string }[] = []
 
-const TUNNEL: Tunnel = { name: 'home', online: false, connectors: [], applications: [], tokens: [] }
+/** As an edge of before certificates answers; what it does not know is told as it is there. */
+const TUNNEL = { name: 'home', online: false, connectors: [], applications: [], tokens: [] }
+const KNOWN: Tunnel = { ...TUNNEL, needsCertificate: false, enrolled: [] }
 let answer: (response: ServerResponse, request: IncomingMessage) => void = () => {}
 const json = (value: unknown, status = 200, type = 'application/json') => {
   answer = response => response.writeHead(status, { 'content-type': type }).end(JSON.stringify(value))
@@ -52,7 +54,7 @@ const admin = createAdminClient({ socket })
 describe('a call', () => {
   it('asks as the table says, and answers what the schema knows', async () => {
     json({ ...TUNNEL, gained: 'by a newer edge' })
-    expect(await admin.call('tunnel.create', { body: { name: 'home' } }, call)).toEqual(TUNNEL)
+    expect(await admin.call('tunnel.create', { body: { name: 'home' } }, call)).toEqual(KNOWN)
     expect(asked).toMatchObject([{ method: 'POST', url: '/api/v1/tunnels', body: '{"name":"home"}' }])
     expect(asked[0]?.headers).not.toHaveProperty('authorization')
   })
