@@ -266,7 +266,9 @@ describe('row 94: the key of a CA', () => {
     const curve = openssl('req', '-new', '-key', 'curve.pem', '-subj', '/CN=x').toString()
     expect(await failing(issue('team', { csr: curve }))).toMatch(/^BAD_USAGE/)
     const { csr } = await certificateRequest()
-    const broken = csr.replace(/[A-Za-z](?=[A-Za-z0-9+/=]{4}\s+-----END)/, one => (one === 'A' ? 'B' : 'A'))
+    const der = Buffer.from(csr.replace(/-----[A-Z ]+-----|\s/g, ''), 'base64')
+    der[der.length - 1] = (der.at(-1) ?? 0) ^ 1 // the last of its signature
+    const broken = `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`
     expect(await failing(issue('team', { csr: broken }))).toMatch(/^BAD_USAGE/)
     for (const nonsense of ['', 'x', `${csr}${csr}`, csr.replace('REQUEST', 'NOTHING')])
       expect(await failing(issue('team', { csr: nonsense }))).toMatch(/^BAD_USAGE/)
