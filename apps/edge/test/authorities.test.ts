@@ -505,8 +505,20 @@ describe('revocation', () => {
     const log = { ...quiet, warn: (line: string) => said.push(line), error: (line: string) => said.push(line) }
     using sweep = new CertificateSweep(world.edge.store, log)
     await sweep.sweep(Date.now() + DAY)
-    expect(said).toEqual([expect.stringContaining('ends soon'), expect.stringContaining('has ended')])
+    const lists = said.filter(line => line.includes('revocation list'))
+    expect(lists).toEqual([expect.stringContaining('ends soon'), expect.stringContaining('has ended')])
   })
+})
+
+test('row 149: a CA that ends is said a month, a week and a day before, once each', async () => {
+  await create('short', { days: 5 })
+  await create('long')
+  const said: object[] = []
+  const log = { ...quiet, warn: (_line: string, fields: object) => said.push(fields) } as typeof quiet
+  using sweep = new CertificateSweep(world.edge.store, log)
+  await sweep.sweep()
+  await sweep.sweep()
+  expect(said).toEqual([expect.objectContaining({ file: 'the CA short', days: 4 })])
 })
 
 test('row 112: an older copy of the database does not make revoked certificates, or a retired CA, good again', async () => {

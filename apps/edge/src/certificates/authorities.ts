@@ -69,10 +69,7 @@ export class Authorities {
   }
 
   #trustedBy({ hostname, rules }: ApplicationRecord, groups: Groups): Trusted | undefined {
-    const named = authoritiesNamed(
-      rules.flatMap(({ include, require = [], exclude = [] }) => [...include, ...require, ...exclude]),
-      groups,
-    )
+    const named = authoritiesNamed(selectorsIn(rules), groups)
     const isNamed = ({ name }: Authority) => named === 'any' || named.has(name)
     const authorities = this.list().filter(one => isNamed(one) && mayBeNamedAt(one, hostname))
     if (authorities.length === 0) return undefined
@@ -110,6 +107,10 @@ export function authoritiesNamed(selectors: readonly Selector[], groups: Groups)
     named.add(one.certificate.ca)
   }
   return named
+}
+
+function selectorsIn(rules: readonly Rule[]): readonly Selector[] {
+  return rules.flatMap(({ include, require = [], exclude = [] }) => [...include, ...require, ...exclude])
 }
 
 /** What names a CA in rules: applications, groups, and other CAs. */

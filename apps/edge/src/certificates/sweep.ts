@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto'
 import type { Logger } from '@postern/interface'
 import type { Bookkeeping, Snapshot, Store } from '@postern/store'
+import { Expiry } from '../front/expiry.ts'
 import { authoritiesIn } from './authorities.ts'
 import {
   certificateRows,
@@ -18,22 +20,24 @@ const KEPT = 7 * 86_400_000
 /** Milliseconds before a revocation list ends in which that is said. */
 const SOON = 86_400_000
 
-/** Forgets certificates that have ended, and says where a revocation list is about to. */
+/** Forgets certificates that have ended, and says where a CA, or its revocation list, is about to. */
 export class CertificateSweep implements Disposable {
   readonly #store: Store
   readonly #log: Logger
   readonly #timer: NodeJS.Timeout
+  /** By fingerprint. */
+  readonly #expiries = new Map<string, Expiry>()
 
   constructor(store: Store, log: Logger) {
     this.#store = store
     this.#log = log
     this.#timer = setInterval(() => void this.#sweepQuietly(), EVERY).unref()
-    this.#sayListsThatEnd(Date.now())
+    this.#sayWhatEnds(Date.now())
   }
 
   /** @throws PosternError STORE_UNUSABLE */
   async sweep(now: number = Date.now()): Promise<void> {
-    this.#sayListsThatEnd(now)
+    this.#sayWhatEnds(now)
     const over = overIn(this.#store.snapshot, now)
     if (over.length > 0) await this.#store.keep(over)
   }
@@ -42,13 +46,21 @@ export class CertificateSweep implements Disposable {
     clearInterval(this.#timer)
   }
 
+  #expiryOf(fingerprint: string, name: string): Expiry {
+    const known = this.#expiries.get(fingerprint) ?? new Expiry(`the CA ${name}`, this.#log)
+    this.#expiries.set(fingerprint, known)
+    return known
+  }
+
   async #sweepQuietly(): Promise<void> {
     await this.sweep().catch(error => this.#log.error('certificates cannot be swept', { error: String(error) }))
   }
 
-  #sayListsThatEnd(now: number): void {
+  #sayWhatEnds(now: number): void {
     const { snapshot } = this.#store
-    for (const { id, name } of authoritiesIn(snapshot).list()) {
+    for (const { id, name, certificates, fingerprints } of authoritiesIn(snapshot).list()) {
+      for (const [at, pem] of certificates.entries())
+        this.#expiryOf(fingerprints[at] ?? '', name).look(new X509Certificate(pem))
       const { nextUpdate } = revocationListOf(certificateRows(snapshot), id) ?? {}
       if (nextUpdate === undefined || nextUpdate > now + SOON) continue
       const at = { ca: name, nextUpdate: new Date(nextUpdate).toISOString() }
