@@ -93,7 +93,7 @@ export function mayBeNamedAt({ record: { hostnames } }: Pick<Authority, 'record'
 }
 
 /** The names of CAs that selectors are about, in groups too; `any` where one is about all there are. */
-export function authoritiesNamed(selectors: readonly Selector[], groups: Groups): ReadonlySet<string> | 'any' {
+function authoritiesNamed(selectors: readonly Selector[], groups: Groups): ReadonlySet<string> | 'any' {
   const left = [...selectors]
   const seen = new Set<string>()
   const named = new Set<string>()

@@ -47,7 +47,7 @@ export function importedCertificates(
 }
 
 /** What would be wrong with a file where it lies is here wrong with what was sent. */
-export function readSent<T>(read: () => T): T {
+function readSent<T>(read: () => T): T {
   try {
     return read()
   } catch (error) {
