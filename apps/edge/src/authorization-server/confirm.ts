@@ -58,7 +58,7 @@ export class ConfirmPage {
     sendPage(exchange, {
       status: 200,
       title: asked.title,
-      main: html`<h1>${asked.title}</h1>
+      main: html`<h1>${asked.heading ?? asked.title}</h1>
 <p>A program on this computer says that it is Postern’s command line, and ${asked.wants}.</p>
 <dl>
 <dt>You are</dt><dd>${nameOf(person)}</dd>
@@ -74,7 +74,8 @@ ${choice(PATHS.interaction + uid, csrfField(exchange), asked.yes)}
   #asked(resource: unknown): Asked {
     if (wantsAdministration(this.#parts, resource)) return administers(this.#parts.origins.team)
     const asked = opensApplications(wantedApplication(this.#parts, resource))
-    return { ...asked, title: 'Let the postern command in?', yes: 'Yes, sign in' }
+    const heading = html`Let the <code>postern</code> command in?`
+    return { ...asked, title: 'Let the postern command in?', heading, yes: 'Yes, sign in' }
   }
 
   async #answer(exchange: Exchange, interaction: Interaction, session: SessionRecord): Promise<void> {

@@ -37,6 +37,8 @@ ${hidden}
 /** What a page says of that which a program wants. */
 export interface Asked {
   readonly title: string
+  /** The title, where it is more than text. */
+  readonly heading?: Html
   /** Behind “it says that it is Postern’s, and”. */
   readonly wants: string
   /** Rows of the list of facts. */
