@@ -30,16 +30,18 @@ export async function administer(at: AdministeredEdge, program: Program, call: C
   const { edge, trust } = at
   const provider = await signInPlugin(at, program, call)
   const purpose = { purpose: 'admin', teamDomain: edge.host } as const
-  let credential: Credential = await provider.authenticate(purpose, call)
+  const signOut = async () => void (await provider.signOut?.(purpose, { ...call, signal: AbortSignal.timeout(MARGIN) }))
+  let credential: Credential = await provider.authenticate(purpose, call).catch(async error => {
+    await signOut() // whoever signed in may be no administrator any more: nothing stays open for that
+    throw error
+  })
   return {
     async call(name, input, asked) {
       const { expiresAt = 0 } = credential
       if (expiresAt <= Date.now() + MARGIN) credential = await provider.authenticate(purpose, asked)
       return createAdminClient({ edge, token: bearerIn(credential), ca: trust.ca }).call(name, input, asked)
     },
-    async [Symbol.asyncDispose]() {
-      await provider.signOut?.(purpose, { ...call, signal: AbortSignal.timeout(MARGIN) })
-    },
+    [Symbol.asyncDispose]: signOut,
   }
 }
 
