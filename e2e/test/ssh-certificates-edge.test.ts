@@ -102,7 +102,11 @@ describe.skipIf(!['ssh', 'sshd'].every(name => peers.includes(name)))(
       })
 
       it.each([
-        ['no names at all, for a machine without an address', undefined],
+        ['no names at all', undefined],
+        [
+          'the name of an address, which a machine has none of',
+          { ssh: { principals: [{ emailLocalPart: 'example.com' }] } },
+        ],
         ['a claim that it does not have', { ssh: { principals: [{ claim: 'unix_name' }] } }],
         ['one name, and a claim that it does not have', { ssh: { principals: ['deploy', { claim: 'unix_name' }] } }],
       ])('nobody for whom the rule has %s', async (_what, what) => {
@@ -114,7 +118,13 @@ describe.skipIf(!['ssh', 'sshd'].every(name => peers.includes(name)))(
       })
 
       it('rules that permit what SSH does not know are not saved', async () => {
-        for (const ssh of [{ principals: ['root,ann'] }, { principals: [] }, { seconds: 1e6 }, { users: ['ann'] }])
+        for (const ssh of [
+          { principals: ['root,ann'] },
+          { principals: [] },
+          { principals: [{ emailLocalPart: '*' }] },
+          { seconds: 1e6 },
+          { users: ['ann'] },
+        ])
           await expect(world.permit(SSH, { ssh })).rejects.toMatchObject({
             code: 'BAD_USAGE',
             message: expect.stringMatching(/permit: ssh/),

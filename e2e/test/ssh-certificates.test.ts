@@ -253,7 +253,7 @@ describe.skipIf(!['ssh', 'sshd'].every(name => peers.includes(name)))(
 
       it('signs in once, is who their address says, and is out when their session is', async () => {
         const ann = world.user(world.ci, true)
-        await world.permit(SSH, undefined) // so the name is that of the address
+        await world.permit(SSH, { ssh: { principals: [{ emailLocalPart: 'example.com' }] } })
         const hostname = `${SSH}:${world.site.edge.port}`
         const env = { ...ann.env, DISPLAY: ':99' }
         const gen = world.site.postern(

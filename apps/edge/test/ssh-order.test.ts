@@ -26,6 +26,10 @@ const machine: Identity = {
 const order = (permit: Json, ...identities: Identity[]) =>
   orderFor({ identities: identities.length > 0 ? identities : [ann], permit, requestId: 'r1' }, KEY, NOW)
 const names = (permit: Json, ...identities: Identity[]) => order(permit, ...identities).principals
+const named = (more: Record<string, Json> = {}): Json => ({ ssh: { principals: ['deploy'], ...more } })
+const NAMED = named()
+const LOCAL = { emailLocalPart: 'example.com' }
+const at = (email: string): Identity => ({ ...ann, email })
 const claims = (more: Record<string, Json>): Identity => ({ ...ann, claims: { ...ann.claims, ...more } })
 
 describe('the names in a certificate', () => {
@@ -34,10 +38,23 @@ describe('the names in a certificate', () => {
     expect(names({ ssh: { principals: ['deploy'] } }, machine)).toEqual(['deploy'])
   })
 
-  it('are what a claim says, and that of the address where the rule says nothing', () => {
+  it('are what a claim says, and that of the address at the domain that the rule says', () => {
     expect(names({ ssh: { principals: ['web', { claim: 'unix_name' }] } })).toEqual(['web', 'ann-s'])
-    for (const permit of [null, {}, { http: true }, { ssh: {} }] as Json[]) expect(names(permit)).toEqual(['ann'])
+    expect(names({ ssh: { principals: ['web', LOCAL] } })).toEqual(['web', 'ann'])
+    expect(names({ ssh: { principals: [LOCAL] } }, { ...ann, email: 'Ann@EXAMPLE.com' })).toEqual(['ann'])
   })
+
+  it.each([null, {}, { http: true }, { ssh: {} }, { ssh: { seconds: 60 } }] as Json[])(
+    'are never guessed: where the rule permits %j, it says what to add to it',
+    permit => {
+      expect(() => order(permit)).toThrow(
+        expect.objectContaining({
+          code: 'ACCESS_DENIED',
+          next: expect.stringContaining('permit: { "ssh": { "principals": ["NAME"] } }'),
+        }),
+      )
+    },
+  )
 
   it.each<[string, Json, Identity]>([
     ['a claim that is missing', { principals: [{ claim: 'nobody' }] }, ann],
@@ -51,13 +68,21 @@ describe('the names in a certificate', () => {
     ['a number', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 0 })],
     ['an empty one', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: '' })],
     ['a look-alike', { principals: [{ claim: 'unix_name' }] }, claims({ unix_name: 'аnn' })],
-    ['no address', {}, machine],
-    ['an address that is not vouched for', {}, claims({ email_verified: false })],
-    ['root by an address', {}, { ...ann, email: 'root@example.com' }],
-    ['Root by an address', {}, { ...ann, email: 'ROOT@example.com' }],
-    ['an address with a plus', {}, { ...ann, email: 'ann+root@example.com' }],
-    ['an address whose name is a number', {}, { ...ann, email: '0@example.com' }],
-    ['an address with two @', {}, { ...ann, email: 'root@x@example.com' }],
+    ['no address', { principals: [LOCAL] }, machine],
+    ['an address of a machine', { principals: [LOCAL] }, { ...machine, email: 'ann@example.com' }],
+    ['an address that is not vouched for', { principals: [LOCAL] }, claims({ email_verified: false })],
+    ['an address elsewhere', { principals: [LOCAL] }, at('deploy@elsewhere.org')],
+    ['an address below the domain', { principals: [LOCAL] }, at('ann@evil.example.com')],
+    ['an address at a domain that ends so', { principals: [LOCAL] }, at('ann@evilexample.com')],
+    ['an address at a domain that begins so', { principals: [LOCAL] }, at('ann@example.com.evil.org')],
+    ['an address at a look-alike', { principals: [LOCAL] }, at('ann@exаmple.com')],
+    ['an address with a dot behind', { principals: [LOCAL] }, at('ann@example.com.')],
+    ['root by an address', { principals: [LOCAL] }, at('root@example.com')],
+    ['Root by an address', { principals: [LOCAL] }, at('ROOT@example.com')],
+    ['an address with a plus', { principals: [LOCAL] }, at('ann+root@example.com')],
+    ['an address whose name is a number', { principals: [LOCAL] }, at('0@example.com')],
+    ['an address with two @', { principals: [LOCAL] }, at('root@x@example.com')],
+    ['one name that is given, and one that is not', { principals: ['deploy', LOCAL] }, at('ann@elsewhere.org')],
     ['a permit that is none', { principals: 'root' }, ann],
     ['a permit of a newer Postern', { sudo: true }, ann],
   ])('row 89: nobody has one by %s', (_what, ssh, who) => {
@@ -82,24 +107,24 @@ describe('the names in a certificate', () => {
 
 describe('the rest of it', () => {
   it('is short, and ends with the first thing that does', () => {
-    const at = (permit: Json, ...identities: Identity[]) => {
+    const times = (permit: Json, ...identities: Identity[]) => {
       const { validAfter, validBefore } = order(permit, ...identities)
       return [validAfter - NOW / 1000, validBefore - NOW / 1000]
     }
-    expect(at(null)).toEqual([-60, 300])
-    expect(at({ ssh: { seconds: 86_400 } })).toEqual([-60, 86_400])
+    expect(times(NAMED)).toEqual([-60, 300])
+    expect(times(named({ seconds: 86_400 }))).toEqual([-60, 86_400])
     const [soon, later] = [
       { ...ann, expiresAt: NOW + 90_999 },
       { ...machine, expiresAt: NOW + 200_000 },
     ]
-    expect(at({ ssh: { seconds: 86_400 } }, soon, later)).toEqual([-60, 90])
-    expect(() => order(null, { ...ann, expiresAt: NOW + 999 })).toThrow(
+    expect(times(named({ seconds: 86_400 }), soon, later)).toEqual([-60, 90])
+    expect(() => order(NAMED, { ...ann, expiresAt: NOW + 999 })).toThrow(
       expect.objectContaining({ code: 'LOGIN_REQUIRED' }),
     )
   })
 
   it('says who it was in words that fit a log', () => {
-    expect(order(null).keyId).toBe('ann@example.com:r1')
+    expect(order(NAMED).keyId).toBe('ann@example.com:r1')
     const odd = { ...machine, subject: 'x y\n(serial 0) CA "mine"' }
     expect(order({ ssh: { principals: ['deploy'] } }, odd).keyId).toBe(
       'postern_service-token/x_y__serial_0__CA__mine_:r1',
@@ -107,9 +132,9 @@ describe('the rest of it', () => {
   })
 
   it('permits what the rule lists, else what a key without options does', () => {
-    expect(order(null).extensions).toContain('permit-pty')
-    expect(order({ ssh: { extensions: [] } }).extensions).toEqual([])
-    expect(order(null).criticalOptions).toBeUndefined()
-    expect(order({ ssh: { forceCommand: 'backup' } }).criticalOptions).toEqual({ 'force-command': 'backup' })
+    expect(order(NAMED).extensions).toContain('permit-pty')
+    expect(order(named({ extensions: [] })).extensions).toEqual([])
+    expect(order(NAMED).criticalOptions).toBeUndefined()
+    expect(order(named({ forceCommand: 'backup' })).criticalOptions).toEqual({ 'force-command': 'backup' })
   })
 })

@@ -10,11 +10,19 @@ protocolRulesCompliance({
   describe,
   it,
   edge,
-  good: [{}, { principals: ['deploy', { claim: 'unix_name' }], extensions: ['permit-pty'], seconds: 600 }],
+  good: [
+    {},
+    {
+      principals: ['deploy', { claim: 'unix_name' }, { emailLocalPart: 'example.com' }],
+      extensions: ['permit-pty'],
+      seconds: 600,
+    },
+  ],
   bad: [
     null,
     { principals: [] },
     { principals: ['a,b'] },
+    { principals: [{ emailLocalPart: '*' }] },
     { extensions: ['permit-all'] },
     { seconds: 1 },
     { user: 'x' },

@@ -1,6 +1,13 @@
 import { type Identity, type Json, PosternError } from '@postern/interface'
 import type { SshCertificateOrder } from '@postern/pki/ssh/certificate'
-import { isSshPrincipal, readSshPermit, SSH_EXTENSIONS, SSH_SECONDS, type SshPermit } from '@postern/pki/ssh/permit'
+import {
+  isSshPrincipal,
+  readSshPermit,
+  SSH_EXTENSIONS,
+  SSH_SECONDS,
+  type SshPermit,
+  type SshPrincipal,
+} from '@postern/pki/ssh/permit'
 import type { SshPublicKey } from '@postern/pki/ssh/public-key'
 import { readEmail } from '@postern/policy'
 import type { AccessAdmission } from '../authorize/authorize.ts'
@@ -18,7 +25,7 @@ export type Admitted = Pick<AccessAdmission, 'identities' | 'permit' | 'requestI
  * What the certificate of somebody who was let in is to say. It ends with what they were let in by: a session, a token.
  *
  * @param now milliseconds since the epoch
- * @throws PosternError ACCESS_DENIED: no user name follows from who they are; LOGIN_REQUIRED: there is no second left
+ * @throws PosternError ACCESS_DENIED: the rule gives no user names, or none follows from who they are; LOGIN_REQUIRED: there is no second left
  */
 export function orderFor(
   { identities, permit, requestId }: Admitted,
@@ -26,6 +33,7 @@ export function orderFor(
   now: number,
 ): SshCertificateOrder {
   const { principals, extensions = SSH_EXTENSIONS, seconds = SSH_SECONDS.usual, forceCommand } = permitOf(permit)
+  if (principals === undefined) throw noPrincipals()
   const ends = Math.min(now + seconds * 1000, ...identities.flatMap(({ expiresAt }) => expiresAt ?? []))
   const [since, validBefore] = [Math.floor(now / 1000), Math.floor(ends / 1000)]
   if (!(validBefore > since)) throw new PosternError('LOGIN_REQUIRED', 'the sign-in ends now', { speaker: 'edge' })
@@ -33,7 +41,7 @@ export function orderFor(
   return {
     publicKey,
     keyId: `${whoIs(identities)}:${requestId}`,
-    principals: [...new Set(principals === undefined ? [nameOf(who)] : principals.map(one => principalOf(one, who)))],
+    principals: [...new Set(principals.map(one => principalOf(one, who)))],
     validAfter: since - BACKDATED,
     validBefore,
     extensions,
@@ -57,28 +65,33 @@ function speakerOf(identities: readonly Identity[]): Identity | undefined {
   return others.length === 0 ? one : undefined
 }
 
-/** `root` is a name that a rule gives, and nobody's claim. */
-function principalOf(principal: string | { readonly claim: string }, who: Identity | undefined): string {
+/** `root` is a name that a rule spells out, and follows from nobody. */
+function principalOf(principal: SshPrincipal, who: Identity | undefined): string {
   if (typeof principal === 'string') return principal
-  const { claim } = principal
-  const value = who !== undefined && Object.hasOwn(who.claims, claim) ? who.claims[claim] : undefined
-  if (typeof value === 'string' && isSshPrincipal(value) && value !== 'root') return value
+  const isClaim = 'claim' in principal
+  const name = isClaim ? claimed(principal.claim, who) : localPartAt(principal.emailLocalPart, who)
+  if (name !== undefined && name !== 'root') return name
+  const wanted = isClaim
+    ? `there is no usable claim ${JSON.stringify(principal.claim)}`
+    : `there is no usable address at ${principal.emailLocalPart}`
   throw denied(
-    `no user name for SSH follows from who you are: there is no usable claim ${JSON.stringify(claim)}`,
+    `no user name for SSH follows from who you are: ${wanted}`,
     'Ask the application’s administrator, with the request id.',
   )
 }
 
-/** Of the address that the provider vouches for. */
-function nameOf(who: Identity | undefined): string {
-  const { email = '', claims = {} } = who ?? {}
+function claimed(claim: string, who: Identity | undefined): string | undefined {
+  const value = who !== undefined && Object.hasOwn(who.claims, claim) ? who.claims[claim] : undefined
+  return typeof value === 'string' && isSshPrincipal(value) ? value : undefined
+}
+
+/** Of a person's address that their provider vouches for, at exactly this domain: that of another one is another person's name. */
+function localPartAt(domain: string, who: Identity | undefined): string | undefined {
+  if (who?.kind !== 'user') return undefined
+  const { email = '', claims } = who
   const isVouched = !Object.hasOwn(claims, 'email_verified') || claims.email_verified === true
-  const name = isVouched ? readEmail(email)?.local : undefined
-  if (name !== undefined && USER_NAME.test(name) && name !== 'root') return name
-  throw denied(
-    'no user name for SSH follows from who you are',
-    'Ask the application’s administrator to name one in the rule: permit.ssh.principals.',
-  )
+  const read = isVouched ? readEmail(email) : undefined
+  return read?.domain === domain && USER_NAME.test(read.local) ? read.local : undefined
 }
 
 /** For sshd’s log, where it stands between other words. */
@@ -88,6 +101,13 @@ function whoIs(identities: readonly Identity[]): string {
     .join('+')
     .slice(0, LONGEST_WHO)
     .replace(/[^A-Za-z0-9@._/+-]/g, '_')
+}
+
+function noPrincipals(): PosternError {
+  return denied(
+    'the rule that lets you in gives no user names for SSH',
+    'Have an administrator add to the rule: permit: { "ssh": { "principals": ["NAME"] } }. In the place of "NAME", { "emailLocalPart": "example.com" } is the name of each person’s address there.',
+  )
 }
 
 function denied(message: string, next: string): PosternError {

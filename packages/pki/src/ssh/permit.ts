@@ -2,7 +2,7 @@ import type { Json } from '@postern/interface'
 
 /** What a rule lets an SSH certificate say: `permit: { ssh: { principals: ["deploy", { "claim": "unix_name" }] } }`. */
 export interface SshPermit {
-  /** User names on the servers, or what these map to them. Absent: the name of the person's email address, without its domain. */
+  /** User names on the servers, or what these map to them. Absent: there is no certificate. */
   readonly principals?: readonly SshPrincipal[]
   /** Absent: all there are. */
   readonly extensions?: readonly string[]
@@ -12,8 +12,11 @@ export interface SshPermit {
   readonly forceCommand?: string
 }
 
-/** A name, or the claim of the person's that holds it. */
-export type SshPrincipal = string | { readonly claim: string }
+/**
+ * A name; or the claim of the person's that holds it; or the name of their email address, where its domain is exactly this one, in
+ * lower case.
+ */
+export type SshPrincipal = string | { readonly claim: string } | { readonly emailLocalPart: string }
 
 /** In the order of OpenSSH's manual: what an `authorized_keys` line without options lets one do as well. */
 export const SSH_EXTENSIONS: readonly string[] = [
@@ -31,6 +34,9 @@ export const SSH_SECONDS: { readonly least: number; readonly most: number; reado
 }
 const LONGEST_COMMAND = 1024
 const LONGEST_CLAIM = 256
+/** RFC 1035 §2.3.4. */
+const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
+const LONGEST_DOMAIN = 253
 const MEMBERS: readonly string[] = ['principals', 'extensions', 'seconds', 'forceCommand'] satisfies (keyof SshPermit)[]
 
 /** Whether a name can stand in a certificate: one that no server reads as two, or as an option of a line. */
@@ -64,13 +70,23 @@ function checkPrincipals(principals: Json): string[] {
   if (!Array.isArray(principals) || principals.length === 0 || principals.length > MOST_PRINCIPALS)
     return [`ssh.principals is a list of 1–${MOST_PRINCIPALS} user names`]
   return principals.flatMap((one: Json, at) => {
-    if (typeof one === 'string' ? isSshPrincipal(one) : isClaim(one)) return []
-    return `ssh.principals[${at}] is neither a user name of 1–64 letters, digits and _.@+- nor { "claim": NAME }`
+    if (typeof one === 'string' ? isSshPrincipal(one) : isTaken(one)) return []
+    return `ssh.principals[${at}] is neither a user name of 1–64 letters, digits and _.@+-, nor { "claim": NAME }, nor { "emailLocalPart": "example.com" }`
   })
 }
 
-function isClaim(value: Json): boolean {
-  return isObject(value) && Object.keys(value).join() === 'claim' && isPrintable(value.claim, LONGEST_CLAIM)
+/** Taken from who is let in: exactly one thing. */
+function isTaken(value: Json): boolean {
+  if (!isObject(value)) return false
+  const members = Object.keys(value).join()
+  if (members === 'claim') return isPrintable(value.claim, LONGEST_CLAIM)
+  return members === 'emailLocalPart' && isDomain(value.emailLocalPart)
+}
+
+function isDomain(value: Json | undefined): boolean {
+  if (typeof value !== 'string' || value.length > LONGEST_DOMAIN) return false
+  const labels = value.split('.')
+  return labels.length > 1 && labels.every(label => LABEL.test(label))
 }
 
 function isObject(value: Json): value is { readonly [key: string]: Json } {
