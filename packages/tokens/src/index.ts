@@ -12,6 +12,16 @@ export {
 } from './bearer-token.ts'
 export { type Algorithm, LONGEST_TOKEN } from './compact-jws.ts'
 export {
+  GRANT_SECONDS,
+  GRANT_TOLERANCE_SECONDS,
+  GRANT_TYP,
+  type Grant,
+  type GrantReader,
+  readGrant,
+  rememberUntil,
+  signGrant,
+} from './grant.ts'
+export {
   IDENTITY_HEADER,
   IDENTITY_TYP,
   identityClaims,

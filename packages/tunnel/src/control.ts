@@ -1,6 +1,7 @@
 import { type Json, PosternError, type Problem, readProblem } from '@postern/interface'
 import { parseJson } from './framing.ts'
 import { MAX_ABOUT, MAX_CONTROL_LINE } from './limits.ts'
+import { type HostMessage, readMessage } from './messages.ts'
 
 /** The version of everything a tunnel says: control lines, stream headers, answers. */
 export const WIRE_VERSION = 1
@@ -14,8 +15,9 @@ export type ControlMessage =
   /** The reset that follows on this stream, or without one the end of the session, has this reason. */
   | { readonly type: 'cut'; readonly stream?: number; readonly problem: Problem }
   | { readonly type: 'drain' }
+  | HostMessage
 
-/** @throws PosternError OPTION_INVALID: no object, or longer than 4 KiB of JSON */
+/** @throws PosternError OPTION_INVALID: no object, or longer than 12 KiB of JSON */
 export function checkAbout(about: About): void {
   if (!isAbout(about))
     throw new PosternError('OPTION_INVALID', `about is no object of at most ${MAX_ABOUT} bytes of JSON`)
@@ -107,7 +109,7 @@ function readControl(value: Record<string, unknown>, greeted: boolean): ControlM
   if (value.type === 'hello') throw new PosternError('PROTOCOL_VIOLATION', 'A second hello')
   if (value.type === 'drain') return { type: 'drain' }
   if (value.type === 'cut') return readCut(value)
-  return undefined
+  return readMessage(value)
 }
 
 function readCut({ stream, problem: told }: Record<string, unknown>): ControlMessage {

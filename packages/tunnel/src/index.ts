@@ -9,7 +9,9 @@ export {
   MAX_CONTROL_LINE,
   MAX_CONTROL_QUEUE,
   MAX_HEADER,
+  MAX_MESSAGES,
   type TunnelLimits,
 } from './limits.ts'
+export type { HostMessage, JoinMessage, ReportMessage } from './messages.ts'
 export { reasonOf } from './reasons.ts'
 export { type OfferedTunnelStream, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'

@@ -28,9 +28,11 @@ export const DEFAULT_LIMITS: TunnelLimits = {
 
 /** Longest stream header or answer, in bytes of JSON. */
 export const MAX_HEADER: number = 16 * 1024
-/** Longest `about` of a hello, in bytes of JSON. */
-export const MAX_ABOUT: number = 4 * 1024
+/** Longest `about` of a hello, in bytes of JSON: a grant of at most 8 KiB, and what is beside it. */
+export const MAX_ABOUT: number = 12 * 1024
 /** Longest line on the control stream, in bytes, its newline not counted. */
 export const MAX_CONTROL_LINE: number = 64 * 1024
 /** Bytes of control lines that may wait for a peer that does not read; past it a cut goes without its reason. */
 export const MAX_CONTROL_QUEUE: number = 1024 * 1024
+/** Messages of the hosts (`Tunnel.tell`) that may wait to be told. */
+export const MAX_MESSAGES = 256

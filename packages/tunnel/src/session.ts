@@ -6,8 +6,9 @@ import { type About, type ControlMessage, checkAbout } from './control.ts'
 import { type ControlHost, ControlStream } from './control-stream.ts'
 import { readFrame } from './framing.ts'
 import { encodeHeader, readAnswer, type StreamHeader } from './header.ts'
-import { DEFAULT_LIMITS, type TunnelLimits } from './limits.ts'
+import { DEFAULT_LIMITS, MAX_MESSAGES, type TunnelLimits } from './limits.ts'
 import { Liveness } from './liveness.ts'
+import { type HostMessage, readMessage } from './messages.ts'
 import { Offers } from './offers.ts'
 import { heard, openError, problemOf, sessionError } from './reasons.ts'
 import type { Tunnel, TunnelOptions } from './tunnel.ts'
@@ -47,6 +48,8 @@ export class TunnelSession implements Tunnel {
   #peerDrains = false
   #closing: Promise<void> | undefined
   #opening = 0
+  /** Messages that are not handed to the pipe yet. */
+  #telling = 0
   #idle: PromiseWithResolvers<void> | undefined
 
   constructor(pipe: Duplex, options: TunnelOptions) {
@@ -175,6 +178,15 @@ export class TunnelSession implements Tunnel {
     else this.#control.tell({ type: 'cut', problem }, leave)
   }
 
+  tell(message: HostMessage): boolean {
+    const checked = checkedMessage(message)
+    if (this.#over || this.#cutting || this.#control === undefined || this.#telling >= MAX_MESSAGES) return false
+    this.#telling += 1
+    return this.#control.tell(checked, () => {
+      this.#telling -= 1
+    })
+  }
+
   cutStream(stream: Duplex, reason: PosternError): void {
     stream.destroy(reason)
   }
@@ -251,12 +263,21 @@ export class TunnelSession implements Tunnel {
       this.#liveness.start()
       this.#hello.resolve()
     } else if (message.type === 'drain') this.#peerDraining()
+    else if (message.type !== 'cut') this.#hostMessage(message)
     else if (message.stream === undefined) {
       this.#fate ??= heard(message.problem, this.#options.hears)
       this.#yamux.destroy(this.#fate)
     } else {
       const entry = this.#entries.get(message.stream)
       if (entry !== undefined) entry.told = heard(message.problem, this.#options.hears)
+    }
+  }
+
+  #hostMessage(message: HostMessage): void {
+    try {
+      this.#options.onMessage?.(message)
+    } catch (error) {
+      this.#options.log.error('the host failed at a message', { reason: PosternError.from(error).message })
     }
   }
 
@@ -330,4 +351,15 @@ export class TunnelSession implements Tunnel {
 
 function isReset(error: unknown): boolean {
   return error instanceof YamuxError && error.code === 'STREAM_RESET'
+}
+
+/** As the other end will read it. */
+function checkedMessage(message: HostMessage): HostMessage {
+  try {
+    const read = readMessage({ ...message })
+    if (read !== undefined) return read
+  } catch {
+    // told below
+  }
+  throw new PosternError('BAD_USAGE', `This message cannot be told: ${String(message.type)}`)
 }

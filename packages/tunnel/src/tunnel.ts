@@ -12,6 +12,7 @@ import type { Clock } from './clock.ts'
 import type { About } from './control.ts'
 import type { StreamHeader } from './header.ts'
 import type { TunnelLimits } from './limits.ts'
+import type { HostMessage } from './messages.ts'
 import { TunnelSession } from './session.ts'
 
 /** A stream the other end opened, with what its header says. */
@@ -39,7 +40,7 @@ export interface TunnelOptions {
    * first: who is behind a pipe must not pass for this end. Absent: as told.
    */
   readonly hears?: readonly [Speaker, ...Speaker[]]
-  /** What this end says of itself in its hello: an object of at most 4 KiB of JSON. Never a secret. */
+  /** What this end says of itself in its hello: an object of at most 12 KiB of JSON. Never a secret. */
   readonly about?: About
   /**
    * Called for each stream of the peer's once its header is read; answer it by `accept` or `reject` within `limits.answerMs`, else it is
@@ -48,6 +49,11 @@ export interface TunnelOptions {
   readonly onStream?: (offered: OfferedTunnelStream) => void
   /** Called once when the peer asks for no new streams; those there are go on. */
   readonly onDrain?: () => void
+  /**
+   * Called with each message that the other end's host told, in order; one that cannot be ends the session, one of a type that is not
+   * known is skipped. Absent: all are skipped. Whoever gets it decides whether the other end may say such a thing at all.
+   */
+  readonly onMessage?: (message: HostMessage) => void
   readonly limits?: Partial<TunnelLimits>
   /** For tests. */
   readonly clock?: Clock
@@ -78,11 +84,18 @@ export interface Tunnel extends AsyncDisposable {
   /** Cuts one stream of this tunnel; the reason is told first. The same as `stream.destroy(reason)`. */
   cutStream(stream: Duplex, reason: PosternError): void
   /**
+   * Tells the other end's host something, beside the streams. An end that does not know such messages skips them.
+   *
+   * @returns whether it is on its way: not when the session is over or ending, or 256 of them wait already
+   * @throws PosternError BAD_USAGE: the message cannot be
+   */
+  tell(message: HostMessage): boolean
+  /**
    * Resolves when the other end has answered; it is asked right away, whatever else is going on.
    * @throws PosternError what ended the session; `signal.reason` on abort
    */
   ping(call: Call): Promise<void>
-  /** What the other end says of itself: at most 4 KiB of JSON, and its own word. */
+  /** What the other end says of itself: at most 12 KiB of JSON, and its own word. */
   readonly peerAbout: About | undefined
   /** Streams open now, unanswered ones included. */
   readonly streams: number

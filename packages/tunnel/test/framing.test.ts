@@ -164,7 +164,7 @@ describe('the control stream', () => {
     ['an about that is text', '{"v":1,"type":"hello","about":"x"}\n', 'PROTOCOL_VIOLATION'],
     ['an about that is a list', '{"v":1,"type":"hello","about":[]}\n', 'PROTOCOL_VIOLATION'],
     ['an about that is null', '{"v":1,"type":"hello","about":null}\n', 'PROTOCOL_VIOLATION'],
-    ['an about of 5 KiB', `{"v":1,"type":"hello","about":{"x":"${'é'.repeat(2500)}"}}\n`, 'PROTOCOL_VIOLATION'],
+    ['an about of 13 KiB', `{"v":1,"type":"hello","about":{"x":"${'é'.repeat(6500)}"}}\n`, 'PROTOCOL_VIOLATION'],
     [
       'an about as deep as a line is long',
       `{"v":1,"type":"hello","about":{"x":${'['.repeat(30_000)}${']'.repeat(30_000)}}}\n`,
