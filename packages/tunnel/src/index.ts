@@ -12,6 +12,6 @@ export {
   MAX_MESSAGES,
   type TunnelLimits,
 } from './limits.ts'
-export type { HostMessage, JoinMessage, ReportMessage } from './messages.ts'
+export type { DeclineMessage, HostMessage, JoinMessage, ReportMessage } from './messages.ts'
 export { reasonOf } from './reasons.ts'
 export { type OfferedTunnelStream, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'

@@ -7,6 +7,16 @@ export interface JoinMessage {
   readonly ticket: string
   /** 1–128 visible ASCII characters: finds the client's admission in the audit log. */
   readonly requestId: string
+  /** The application's: lower case, 1–253 characters of a name. */
+  readonly hostname: string
+}
+
+/** A daemon does not come for a join. */
+export interface DeclineMessage {
+  readonly type: 'decline'
+  readonly ticket: string
+  /** Why the client cannot be served at all. Absent: it can, through the edge (hop). */
+  readonly code?: string
 }
 
 /** A daemon tells of one stream of an end-to-end session, which the edge cannot see. */
@@ -30,10 +40,11 @@ export interface ReportMessage {
 }
 
 /** What the hosts of two tunnels tell each other beside the streams. */
-export type HostMessage = JoinMessage | ReportMessage
+export type HostMessage = JoinMessage | DeclineMessage | ReportMessage
 
 const TICKET = /^[a-z2-7]{26}$/
 const WORD = /^[\x21-\x7e]{1,128}$/
+const HOSTNAME = /^[a-z0-9_][a-z0-9_.-]{0,252}$/
 const SERVICE = /^[\x21-\x7e]{1,64}$/
 const CODE = /^[A-Z][A-Z0-9_]{0,63}$/
 
@@ -45,12 +56,20 @@ const CODE = /^[A-Z][A-Z0-9_]{0,63}$/
  */
 export function readMessage(value: Readonly<Record<string, unknown>>): HostMessage | undefined {
   if (value.type === 'join') return readJoin(value)
+  if (value.type === 'decline') return readDecline(value)
   return value.type === 'report' ? readReport(value) : undefined
 }
 
-function readJoin({ ticket, requestId }: Readonly<Record<string, unknown>>): JoinMessage {
-  if (!matches(ticket, TICKET) || !matches(requestId, WORD)) throw violation('A join that is not whole')
-  return { type: 'join', ticket, requestId }
+function readJoin({ ticket, requestId, hostname }: Readonly<Record<string, unknown>>): JoinMessage {
+  if (!matches(ticket, TICKET) || !matches(requestId, WORD) || !matches(hostname, HOSTNAME))
+    throw violation('A join that is not whole')
+  return { type: 'join', ticket, requestId, hostname }
+}
+
+function readDecline({ ticket, code }: Readonly<Record<string, unknown>>): DeclineMessage {
+  if (!matches(ticket, TICKET)) throw violation('A join is declined that is none')
+  if (code !== undefined && !matches(code, CODE)) throw violation('A join is declined with a code that is none')
+  return { type: 'decline', ticket, ...(code !== undefined && { code }) }
 }
 
 function readReport(value: Readonly<Record<string, unknown>>): ReportMessage | undefined {

@@ -6,7 +6,13 @@ import { readMessage } from '../src/messages.ts'
 import { pipePair, turns } from './pipe.ts'
 import { call, type Options, quiet, tunnels } from './rig.ts'
 
-const JOIN: HostMessage = { type: 'join', ticket: 'abcdefghijklmnopqrstuvwxy2', requestId: 'req-1' }
+const JOIN: HostMessage = {
+  type: 'join',
+  ticket: 'abcdefghijklmnopqrstuvwxy2',
+  requestId: 'req-1',
+  hostname: 'db.example.com',
+}
+const DECLINE: HostMessage = { type: 'decline', ticket: 'abcdefghijklmnopqrstuvwxy2', code: 'DRAINING' }
 const REPORT: HostMessage = {
   type: 'report',
   sid: 'req-1',
@@ -22,10 +28,10 @@ const REPORT: HostMessage = {
 test('both ends tell each other’s host, in order; who does not listen is not disturbed', async () => {
   const heard: HostMessage[] = []
   const { client, server } = await tunnels({ onMessage: message => void heard.push(message) })
-  for (const message of [JOIN, REPORT, JOIN]) expect(server.tell(message)).toBe(true)
+  for (const message of [JOIN, REPORT, DECLINE]) expect(server.tell(message)).toBe(true)
   expect(client.tell(REPORT)).toBe(true) // nobody listens there
   await Promise.all([client.ping(call), server.ping(call)])
-  expect(heard).toEqual([JOIN, REPORT, JOIN])
+  expect(heard).toEqual([JOIN, REPORT, DECLINE])
   await client.close()
   expect(server.tell(JOIN)).toBe(false)
   expect(await server.closed).toBeUndefined()
@@ -75,6 +81,10 @@ test.each<[string, object]>([
   ['a ticket in capitals', { ...JOIN, ticket: 'ABCDEFGHIJKLMNOPQRSTUVWXY2' }],
   ['a ticket of another length', { ...JOIN, ticket: 'abc' }],
   ['no ticket', { ...JOIN, ticket: undefined }],
+  ['no hostname', { ...JOIN, hostname: undefined }],
+  ['a hostname with a space', { ...JOIN, hostname: 'db example' }],
+  ['a decline of nothing', { ...DECLINE, ticket: undefined }],
+  ['a decline with a sentence', { ...DECLINE, code: 'not today' }],
   ['a request id of two lines', { ...JOIN, requestId: 'a\nb' }],
   ['no sid', { ...REPORT, sid: undefined }],
   ['a sid that is too long', { ...REPORT, sid: 'x'.repeat(129) }],
@@ -100,10 +110,10 @@ test.each<[string, object]>([
 
 test('whatever the fields are, what is read is what was told, or nothing', () => {
   const field = fc.oneof(fc.string(), fc.integer(), fc.double(), fc.constant(undefined), fc.constant(null))
-  const keys = ['ticket', 'requestId', 'sid', 'event', 'service', 'up', 'down', 'ms', 'code', 'lost']
+  const keys = ['hostname', 'ticket', 'requestId', 'sid', 'event', 'service', 'up', 'down', 'ms', 'code', 'lost']
   const some = fc.record(Object.fromEntries(keys.map(key => [key, field])))
   fc.assert(
-    fc.property(fc.constantFrom<HostMessage>(JOIN, REPORT), some, fc.subarray(keys), (good, noise, kept) => {
+    fc.property(fc.constantFrom<HostMessage>(JOIN, DECLINE, REPORT), some, fc.subarray(keys), (good, noise, kept) => {
       const value = { ...good, ...Object.fromEntries(kept.map(key => [key, noise[key]])) }
       let read: HostMessage | undefined
       try {

@@ -69,7 +69,7 @@ describe('hello', () => {
   })
 
   test.each([
-    ['too long', { x: 'y'.repeat(4096) }],
+    ['too long', { x: 'y'.repeat(12 * 1024) }],
     ['no object', [] as never],
   ])('an about that is %s is not sent', async (_name, about) => {
     const [near, far] = pipePair()
