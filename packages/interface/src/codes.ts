@@ -165,6 +165,17 @@ export const CODES = {
     title: 'The request came over a connection that was not made for its hostname',
     next: 'Connect again, naming the hostname in the TLS handshake (SNI).',
   },
+  DAEMON_UNTRUSTED: {
+    exit: 28,
+    title: 'The tunnel does not vouch for the daemon at the other end',
+    next: 'Log the daemon in again (posternd login). If it was, the edge or somebody at it is in the way: tell its administrator.',
+  },
+  MODE_FORBIDDEN: {
+    exit: 29,
+    status: 403,
+    title: 'The connection would be end-to-end, or not, against what was asked for',
+    next: 'Look at mode in the daemon’s ingress rule, at --end-to-end, and at the pin: postern access pin --hostname HOST.',
+  },
 
   TUNNEL_OFFLINE: {
     exit: 30,
@@ -219,6 +230,11 @@ export const CODES = {
     status: 502,
     title: 'The service gave no answer that can be used',
     next: 'Look at the service’s own log; whether it did what was asked is not known.',
+  },
+  TUNNEL_KEY_CHANGED: {
+    exit: 39,
+    title: 'The tunnel’s key is not the one that was pinned',
+    next: 'Ask the tunnel’s administrator for its fingerprint. If it is the new one: postern access pin --hostname HOST --set FINGERPRINT',
   },
 
   STREAM_CUT: {
