@@ -23,9 +23,9 @@ export const TESTS: { readonly [K in Exclude<SelectorKey, 'inGroup'>]: (value: S
   everyone: () => view => (view.people.length > 0 ? 'yes' : 'no'),
   email: wanted => {
     const address = lowerAscii(wanted)
-    return anyPerson(person => certain(emailOf(person), ({ local, domain }) => `${local}@${domain}` === address))
+    return anyPerson(person => certain(vouchedEmail(person), ({ local, domain }) => `${local}@${domain}` === address))
   },
-  emailDomain: wanted => anyPerson(person => certain(emailOf(person), ({ domain }) => domain === wanted)),
+  emailDomain: wanted => anyPerson(person => certain(vouchedEmail(person), ({ domain }) => domain === wanted)),
   group: wanted => anyPerson(({ groups }) => certain(bounded(groups), all => all.includes(wanted))),
   claim: wanted => {
     const isMeant = claimTest(wanted)
@@ -97,7 +97,7 @@ function yesIf(is: boolean): Answer {
 const EMAILS = new WeakMap<Identity, Email | 'none'>()
 
 /** The address that the provider vouches for: where it also sends the claim `email_verified`, that must be true. */
-function emailOf(person: Identity): Email | undefined {
+export function vouchedEmail(person: Identity): Email | undefined {
   let known = EMAILS.get(person)
   if (known === undefined) {
     const { email, claims } = person
