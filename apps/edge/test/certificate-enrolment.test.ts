@@ -293,6 +293,45 @@ describe('a renewal', () => {
     expect(await renewed(next)).toMatchObject({ status: 403, code: 'CERTIFICATE_REVOKED' })
   })
 
+  test('is for no more time than the one before it was given', async () => {
+    const { csr, key } = await certificateRequest()
+    const body = { csr, commonName: 'printer', seconds: 600 }
+    const { certificate: cert } = await administration.call('certificate.issue', { params: { ca: 'team' }, body })
+    const again = (seconds: number) => renewed({ cert, key }, { body: { csr, seconds } })
+    const left = ({ notAfter }: Given) => Date.parse(notAfter) - Date.now()
+    expect(left(await again(86_400))).toBeLessThanOrEqual(600_000)
+    const shorter = left(await again(120))
+    expect([shorter > 60_000, shorter <= 120_000]).toEqual([true, true])
+  })
+
+  test('is not had by whom the CA’s rules deny', async () => {
+    const mine = await enrolled()
+    const [, uri = ''] = /URI:(\S+)/.exec(new X509Certificate(mine.cert).subjectAltName ?? '') ?? []
+    const deny = (name: string): Rule => ({ name: 'out', action: 'deny', include: [{ certificate: { uri: name } }] })
+    await update({ rules: [deny(uri)] })
+    expect(await renewed(mine)).toMatchObject({ status: 403, code: 'ACCESS_DENIED' })
+    await update({ rules: [deny(`${uri}0`)] })
+    expect((await renewed(mine)).status).toBe(200)
+  })
+
+  test('that races with its revocation leaves nothing that is good', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const mine = await enrolled()
+      const revoke = () =>
+        administration.call('certificate.revoke', { params: { ca: 'team' }, body: { serial: mine.serial } })
+      const [one, , other] = await Promise.all([renewed(mine), revoke(), renewed(mine)])
+      for (const next of [one, other]) {
+        if (next.status === 200) expect(await renewed(next)).toMatchObject({ status: 403, code: 'CERTIFICATE_REVOKED' })
+        else expect(next.status).toBe(403)
+      }
+      expect((await listed()).filter(({ revokedAt }) => revokedAt === undefined)).toEqual([])
+    }
+    const mine = await enrolled()
+    const both = await Promise.all([renewed(mine), renewed(mine)])
+    expect(both.map(({ status }) => status)).toEqual([200, 200])
+    expect(both[0]?.serial).not.toBe(both[1]?.serial)
+  })
+
   test('is not had with a certificate of another CA, or of a look-alike, or one that is not known here', async () => {
     await administration.call('ca.create', { body: { name: 'other', rules: [machines()] } })
     const other = await enrolled({ query: '?ca=other' })
@@ -384,42 +423,83 @@ describe('a certificate ends with what it was asked by', () => {
   })
 })
 
-test('whoever is put out while a request is under way gets nothing', async () => {
-  const { id, secret, hash } = createServiceToken()
-  const note = { action: 'test', actor: 'test' }
-  const value = { name: 'late', hash, createdAt: Date.now() }
-  await world.edge.store.apply([{ put: 'record', namespace: 'service-token', id, value }], note)
-  await update({ rules: [machines(id)] })
-  const { csr } = await certificateRequest()
-  const text = JSON.stringify({ csr })
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const request = httpsRequest(
-    {
-      host: '127.0.0.1',
-      port: world.edge.port,
-      servername: HOST,
-      method: 'POST',
-      path: '/.postern/certificate',
-      rejectUnauthorized: false,
-      agent: false,
-      headers: {
-        host: HOST,
-        'content-type': 'application/json',
-        'content-length': Buffer.byteLength(text),
-        ...world.headers({ id, secret }),
+test('who shows two credentials gets none with the name of either', async () => {
+  await policy(certificates)
+  const mine = await enrolled()
+  const other = await administration.call('service-token.create', { body: { name: 'other' } })
+  await update({ rules: [machines(other.id)] })
+  // The certificate is for its own renewal alone, or comes along: nothing but what it says is renewed.
+  const both = await renewed(mine, { headers: world.headers(other) })
+  expect(new X509Certificate(both.certificate).subjectAltName).toBe(new X509Certificate(mine.cert).subjectAltName)
+  await update({ renewSeconds: 0 })
+  const asked = await renewed(mine, { headers: world.headers(other) })
+  expect(new X509Certificate(asked.certificate).subjectAltName).toMatch(new RegExp(`/service-tokens/${other.id}$`))
+})
+
+describe('while a request is under way', () => {
+  const askers: Rule = { name: 'askers', action: 'allow', include: [{ inGroup: 'askers' }] }
+  const group = (...ids: string[]) =>
+    administration.call('group.put', {
+      params: { name: 'askers' },
+      body: { selectors: ids.map(one => ({ serviceToken: one })) },
+    } as never)
+
+  /** Decided, and then something happens before its body is there. */
+  async function meanwhile(headers: Record<string, string>, happens: () => Promise<unknown>): Promise<number> {
+    const { csr } = await certificateRequest()
+    const text = JSON.stringify({ csr })
+    const { promise, resolve, reject } = Promise.withResolvers<number>()
+    const request = httpsRequest(
+      {
+        ...{ host: '127.0.0.1', port: world.edge.port, servername: HOST, rejectUnauthorized: false, agent: false },
+        ...{ method: 'POST', path: '/.postern/certificate' },
+        headers: {
+          host: HOST,
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(text),
+          ...headers,
+        },
       },
-    },
-    response => {
-      response.resume()
-      resolve(response.statusCode ?? 0)
-    },
-  )
-  request.on('error', reject)
-  request.write(text.slice(0, 10))
-  const decided = () => world.edge.store.readAudit({ most: 5, action: 'access.decide' })
-  await expect.poll(async () => (await decided()).length, patience).toBe(1)
-  await administration.call('service-token.revoke', { params: { token: id } })
-  request.end(text.slice(10))
-  expect(await promise).toBe(403)
-  expect(await listed()).toEqual([])
+      response => {
+        response.resume()
+        resolve(response.statusCode ?? 0)
+      },
+    )
+    request.on('error', reject)
+    request.write(text.slice(0, 10))
+    const decided = () => world.edge.store.readAudit({ most: 5, action: 'access.decide' })
+    await expect.poll(async () => (await decided()).length, patience).toBe(1)
+    await happens()
+    request.end(text.slice(10))
+    return promise
+  }
+
+  test('whoever is put out gets nothing', async () => {
+    const { id, secret, hash } = createServiceToken()
+    const note = { action: 'test', actor: 'test' }
+    const value = { name: 'late', hash, createdAt: Date.now() }
+    await world.edge.store.apply([{ put: 'record', namespace: 'service-token', id, value }], note)
+    await update({ rules: [machines(id)] })
+    const revoke = () => administration.call('service-token.revoke', { params: { token: id } })
+    expect(await meanwhile(world.headers({ id, secret }), revoke)).toBe(403)
+    expect(await listed()).toEqual([])
+  })
+
+  test.each([
+    ['the CA’s rules', () => update({ rules: [] })],
+    ['a group that they name', () => group()],
+  ])('whoever %s let ask no more gets nothing', async (_what, happens) => {
+    await group(world.token.id)
+    await update({ rules: [askers] })
+    expect(await meanwhile(world.headers(), happens)).toBe(409)
+    expect(await listed()).toEqual([])
+  })
+
+  test('whoever they still let ask gets theirs', async () => {
+    await group(world.token.id)
+    await update({ rules: [askers] })
+    const other = () => administration.call('service-token.create', { body: { name: 'other' } })
+    expect(await meanwhile(world.headers(), other)).toBe(200)
+    expect(await listed()).toHaveLength(1)
+  })
 })

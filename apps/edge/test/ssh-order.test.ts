@@ -90,16 +90,21 @@ describe('the names in a certificate', () => {
     expect(names({ ssh: { principals: ['deploy'] } }, who)).toEqual(['deploy'])
   })
 
-  it('a machine that comes along adds none; of two people nobody can say whose they are', () => {
+  it('a certificate that comes along adds none; of two who speak nobody can say whose they are', () => {
     const claim = { ssh: { principals: [{ claim: 'unix_name' }] } }
     const liar: Identity = { ...machine, claims: { unix_name: 'deploy' } }
-    expect(names(claim, ann, liar)).toEqual(['ann-s'])
-    expect(names(claim, liar, ann)).toEqual(['ann-s'])
+    const device: Identity = { ...liar, kind: 'certificate', issuer: 'postern:mtls' }
+    expect(names(claim, ann, device)).toEqual(['ann-s'])
+    expect(names(claim, device, ann)).toEqual(['ann-s'])
+    expect(names(claim, liar)).toEqual(['deploy'])
     const other = { ...ann, subject: '8', claims: { unix_name: 'bob' } }
     for (const both of [
       [ann, other],
       [{ ...ann, claims: {} }, other],
       [machine, liar],
+      // Which of them the rule let in, the rule does not say.
+      [ann, liar],
+      [machine, ann],
     ])
       expect(() => order(claim, ...both)).toThrow(expect.objectContaining({ code: 'ACCESS_DENIED' }))
   })

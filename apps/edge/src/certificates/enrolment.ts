@@ -1,4 +1,4 @@
-import { type Call, type Json, type Logger, PosternError, type Presented } from '@postern/interface'
+import { type Call, type Json, type Logger, PosternError } from '@postern/interface'
 import { readCertificateRequest } from '@postern/pki'
 import type { ApplicationRecord, Snapshot, Store } from '@postern/store'
 import { detailOf } from '../admin/certificates.ts'
@@ -8,7 +8,7 @@ import { sendJson } from '../authorization-server/json.ts'
 import { type AccessAdmission, type Authorizer, actorOf } from '../authorize/authorize.ts'
 import type { Exchange } from '../front/exchange.ts'
 import type { OwnPaths } from '../http/context.ts'
-import { mustBeProgram, readJsonBody } from '../http/json-body.ts'
+import { presentedByProgram, readJsonBody } from '../http/json-body.ts'
 import type { Seal } from '../keys/seal.ts'
 import { identityEnded } from '../live.ts'
 import type { Origins } from '../origins.ts'
@@ -69,8 +69,8 @@ export class Enrolment implements OwnPaths {
   async #serve(exchange: Exchange, application: ApplicationRecord, call: Call): Promise<void> {
     const { store, authorizer } = this.#options
     const { requestId, hostname } = exchange
-    mustBeProgram(exchange)
-    const presented = withoutCookies(exchange)
+    const presented = presentedByProgram(exchange)
+    const { groups } = store.snapshot
     const name = queryOf(exchange).get('ca') ?? undefined
     const authority = authorityFor(application, name, store.snapshot)
     const renewable = authority && renewableOf(presented.peerCertificate, authority, store.snapshot, Date.now())
@@ -86,12 +86,12 @@ export class Enrolment implements OwnPaths {
     if (authority === undefined) throw noAuthority(name)
     const request = await readRequest(exchange)
     const { publicKey } = await readCertificateRequest(request.csr)
-    await this.#issue(exchange, authority, { ...request, publicKey, renewable, admitted: outcome.admitted })
+    await this.#issue(exchange, authority, { ...request, publicKey, renewable, groups, admitted: outcome.admitted })
   }
 
   async #issue(exchange: Exchange, authority: Authority, allowed: Allowed): Promise<void> {
     const { store, seal, turns, origins } = this.#options
-    const { renewable, admitted } = allowed
+    const { renewable, groups, admitted } = allowed
     const named = renewable === undefined ? holderOf(admitted.identities, origins.team) : renewable.issued
     const leaf = leafOf(allowed, named, authority, store.snapshot)
     const signed = await sign(authority, leaf, seal)
@@ -99,6 +99,9 @@ export class Enrolment implements OwnPaths {
       const now = Date.now()
       const ended = identityEnded(admitted, store.snapshot, now)
       if (ended !== undefined) throw new PosternError('ACCESS_ENDED', ended, { speaker: 'edge' })
+      // The CA's own rules are looked at with the CA.
+      if (store.snapshot.groups !== groups)
+        throw new PosternError('CONFLICT', 'groups were changed meanwhile', { speaker: 'edge', next: 'Ask again.' })
       const { requestId, remoteAddress, hostname, identities } = admitted
       const by = actorOf(identities) ?? ''
       const line = renewable && { firstIssuedAt: renewable.issued.firstIssuedAt, replaces: renewable.serial }
@@ -132,6 +135,8 @@ interface Request {
 interface Allowed extends Request {
   readonly publicKey: string
   readonly renewable: Renewable | undefined
+  /** That were decided by. */
+  readonly groups: Snapshot['groups']
   readonly admitted: AccessAdmission
 }
 
@@ -146,9 +151,9 @@ function leafOf(
 ): WantedLeaf {
   const { commonName, san, holder } = named
   const until = holder && endOf(holder, snapshot)
-  // One that is renewed lasts as long as the one before it was to.
+  // One that is renewed lasts as long as the one before it was to, or shorter.
   const again = renewable && Math.min(renewable.issued.seconds, authority.record.leafSeconds)
-  const wished = seconds ?? again
+  const wished = again === undefined ? seconds : Math.min(seconds ?? again, again)
   return {
     publicKey,
     san,
@@ -185,12 +190,6 @@ async function readRequest(exchange: Exchange): Promise<Request> {
   if (seconds === undefined) return { csr, seconds }
   if (typeof seconds === 'number' && Number.isInteger(seconds) && seconds >= SHORTEST) return { csr, seconds }
   throw badUsage(`seconds is not a whole number from ${SHORTEST}`)
-}
-
-/** What is presented, without what only browsers keep: a cookie is for the application’s pages. */
-function withoutCookies({ presented }: Exchange): Presented {
-  const { cookie: _cookie, ...headers } = presented.headers
-  return { ...presented, headers }
 }
 
 /**

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { type Identity, PosternError } from '@postern/interface'
-import { readEmail } from '@postern/policy'
+import { readEmail, vouchedEmail } from '@postern/policy'
+import { speakerOf } from '../authorize/speaker.ts'
 import { isHostname } from '../front/hostname.ts'
 import type { NameRecord } from './records.ts'
 
@@ -58,18 +59,23 @@ export interface Holder {
 }
 
 /**
- * What a certificate says of whoever asks for one: nothing of it is theirs to choose. A person before a service before a
- * certificate, where several came.
+ * What a certificate says of whoever asks for one: nothing of it is theirs to choose.
  *
  * @param team the team's origin: each gets a URI below it, which is the same one whenever they ask
- * @throws PosternError LOGIN_REQUIRED: there is nobody
+ * @throws PosternError LOGIN_REQUIRED: there is nobody; ACCESS_DENIED: there are several
  */
 export function holderOf(identities: readonly Identity[], team: string): Holder {
-  const found = KINDS.map(kind => identities.find(one => one.kind === kind)).find(one => one !== undefined)
-  if (found === undefined) throw new PosternError('LOGIN_REQUIRED', 'nobody is identified', { speaker: 'edge' })
-  const { issuer, subject, claims } = found
-  const email = emailOf(found.email ?? '')
-  const commonName = commonNameOf(email ?? claims.name)
+  if (identities.length === 0) throw new PosternError('LOGIN_REQUIRED', 'nobody is identified', { speaker: 'edge' })
+  const found = speakerOf(identities)
+  if (found === undefined)
+    throw new PosternError('ACCESS_DENIED', 'a certificate is for one, and several were identified', {
+      speaker: 'edge',
+      next: 'Show the credential alone that it is for.',
+    })
+  const { issuer, subject } = found
+  const vouched = found.kind === 'user' ? vouchedEmail(found) : undefined
+  const email = vouched && `${vouched.local}@${vouched.domain}`
+  const commonName = commonNameOf(email ?? givenNameOf(found))
   const uri: NameRecord = { type: 'uri', value: `${team}/${pathOf(found)}` }
   return {
     holder: { issuer, subject },
@@ -78,7 +84,10 @@ export function holderOf(identities: readonly Identity[], team: string): Holder 
   }
 }
 
-const KINDS: readonly Identity['kind'][] = ['user', 'service', 'certificate']
+/** What an administrator called a service token. What people call themselves is theirs to choose, so it names nobody. */
+function givenNameOf({ issuer, claims }: Identity): unknown {
+  return issuer === SERVICE_TOKEN_ISSUER ? claims.name : undefined
+}
 
 function pathOf({ kind, issuer, subject }: Identity): string {
   if (issuer === SERVICE_TOKEN_ISSUER) return `service-tokens/${subject}`

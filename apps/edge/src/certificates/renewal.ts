@@ -28,7 +28,9 @@ export function renewableOf(
   const until = renewUntil(issued, authority)
   if (until === undefined || until <= now) return undefined
   const certificate = { ca: authority.name, fingerprint }
-  return { serial, issued, rules: [{ name: 'renewal', action: 'allow', include: [{ certificate }] }] }
+  // Whoever may ask no more may renew; whom the CA denies may not.
+  const denied = authority.record.rules.filter(({ action }) => action === 'deny')
+  return { serial, issued, rules: [...denied, { name: 'renewal', action: 'allow', include: [{ certificate }] }] }
 }
 
 function serialIn(der: Uint8Array): string | undefined {

@@ -1,4 +1,4 @@
-import { type Json, PosternError } from '@postern/interface'
+import { type Json, PosternError, type Presented } from '@postern/interface'
 import { parseStrictly } from '../admin/json.ts'
 import type { Exchange } from '../front/exchange.ts'
 
@@ -9,11 +9,13 @@ const BODY_TIME = 15_000
  * Refuses what a page in a browser sends. A browser adds credentials of its own (cookies, client certificates) to whatever a page
  * asks for; what is for programs alone must not be had by a page of the application in its visitor's name.
  *
+ * @returns what is presented, without what only browsers keep: a cookie is for the application’s pages
  * @throws PosternError ACCESS_DENIED
  */
-export function mustBeProgram({ presented: { headers } }: Pick<Exchange, 'presented'>): void {
+export function presentedByProgram({ presented }: Pick<Exchange, 'presented'>): Presented {
+  const { cookie: _cookie, ...headers } = presented.headers
   const mark = ['origin', 'sec-fetch-site', 'sec-fetch-mode'].find(name => Object.hasOwn(headers, name))
-  if (mark === undefined) return
+  if (mark === undefined) return { ...presented, headers }
   throw new PosternError('ACCESS_DENIED', `this is for programs, not for pages in a browser (${mark} was sent)`, {
     speaker: 'edge',
     next: 'Use the command postern, or another program.',

@@ -9,8 +9,9 @@ import {
   type SshPrincipal,
 } from '@postern/pki/ssh/permit'
 import type { SshPublicKey } from '@postern/pki/ssh/public-key'
-import { readEmail } from '@postern/policy'
+import { vouchedEmail } from '@postern/policy'
 import type { AccessAdmission } from '../authorize/authorize.ts'
+import { speakerOf } from '../authorize/speaker.ts'
 
 /** Seconds: a server whose clock is behind by no more takes a new certificate. */
 const BACKDATED = 60
@@ -58,13 +59,6 @@ function permitOf(permit: Json): SshPermit {
   return read.permit
 }
 
-/** Whose claims count: the person, or who else came. Of two nobody can say which one the rule meant. */
-function speakerOf(identities: readonly Identity[]): Identity | undefined {
-  const people = identities.filter(({ kind }) => kind === 'user')
-  const [one, ...others] = people.length > 0 ? people : identities
-  return others.length === 0 ? one : undefined
-}
-
 /** `root` is a name that a rule spells out, and follows from nobody. */
 function principalOf(principal: SshPrincipal, who: Identity | undefined): string {
   if (typeof principal === 'string') return principal
@@ -88,10 +82,8 @@ function claimed(claim: string, who: Identity | undefined): string | undefined {
 /** Of a person's address that their provider vouches for, at exactly this domain: that of another one is another person's name. */
 function localPartAt(domain: string, who: Identity | undefined): string | undefined {
   if (who?.kind !== 'user') return undefined
-  const { email = '', claims } = who
-  const isVouched = !Object.hasOwn(claims, 'email_verified') || claims.email_verified === true
-  const read = isVouched ? readEmail(email) : undefined
-  return read?.domain === domain && USER_NAME.test(read.local) ? read.local : undefined
+  const email = vouchedEmail(who)
+  return email?.domain === domain && USER_NAME.test(email.local) ? email.local : undefined
 }
 
 /** For sshd’s log, where it stands between other words. */

@@ -7,7 +7,7 @@ import { sendJson } from '../authorization-server/json.ts'
 import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
 import type { Exchange } from '../front/exchange.ts'
 import type { OwnPaths } from '../http/context.ts'
-import { mustBeProgram, readJsonBody } from '../http/json-body.ts'
+import { presentedByProgram, readJsonBody } from '../http/json-body.ts'
 import { methodNotAllowed, pathOf } from '../team/site.ts'
 import { note, refusalOf, type WayContext } from '../ways/context.ts'
 import type { SshAuthorities } from './authorities.ts'
@@ -60,9 +60,9 @@ export class SshCertificates implements OwnPaths {
 
   /** Decided as a connection by SSH is: rules about paths and methods have no say, and nobody is let in unseen. */
   async #certify(exchange: Exchange): Promise<void> {
-    const { method, requestId, hostname, presented, signal } = exchange
+    const { method, requestId, hostname, signal } = exchange
     if (method !== 'POST') return methodNotAllowed(exchange, 'POST')
-    mustBeProgram(exchange)
+    const presented = presentedByProgram(exchange)
     const { authorizer, live, log } = this.#context
     const outcome = await authorizer.access({ purpose: 'session', presented, requestId, hostname }, { log, signal })
     if ('refused' in outcome) return exchange.refuse(outcome.refused.problem, outcome.refused.headers)
@@ -81,7 +81,7 @@ export class SshCertificates implements OwnPaths {
 
   async #issue(exchange: Exchange, admitted: AccessAdmission, signal: AbortSignal): Promise<void> {
     const publicKey = readSshPublicKey(readWanted(await readJsonBody(exchange, LARGEST_BODY, signal)))
-    const { requestId, remoteAddress, application, identities } = admitted
+    const { requestId, remoteAddress, hostname, application, identities } = admitted
     const actor = actorOf(identities) ?? 'nobody'
     const authority = await this.#authorities.of(application, { actor, requestId, remoteAddress })
     signal.throwIfAborted()
@@ -90,9 +90,12 @@ export class SshCertificates implements OwnPaths {
     const validBefore = new Date(order.validBefore * 1000).toISOString()
     const fingerprint = `SHA256:${createHash('sha256').update(publicKey.blob).digest('base64').replace(/=+$/, '')}`
     const detail = { serial: String(serial), principals: order.principals, validBefore, key: fingerprint }
-    const { store } = this.#context
-    if (!store.auditable || !note(store, admitted, { action: 'ssh-certificate.issue', allowed: true, detail }))
-      throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
+    // On disk before it is given: what servers take for hours must be known of, whatever becomes of the edge.
+    const row = { action: 'ssh-certificate.issue', actor, hostname, requestId, remoteAddress, detail }
+    await this.#context.store.apply([], row).catch(cause => {
+      throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge', cause })
+    })
+    signal.throwIfAborted()
     sendJson(exchange, 200, { certificate, validBefore })
   }
 
