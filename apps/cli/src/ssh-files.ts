@@ -23,7 +23,9 @@ export function sshFiles(application: string, env: NodeJS.ProcessEnv): SshFiles 
   const folder = join(userFolder(env), FOLDER)
   const { hostname, port } = readHostname(application)
   const plain = port === undefined ? hostname : `${hostname}_${port}`
-  const name = plain.length <= LONGEST_NAME ? plain : createHash('sha256').update(plain).digest('hex')
+  // A hostname may end like a certificate of another one: .pub is a domain.
+  const isPlain = plain.length <= LONGEST_NAME && !plain.endsWith(CERTIFICATE)
+  const name = isPlain ? plain : createHash('sha256').update(plain).digest('hex')
   const key = join(folder, name)
   return { folder, name, key, certificate: key + CERTIFICATE }
 }

@@ -108,6 +108,37 @@ describe('row 156: a renewal that was killed', () => {
   })
 })
 
+describe('row 119: where others can make files too, what waits to take their place', () => {
+  beforeEach(() => createFiles(double(), one))
+
+  it('is not read through a link', async () => {
+    writeFileSync(at('mine.pem'), `${two.cert}${two.key}`, { mode: 0o600 })
+    symlinkSync(at('mine.pem'), at('me.key.next'))
+    await expect(readFiles(double())).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
+    rmSync(at('me.key.next'))
+    expect(trimmed(await readFiles(double()))).toEqual(trimmed(one))
+  })
+
+  it('is not written through one', async () => {
+    writeFileSync(at('mine'), 'a file of mine', { mode: 0o600 })
+    symlinkSync(at('mine'), at('me.key.next'))
+    await replaceFiles(double(), two)
+    expect(readFileSync(at('mine'), 'utf8')).toBe('a file of mine')
+    expect(trimmed(await readFiles(double()))).toEqual(trimmed(two))
+  })
+
+  it.each([
+    ['another key alone', () => two.key],
+    ['two that do not belong together', () => `${one.cert}${two.key}`],
+    ['nothing', () => ''],
+  ])('is nothing that a renewal left: %s', async (_what, text) => {
+    writeFileSync(at('me.key.next'), text(), { mode: 0o600 })
+    await expect(readFiles(double())).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
+    rmSync(at('me.key.next'))
+    expect(trimmed(await readFiles(double()))).toEqual(trimmed(one))
+  })
+})
+
 it('a certificate and a key that do not belong together are told apart, and so is what is neither', async () => {
   expect(belong(one)).toBe(true)
   expect(belong({ cert: one.cert, key: two.key })).toBe(false)

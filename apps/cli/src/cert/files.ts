@@ -75,16 +75,22 @@ export async function readFiles(places: Places): Promise<Pair> {
 /** Puts another certificate and key in the place of those that are there; killed at any time, it leaves the old ones or the new ones. */
 export async function replaceFiles(places: Places, pair: Pair): Promise<void> {
   if (places.cert === places.key) return replace(places.key, bothOf(pair))
-  await replace(nextOf(places), bothOf(pair))
+  // Its name can be guessed: a link in its place is not followed.
+  await put(nextOf(places), bothOf(pair))
   await finish(places)
 }
 
 /** @throws PosternError FILE_UNSAFE, FILE_UNREADABLE */
 async function finish(places: Places): Promise<void> {
   const next = nextOf(places)
-  if (places.cert === places.key || (await lstat(next).catch(() => undefined)) === undefined) return
-  const text = await readSecret(next, '--key')
+  const there = places.cert === places.key ? undefined : await lstat(next).catch(() => undefined)
+  if (there === undefined) return
+  const text = there.isFile() ? await readSecret(next, '--key') : ''
   const pair = { cert: text.match(CERTIFICATE)?.join('\n') ?? '', key: text.match(KEY)?.[0] ?? '' }
+  if (!belong(pair))
+    throw new PosternError('FILE_UNSAFE', `${next} is nothing that a renewal left`, {
+      next: 'Look who put it there, and move it away.',
+    })
   for (const [path, content] of filesOf(places, pair)) await replace(path, content)
   await unlink(next)
 }
@@ -122,11 +128,14 @@ export function belong({ cert, key }: Pair): boolean {
 
 async function replace(path: string, text: string): Promise<void> {
   // A link stays one: what it stands for is replaced.
-  const real = await realpath(path).catch(() => path)
-  const beside = await writeBeside(real, text)
+  await put(await realpath(path).catch(() => path), text)
+}
+
+async function put(path: string, text: string): Promise<void> {
+  const beside = await writeBeside(path, text)
   try {
-    await rename(beside, real)
-    await flushFolder(real)
+    await rename(beside, path)
+    await flushFolder(path)
   } catch (error) {
     await unlink(beside).catch(() => {})
     throw cannotWrite(path, error)
