@@ -10,7 +10,7 @@ const root = dirname(import.meta.dirname)
 /** Packages from the bottom up: each may import what stands before it. */
 const LAYERS: readonly (readonly string[])[] = [
   ['interface', 'yamux', 'pump'],
-  ['options', 'registry', 'policy', 'tokens', 'pki', 'verify', 'tunnel'],
+  ['options', 'registry', 'policy', 'tokens', 'pki', 'verify', 'tunnel', 'end-to-end'],
   ['store', 'client', 'program', 'connector', 'admin', 'compliance', 'testkit'],
 ]
 /** What a plugin may import at run time, of ours. */

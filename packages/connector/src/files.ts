@@ -1,11 +1,10 @@
 import { constants } from 'node:fs'
 import { access, lstat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { checkIdentity, keyFingerprint } from '@postern/end-to-end'
 import { PosternError } from '@postern/interface'
 import type { KeyAndCertificate } from '@postern/pki'
 import { readPrivate, userFolder, writePrivate } from '@postern/program'
-import { checkIdentity } from './check.ts'
-import { keyFingerprint } from './fingerprint.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 

@@ -1,3 +1,10 @@
-export { type ConnectorCertificate, checkAuthority, checkConnector, checkIdentity } from './check.ts'
-export { certificateFingerprint, keyFingerprint } from './fingerprint.ts'
-export { connectorUri, isConnectorId } from './name.ts'
+export {
+  type ConnectorCertificate,
+  certificateFingerprint,
+  checkAuthority,
+  checkConnector,
+  checkIdentity,
+  connectorUri,
+  isConnectorId,
+  keyFingerprint,
+} from '@postern/end-to-end'

@@ -1,7 +1,7 @@
 import { createPublicKey, randomUUID, X509Certificate } from 'node:crypto'
 import { hostname } from 'node:os'
+import { connectorUri } from '@postern/end-to-end'
 import { issueCertificate, type KeyAndCertificate, createAuthority as makeAuthority, makeKey } from '@postern/pki'
-import { connectorUri } from './name.ts'
 
 /** Twenty years: it is replaced when its key was lost, and not for its age. */
 const IDENTITY_DAYS = 7305
@@ -71,7 +71,7 @@ export async function signConnector(
     commonName: named('postern connector ', tunnel),
     san: [{ type: 'uri', value: connectorUri(tunnel, id) }],
     seconds: CONNECTOR_SECONDS,
-    usage: 'client',
+    usage: 'connector',
     outlives: true,
   })
   return cert

@@ -12,13 +12,13 @@ export interface Profile {
   /** At most 100; as they are, exactly. */
   readonly san: readonly SubjectName[]
   /**
-   * How long it lasts. `client` and `server`: 60 seconds to 825 days. `connector-authority`: to 24 hours; it is a CA for leaves
-   * that clients use. Never longer than the CA itself, unless it {@link outlives} it.
+   * How long it lasts. `client`, `server` and `connector` (both): 60 seconds to 825 days. `connector-authority`: to 24 hours; it
+   * is a CA for connectors. Never longer than the CA itself, unless it {@link outlives} it.
    */
   readonly seconds: number
   /** Milliseconds since the epoch. Default: five minutes ago, for clocks that are behind. */
   readonly notBefore?: number
-  readonly usage: 'client' | 'server' | 'connector-authority'
+  readonly usage: 'client' | 'server' | 'connector' | 'connector-authority'
   /** It may last longer than the CA, for who looks at the CA's signature once, in time, and afterwards at this certificate alone. */
   readonly outlives?: boolean
 }
@@ -37,7 +37,12 @@ export interface IssuedCertificate {
 
 const LEAST_SECONDS = 60
 /** CA/Browser Forum’s former most for leaves; a day for a CA that goes through people’s hands. */
-const MOST_SECONDS = { client: 825 * 86_400, server: 825 * 86_400, 'connector-authority': 86_400 } as const
+const MOST_SECONDS = {
+  client: 825 * 86_400,
+  server: 825 * 86_400,
+  connector: 825 * 86_400,
+  'connector-authority': 86_400,
+} as const
 const BACK = 300_000
 
 /**
@@ -65,7 +70,7 @@ export async function issueCertificate(
       names: checkNames(request.san),
       ...timesOf(request, ca),
       ...(isAuthority ? { ca: { pathLength: 0 } } : {}),
-      purpose: usage === 'server' ? 'server' : 'client',
+      purpose: isAuthority || usage === 'connector' ? 'both' : usage,
     },
     { certificate: caDer, key },
   )

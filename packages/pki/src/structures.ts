@@ -47,7 +47,7 @@ export interface Content {
   readonly notAfter: number
   /** A CA, with how many CAs may stand below it; else it may sign nothing. */
   readonly ca?: { readonly pathLength: number }
-  readonly purpose?: 'client' | 'server'
+  readonly purpose?: 'client' | 'server' | 'both'
 }
 
 /** Who signs: a CA by its certificate, or by its name where it signs itself. */
@@ -129,8 +129,8 @@ function extensionsOf(content: Content, ownId: ArrayBuffer, issuerId: ArrayBuffe
     extensions.push(extension(id_ce_authorityKeyIdentifier, identifier))
   }
   if (purpose) {
-    const id = purpose === 'client' ? id_kp_clientAuth : id_kp_serverAuth
-    extensions.push(extension(id_ce_extKeyUsage, new ExtendedKeyUsage([id])))
+    const ids = { client: [id_kp_clientAuth], server: [id_kp_serverAuth], both: [id_kp_clientAuth, id_kp_serverAuth] }
+    extensions.push(extension(id_ce_extKeyUsage, new ExtendedKeyUsage(ids[purpose])))
   }
   // RFC 5280 §4.2.1.6: critical where nothing else names the subject.
   if (names.length > 0) {
