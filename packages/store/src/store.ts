@@ -36,6 +36,8 @@ export interface Store extends AsyncDisposable {
    * @returns false when it was dropped, because the disk fails or is too slow
    */
   audit(entry: AuditEntry): boolean
+  /** Waits until the traffic noted so far is on disk, with that of others in one go. @returns false where the disk fails */
+  flush(): Promise<boolean>
   /** Rows that fit, newest first; what waits is written before. Rows are looked through in steps, between which others write. */
   readAudit(query: AuditQuery): Promise<readonly AuditRow[]>
   /** Reads everything there is: the file's integrity (`ok`) and the audit chain. */
@@ -148,6 +150,11 @@ class SqliteStore implements Store {
 
   audit(entry: AuditEntry): boolean {
     return this.#traffic.add(entry)
+  }
+
+  async flush(): Promise<boolean> {
+    await this.#traffic.flush()
+    return this.auditable
   }
 
   /** One reader at a time: however many there are, whoever writes waits for one look. */

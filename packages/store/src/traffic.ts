@@ -20,6 +20,8 @@ export class TrafficQueue {
   #writing: Promise<void> | undefined
   #failing = false
   #dropped = 0
+  /** Rows on disk, in all. */
+  #written = 0
 
   constructor(write: (entries: readonly AuditEntry[]) => Promise<unknown>, log: Logger) {
     this.#write = write
@@ -43,9 +45,11 @@ export class TrafficQueue {
     return true
   }
 
-  /** Writes what waits, once; resolves when the disk has it or has failed. */
+  /** Writes what waits now, once; resolves when the disk has it or has failed. */
   async flush(): Promise<void> {
-    while (this.#rows.length > 0 || this.#writing !== undefined) {
+    // What comes meanwhile may never end.
+    const until = this.#written + this.#rows.length
+    while (this.#written < until) {
       await (this.#writing ?? this.#run())
       if (this.#failing) return
     }
@@ -76,6 +80,7 @@ export class TrafficQueue {
     try {
       await this.#write(batch)
       this.#rows.splice(0, batch.length)
+      this.#written += batch.length
       if (this.#failing) this.#log.info('the audit log can be written again')
       this.#failing = false
       this.#reportDropped()

@@ -291,12 +291,26 @@ describe('audit', () => {
     expect((await store.check()).broken).toBe(broken)
   })
 
+  test('what was noted is on disk once it is flushed, whatever else is noted meanwhile', async () => {
+    await using store = await openStore({ path }, call)
+    for (let n = 0; n < 1500; n += 1) store.audit({ at: 1, action: 'a', requestId: String(n) })
+    let noisy = true
+    const noise = (async () => {
+      for (; noisy; await new Promise(setImmediate)) store.audit({ at: 1, action: 'noise' })
+    })()
+    expect(await store.flush()).toBe(true)
+    using file = new DatabaseSync(path, { readOnly: true })
+    noisy = false
+    await noise
+    expect(file.prepare("select count(*) as rows from audit where action = 'a'").get()).toEqual({ rows: 1500 })
+  })
+
   test('a full disk closes the door for new admissions', async () => {
     await using store = await openStore({ path, most: 200_000 }, call)
     expect(store.auditable).toBe(true)
     const detail = 'x'.repeat(4000)
     for (let n = 0; n < 200; n += 1) store.audit({ at: 1, action: 'a', detail })
-    await store.readAudit({ most: 1 })
+    expect(await store.flush()).toBe(false)
     expect(store.auditable).toBe(false)
     await expect(store.apply([{ put: 'setting', key: 'x', value: 'y'.repeat(200_000) }], note)).rejects.toMatchObject({
       code: 'STORE_UNUSABLE',
