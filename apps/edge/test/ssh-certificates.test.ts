@@ -53,5 +53,13 @@ describe('an SSH certificate', () => {
     const [row] = await world.edge.store.readAudit({ most: 1, action: 'ssh-certificate.issue' })
     expect(row).toMatchObject({ hostname: HOST, actor: `postern:service-token ${world.token.id}` })
     expect(JSON.stringify(row)).not.toContain(JSON.parse(text).certificate.split(' ')[1])
+    // The disk fails while it is written.
+    const { store } = world.edge
+    Object.defineProperty(store, 'flush', { value: async () => false, configurable: true })
+    const none = await certify(world.headers())
+    expect([none.status, JSON.parse(none.text).code]).toEqual([503, 'AUDIT_UNAVAILABLE'])
+    expect(none.text).not.toContain('-cert-v01@openssh.com')
+    Reflect.deleteProperty(store, 'flush')
+    expect((await certify(world.headers())).status).toBe(200)
   })
 })

@@ -81,7 +81,7 @@ export class SshCertificates implements OwnPaths {
 
   async #issue(exchange: Exchange, admitted: AccessAdmission, signal: AbortSignal): Promise<void> {
     const publicKey = readSshPublicKey(readWanted(await readJsonBody(exchange, LARGEST_BODY, signal)))
-    const { requestId, remoteAddress, hostname, application, identities } = admitted
+    const { requestId, remoteAddress, application, identities } = admitted
     const actor = actorOf(identities) ?? 'nobody'
     const authority = await this.#authorities.of(application, { actor, requestId, remoteAddress })
     signal.throwIfAborted()
@@ -91,10 +91,10 @@ export class SshCertificates implements OwnPaths {
     const fingerprint = `SHA256:${createHash('sha256').update(publicKey.blob).digest('base64').replace(/=+$/, '')}`
     const detail = { serial: String(serial), principals: order.principals, validBefore, key: fingerprint }
     // On disk before it is given: what servers take for hours must be known of, whatever becomes of the edge.
-    const row = { action: 'ssh-certificate.issue', actor, hostname, requestId, remoteAddress, detail }
-    await this.#context.store.apply([], row).catch(cause => {
-      throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge', cause })
-    })
+    const { store } = this.#context
+    const noted = store.auditable && note(store, admitted, { action: 'ssh-certificate.issue', allowed: true, detail })
+    if (!noted || !(await store.flush()))
+      throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
     signal.throwIfAborted()
     sendJson(exchange, 200, { certificate, validBefore })
   }
