@@ -4,7 +4,7 @@ import { Agent, request } from 'node:https'
 import { testAuthority as kitAuthority } from '@postern/compliance'
 import type { Rule } from '@postern/policy'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { authorityOf, type Pair, reach, type TestAuthority } from './certificate-world.ts'
+import { askOver, authorityOf, type Pair, reach, type TestAuthority } from './certificate-world.ts'
 import { type Got, type HttpWorld, person, startHttpWorld } from './http-world.ts'
 
 // The table "How credentials compose", row by row, through the door and to an origin that counts.
@@ -252,6 +252,21 @@ describe('row 67, row 87: what is open ends with the certificate', () => {
     expect(other.socket.destroyed).toBe(false)
     other.socket.destroy()
     await denied({ status: 403, code: 'CERTIFICATE_REVOKED' }, { pair: gone }, { pair: ann })
+  })
+
+  test('a connection that is kept open: each request is looked at anew', async () => {
+    await ruled(rule({ include: [ANY] }))
+    const gone = await staff.issue('Gone')
+    const { port } = app.world.edge
+    const kept = await reach(port, app.host, gone)
+    const host = `${app.host}:${port}`
+    expect(await askOver(kept, host)).toMatchObject({ status: 200 })
+    const before = seen.length
+    await revoke(gone)
+    expect(await askOver(kept, host)).toMatchObject({ status: 403, code: 'CERTIFICATE_REVOKED' })
+    expect(seen.length).toBe(before)
+    kept.destroy()
+    expect(await visit({ pair: ann })).toMatchObject({ status: 200 })
   })
 
   test('the revocation list of its CA ends', async () => {
