@@ -7,7 +7,10 @@ import type { Action } from './rule.ts'
 export interface Facts {
   /** Everything the verifiers made of what was presented. */
   readonly identities: readonly Identity[]
-  /** Nobody looked for a certificate: whether one will be shown where the rules ask for it is not known. */
+  /**
+   * Nobody looked for a certificate, and the decision is made again where somebody does. Until then rules take it for shown where they
+   * require one and for another one where they exclude or deny one; it is nobody by itself.
+   */
   readonly certificateUnseen?: true
   /** Milliseconds since the epoch: an identity that has expired by then is as if absent. */
   readonly now: number

@@ -40,7 +40,7 @@ export const TESTS: { readonly [K in Exclude<SelectorKey, 'inGroup'>]: (value: S
   anyServiceToken: () => view => yesIf(view.named.some(isServiceToken)),
   certificate: wanted => {
     const isMeant = certificateTest(wanted)
-    return ({ certificates }) => (certificates === undefined ? 'unknown' : any(certificates, isMeant))
+    return ({ certificates = [] }) => any(certificates, isMeant)
   },
   address: wanted => {
     const ranges = wanted.map(readRange).filter(range => typeof range !== 'string')
@@ -64,7 +64,7 @@ export const UNTOLD: Readonly<Record<SelectorKey, string>> = {
   identity: 'it cannot be told',
   serviceToken: 'it cannot be told',
   anyServiceToken: 'it cannot be told',
-  certificate: 'nobody looked for a certificate, or what is known of it is not complete',
+  certificate: 'what is known of the certificate is not complete',
   address: 'the address is not known, or not in its usual spelling',
   path: 'there is no path, or one that can be read in two ways',
   method: 'it is no HTTP request',

@@ -71,6 +71,12 @@ const UNKNOWN: Read = {
 }
 const PEOPLE: readonly SelectorKey[] = ['everyone', 'email', 'emailDomain', 'group', 'claim', 'provider', 'identity']
 
+/** Of a certificate that nobody looked for: what keeps the rule from letting nobody in, or from denying. */
+function unlessUnseen(test: Test, { action, list }: Place): Test {
+  const unseen: Answer = list === (action === 'deny' ? 'exclude' : 'require') ? 'yes' : 'no'
+  return view => (view.certificates === undefined ? unseen : test(view))
+}
+
 /** Reads selectors, and each group that they name once for every place it is named in. */
 class Reader {
   readonly #groups: Groups
@@ -86,7 +92,8 @@ class Reader {
     if (misplaced(place.action, place.list, key) !== undefined) return UNKNOWN
     if ('inGroup' in selector) return this.#group(selector.inGroup, place, depth)
     const make = TESTS[key as keyof typeof TESTS] as (value: unknown) => Test
-    const test = make((selector as Record<string, unknown>)[key])
+    const own = make((selector as Record<string, unknown>)[key])
+    const test = key === 'certificate' ? unlessUnseen(own, place) : own
     return { test, isAboutPeople: PEOPLE.includes(key), untold: UNTOLD[key] }
   }
 

@@ -588,13 +588,24 @@ describe('row 89: a certificate', () => {
   })
 })
 
-test('a certificate that nobody looked for is not known', () => {
+test('a certificate that nobody looked for is what the rules want of it, and nobody', () => {
   const both = rule({ include: [{ email: 'ann@good.example' }], require: [{ certificate: { ca: 'staff' } }] })
   const deny = rule({ name: 'd', action: 'deny', include: [{ certificate: { ca: 'staff' } }] })
   const facts: Facts = { identities: [person()], now: NOW }
   const applies = (rules: Rule[], asked: Facts) => explain(asked, preparePolicy(rules)).verdicts.map(one => one.applies)
   expect(applies([both, deny], facts)).toEqual(['no', 'no'])
-  expect(applies([both, deny], { ...facts, certificateUnseen: true })).toEqual(['unknown', 'unknown'])
-  expect(ask([both], [person()], { certificateUnseen: true }).allow).toBe(false)
+  // In the order of the steps: what denies first.
+  const unseen: Facts = { ...facts, certificateUnseen: true }
+  expect(applies([both, deny], unseen)).toEqual(['no', 'yes'])
+  const others = { certificate: { ca: 'staff', fingerprint: 'b'.repeat(64) } }
+  expect(applies([{ ...both, exclude: [others] }], unseen)).toEqual(['yes'])
+  expect(applies([rule({ include: [others] }), rule({ action: 'service', include: [others] })], unseen)).toEqual([
+    'no',
+    'no',
+  ])
+  const denied = { ...deny, include: [{ email: 'ann@good.example' }] }
+  expect(applies([{ ...denied, require: [others] }], unseen)).toEqual(['no'])
+  expect(applies([{ ...denied, exclude: [others] }], unseen)).toEqual(['no'])
+  expect(applies([{ ...both, include: [{ email: 'bob@good.example' }] }], unseen)).toEqual(['no'])
   expect(ask([both], [person(), certificate()]).allow).toBe(true)
 })

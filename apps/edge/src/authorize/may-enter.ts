@@ -6,20 +6,17 @@ const SOME_REQUEST = { method: 'GET', path: '/' }
 /**
  * What the policy says of a person whose requests are yet to come, and whose certificate nobody looked for. What hangs on those alone
  * is left to each request, which is decided again: it neither refuses the person nor, if it denies, forbids them. All else is as
- * it is for a request, and who would be let in without the person does not count for them.
+ * it is for a request.
  */
 export function mayEnter(asked: Facts, policy: Policy): Decision {
   const facts: Facts = { ...asked, certificateUnseen: true }
-  const { certificateUnseen: _, ...looked } = { ...facts, request: facts.request ?? SOME_REQUEST }
   const { decision, verdicts } = explain(facts, policy)
-  if (decision.allow) return decision
-  const later = explain(looked, policy).verdicts
-  const alone = explain({ ...facts, identities: [] }, policy).verdicts
-  const isOpen = ({ applies }: Verdict, at: number) => applies === 'unknown' && later[at]?.applies !== 'unknown'
-  const isTheirs = (at: number) => alone[at]?.applies === 'no'
-  const isDenied = verdicts.some((one, at) => one.action === 'deny' && one.applies !== 'no' && !isOpen(one, at))
-  const isAllowed = verdicts.some(
-    (one, at) => one.action === 'allow' && (one.applies === 'yes' || (isOpen(one, at) && isTheirs(at))),
+  if (decision.allow || facts.request !== undefined) return decision
+  const decided = explain({ ...facts, request: SOME_REQUEST }, policy).verdicts.map(
+    ({ applies }) => applies !== 'unknown',
   )
+  const isOpen = ({ applies }: Verdict, at: number) => applies === 'unknown' && decided[at] === true
+  const isDenied = verdicts.some((one, at) => one.action === 'deny' && one.applies !== 'no' && !isOpen(one, at))
+  const isAllowed = verdicts.some((one, at) => one.action === 'allow' && (one.applies === 'yes' || isOpen(one, at)))
   return { ...decision, allow: isAllowed && !isDenied }
 }
