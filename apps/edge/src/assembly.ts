@@ -57,10 +57,15 @@ export function assemble(parts: EdgeParts, context: WayContext, address: () => s
     ownCa: caFile !== undefined,
     address,
     routes: context.routes,
-    sessions: context.tunnels,
+    sessions: {
+      get size() {
+        return context.tunnels.size + context.joins.size
+      },
+    },
     software: parts.software,
     people: parts.sessions,
     keys: parts.keys,
+    grants: parts.grants,
     seal: parts.seal,
     protocols: parts.plugins.protocols,
     origins,

@@ -29,6 +29,7 @@ import type { TeamSite } from './team/site.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { drain } from './ways/drain.ts'
+import { Joins } from './ways/joins.ts'
 
 export interface RunningEdge extends AsyncDisposable {
   readonly host: string
@@ -143,8 +144,10 @@ class Edge implements RunningEdge {
       origins: parts.origins,
       sessions: parts.sessions,
       keys: parts.keys,
+      grants: parts.grants,
       seal: parts.seal,
       tunnels: new Set<Tunnel>(),
+      joins: new Joins(),
       carried: new Set<Promise<unknown>>(),
       draining: () => this.#draining,
       signal: this.#now.signal,
@@ -247,9 +250,9 @@ class Edge implements RunningEdge {
   }
 
   counts(): ReturnType<RunningEdge['counts']> {
-    const { tunnels, routes, live } = this.#context
+    const { tunnels, joins, routes, live } = this.#context
     return {
-      sessions: tunnels.size,
+      sessions: tunnels.size + joins.size,
       connectors: routes.all().length,
       sockets: this.#front.connections,
       admitted: live.count,

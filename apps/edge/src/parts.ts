@@ -10,6 +10,7 @@ import type { EdgeConfig } from './config.ts'
 import { certificatesFor, databaseOf, teamDomainOf } from './data.ts'
 import type { Certificates } from './front/certificates.ts'
 import { guardedFetch } from './guarded-fetch.ts'
+import { GrantKeys } from './keys/grant-keys.ts'
 import { Seal } from './keys/seal.ts'
 import { hasTeamKeys, TeamKeys } from './keys/team-keys.ts'
 import { Origins } from './origins.ts'
@@ -33,6 +34,7 @@ export interface EdgeParts {
   readonly origins: Origins
   readonly sessions: Sessions
   readonly keys: TeamKeys
+  readonly grants: GrantKeys
   readonly seal: Seal
   /** Told the port once it is known. */
   readonly listens: (port: number) => void
@@ -56,6 +58,7 @@ export async function openParts(config: EdgeConfig, stack: AsyncDisposableStack,
   const seal = await Seal.open(config.data, hasTeamKeys(store.snapshot), config.sealKey)
   const keys = stack.use(await TeamKeys.open({ store, seal, origins, log: call.log }))
   await keys.removeAgain(lost)
+  const grants = await GrantKeys.open(store, seal)
   const sessions = stack.use(new Sessions(store, call.log))
   const registry = createRegistry(config.plugins ?? builtins)
   const plugins = stack.use(await startPlugins(registry, store, failures, { keys, fetch: guardedFetch(config) }, call))
@@ -74,6 +77,7 @@ export async function openParts(config: EdgeConfig, stack: AsyncDisposableStack,
     origins,
     sessions,
     keys,
+    grants,
     seal,
     failures,
     listens,

@@ -50,6 +50,9 @@ export const wantedConnector = z.strictObject({
   replaces: connectorId.optional(),
 })
 
+/** RFC 7517 §5: public members only. */
+const jwks = z.object({ keys: z.array(z.record(z.string(), z.string())) }).meta({ id: 'GrantKeys' })
+
 /** With the tunnel token, which is shown once and kept nowhere. */
 export const shownConnector = z
   .object({
@@ -59,6 +62,8 @@ export const shownConnector = z
     expiresAt: instant,
     tokenId: z.string(),
     token: z.string(),
+    /** What it knows the edge’s grants by, for end-to-end sessions: a JWK set. Absent from an older edge. */
+    grantKeys: jwks.optional(),
   })
   .meta({ id: 'ShownConnector' })
 

@@ -1,15 +1,15 @@
 import type { Certificate, Checked } from '@postern/admin'
-import { PosternError } from '@postern/interface'
+import { type Json, PosternError } from '@postern/interface'
 import { readCertificateRequest } from '@postern/pki'
 import type { Snapshot } from '@postern/store'
 import { type Authority, authoritiesIn } from '../certificates/authorities.ts'
 import { issuing, renewUntil, sign } from '../certificates/issue.ts'
 import { readNames } from '../certificates/names.ts'
 import {
+  certificateKey,
   certificateRows,
   type IssuedRecord,
   isRevoked,
-  issuedBy,
   issuedOf,
   issuedRowIn,
   type RevokedRecord,
@@ -104,7 +104,7 @@ function revoking(
   const found = serialsOf(authority, meant, snapshot, now)
   const serials = found.map(({ serial }) => serial)
   return {
-    changes: found.flatMap(({ serial, notAfter }) => revocation(id, serial, notAfter, now)),
+    changes: found.flatMap(one => revocation(one.id, one.serial, one.notAfter, now)),
     action: 'certificate.revoke',
     detail: { ca: name, id, ...meant, revoked: found.length, serials: serials.slice(0, MOST_NAMED) },
     answer: () => ({ revoked: found.length }),
@@ -112,6 +112,8 @@ function revoking(
 }
 
 interface Found {
+  /** Of the CA. */
+  readonly id: string
   readonly serial: string
   readonly notAfter: number | undefined
 }
@@ -124,26 +126,29 @@ function serialsOf({ id }: Authority, meant: Meant, snapshot: Snapshot, now: num
     const after = successorsOf(id, serial, snapshot, now)
     if (isRevoked(rows, id, serial)) return after
     mustHaveRoom(id, snapshot)
-    return [{ serial, notAfter: issuedOf(rows, id, serial)?.notAfter }, ...after]
+    return [{ id, serial, notAfter: issuedOf(rows, id, serial)?.notAfter }, ...after]
   }
   const isMeant = 'email' in meant ? byEmail(meant.email) : byHolder(meant)
   const good = goodOnes(snapshot, (issued, of) => of === id && isMeant(issued), now)
-  return good.map(({ serial, issued }) => ({ serial, notAfter: issued.notAfter }))
+  return good.map(({ serial, issued }) => ({ id, serial, notAfter: issued.notAfter }))
 }
 
-/** Those that were renewed with it, and with these in turn: whoever had its key may have had them. */
+/** Those that were renewed or asked for with it, and with these in turn: whoever had its key may have had them. */
 function successorsOf(id: string, serial: string, snapshot: Snapshot, now: number): readonly Found[] {
-  const renewed = Map.groupBy(
-    [...issuedBy(certificateRows(snapshot), id)].filter(([, { replaces }]) => replaces !== undefined),
-    ([, { replaces }]) => replaces,
-  )
-  const line = [serial]
-  for (const one of line) for (const [next] of renewed.get(one) ?? []) line.push(next)
-  const meant = new Set(line.slice(1))
-  return goodOnes(snapshot, (_issued, of, one) => of === id && meant.has(one), now).map(one => ({
-    serial: one.serial,
-    notAfter: one.issued.notAfter,
-  }))
+  const rows = certificateRows(snapshot)
+  const had = Map.groupBy([...rows].flatMap(hadWith), ({ parent }) => parent)
+  const line: Found[] = [{ id, serial, notAfter: undefined }]
+  for (const one of line) line.push(...(had.get(certificateKey(one.id, one.serial)) ?? []))
+  return line.slice(1).filter(one => (one.notAfter ?? 0) > now && !isRevoked(rows, one.id, one.serial))
+}
+
+/** What a certificate that was issued here was renewed or asked for with, if anything. */
+function hadWith([row, value]: readonly [string, Json]): readonly (Found & { readonly parent: string })[] {
+  const place = issuedRowIn(row)
+  if (place === undefined) return []
+  const { replaces, from, notAfter } = value as unknown as IssuedRecord
+  const parent = replaces === undefined ? from : certificateKey(place.id, replaces)
+  return parent === undefined ? [] : [{ ...place, parent, notAfter }]
 }
 
 function byEmail(text: string): (issued: IssuedRecord) => boolean {

@@ -3,7 +3,7 @@ import { checkAuthority, checkConnector, checkIdentity } from '@postern/connecto
 import { PosternError } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
 import { createConnectorSetup, createTunnelToken, hashId } from '@postern/tokens'
-import type { Handlers, Planned } from './handling.ts'
+import type { Handlers, Planned, Workings } from './handling.ts'
 import { CONNECTOR_SETUPS, instantOf, isGood, type Lives, rowsOf, type TunnelHash } from './records.ts'
 import {
   type ConnectorRecord,
@@ -44,7 +44,7 @@ export const ENROLMENT: Handlers<'connector.enrol' | 'connector-setup.create' | 
       const ended = replaces && withoutConnector(name, secrets, replaces, now, now + REPLACED)
       const before = ended ? ended.secrets : secrets
       const { id, fingerprint, expiresAt } = checked(() => checkConnector(certificate, issuer, name, now))
-      const enrolled = enrol(name, before, { id, fingerprint, expiresAt, ...(host && { host }) }, now)
+      const enrolled = enrol(name, before, { id, fingerprint, expiresAt, ...(host && { host }) }, handling, now)
       return { ...enrolled, changes: [...enrolled.changes, ...(ended ? ended.changes : [])], action: 'connector.enrol' }
     }),
   'connector-setup.create': (handling, { params: { name }, body: { authority } }) =>
@@ -69,7 +69,7 @@ export const ENROLMENT: Handlers<'connector.enrol' | 'connector-setup.create' | 
       const found = checked(() => checkConnector(certificate, issuer, tunnel, now))
       const { id: connector, fingerprint, expiresAt } = found
       const known = { id: connector, fingerprint, expiresAt, ...(host && { host }) }
-      const enrolled = enrol(tunnel, tunnelSecretsOf(snapshot, tunnel), known, now)
+      const enrolled = enrol(tunnel, tunnelSecretsOf(snapshot, tunnel), known, handling, now)
       const used = { ...setup, revokedAt: now }
       const changes: Change[] = [...enrolled.changes, { put: 'record', namespace: CONNECTOR_SETUPS, id, value: used }]
       return { ...enrolled, changes, action: 'connector-setup.use' }
@@ -102,6 +102,7 @@ function enrol(
   tunnel: string,
   { hashes, connectors }: TunnelSecrets,
   known: Omit<ConnectorRecord, 'createdAt'>,
+  { grants }: Pick<Workings, 'grants'>,
   now: number,
 ): Omit<Planned<ShownConnector>, 'action'> {
   const taken = connectors?.some(({ id, fingerprint }) => id === known.id || fingerprint === known.fingerprint)
@@ -123,7 +124,15 @@ function enrol(
   return {
     changes: [putTunnelSecrets(tunnel, secrets), ...alone.map(one => ({ revoke: tokenKey(tunnel, one) }))],
     detail: { tunnel, connector: id, fingerprint, expiresAt, token: tokenId, ...(host && { host }) },
-    answer: () => ({ tunnel, id, fingerprint, expiresAt, tokenId, token }),
+    answer: () => ({
+      tunnel,
+      id,
+      fingerprint,
+      expiresAt,
+      tokenId,
+      token,
+      grantKeys: { keys: [...grants.jwks().keys] },
+    }),
   }
 }
 

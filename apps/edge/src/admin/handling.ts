@@ -1,5 +1,6 @@
 import type { Answer, Checked, RouteName } from '@postern/admin'
 import type { Change, ChangeNote, Snapshot, Store } from '@postern/store'
+import type { GrantKeys } from '../keys/grant-keys.ts'
 import type { Seal } from '../keys/seal.ts'
 import type { TeamKeys } from '../keys/team-keys.ts'
 import type { Origins } from '../origins.ts'
@@ -23,6 +24,8 @@ export interface Workings {
   /** Who is signed in. */
   readonly people: Pick<Sessions, 'list' | 'revoke'>
   readonly keys: Pick<TeamKeys, 'list' | 'rotate' | 'remove'>
+  /** What daemons are given to know grants by. */
+  readonly grants: Pick<GrantKeys, 'jwks' | 'list' | 'rotate'>
   readonly seal: Pick<Seal, 'seal' | 'open'>
   readonly protocols: Protocols
   readonly origins: Origins

@@ -148,9 +148,9 @@ export class Authorizer {
     return this.#admit(asking, admitted, detail)
   }
 
-  /** The team domain, for a daemon: its tunnel token names its tunnel. */
+  /** The team domain, for a daemon's connection or a pipe it dials for a client: its tunnel token names its tunnel. */
   async connector(asked: Asked, call: Call): Promise<Outcome<ConnectorAdmission>> {
-    const asking = this.#begin(asked)
+    const asking = this.#begin(asked, 'connector.decide')
     if ('refused' in asking) return asking
     if (asking.hostname !== this.#options.teamDomain) return this.#refuse(asking, 'NOT_FOUND')
     const found = await this.#identify(asking, this.#options.connectors, call)
@@ -164,11 +164,11 @@ export class Authorizer {
     return this.#admit(asking, { ...admissionOf(asking, identities), tunnelId }, { tunnel: tunnelId })
   }
 
-  #begin(asked: Asked): Asking | { readonly refused: Refused } {
+  #begin(asked: Asked, action: Asking['action'] = 'access.decide'): Asking | { readonly refused: Refused } {
     const { presented, purpose, requestId = randomUUID() } = asked
     try {
       const hostname = asked.hostname ?? requestedHostname(presented.headers.host, presented.url)
-      return { requestId, hostname, presented, purpose, version: this.#options.store.snapshot.version }
+      return { requestId, hostname, presented, purpose, action, version: this.#options.store.snapshot.version }
     } catch (error) {
       const { code, message } = PosternError.from(error)
       return { refused: { problem: problem(code, requestId, { speaker: 'edge', detail: message }), headers: {} } }
@@ -262,12 +262,14 @@ interface Asking {
   readonly hostname: string
   readonly presented: Presented
   readonly purpose: Asked['purpose']
+  /** Of its audit row. */
+  readonly action: 'access.decide' | 'connector.decide'
   readonly version: number
 }
 
 /** `Authorization` is the application's own, unless it says otherwise. */
-function shownTo({ presented, purpose }: Asking, application: ApplicationRecord | undefined): Presented {
-  if (purpose === 'connector' || application?.options?.authorizationHeader === true) return presented
+function shownTo({ presented, action }: Asking, application: ApplicationRecord | undefined): Presented {
+  if (action === 'connector.decide' || application?.options?.authorizationHeader === true) return presented
   if (!Object.hasOwn(presented.headers, 'authorization')) return presented
   const { authorization: _, ...headers } = presented.headers
   return { ...presented, headers }
@@ -278,7 +280,7 @@ function admissionOf({ requestId, hostname, presented, version }: Asking, identi
 }
 
 function entryOf(
-  { requestId, hostname, presented, purpose }: Asking,
+  { requestId, hostname, presented, purpose, action }: Asking,
   identities: readonly Identity[],
   allowed: boolean,
   code: Code | undefined,
@@ -286,7 +288,7 @@ function entryOf(
 ): AuditEntry {
   return {
     at: Date.now(),
-    action: purpose === 'connector' ? 'connector.decide' : 'access.decide',
+    action,
     actor: actorOf(identities),
     hostname,
     requestId,

@@ -1,4 +1,4 @@
-import { type Call, type Json, type Logger, PosternError } from '@postern/interface'
+import { type Call, type Identity, type Json, type Logger, PosternError } from '@postern/interface'
 import { readCertificateRequest } from '@postern/pki'
 import type { ApplicationRecord, Snapshot, Store } from '@postern/store'
 import { detailOf } from '../admin/certificates.ts'
@@ -93,7 +93,9 @@ export class Enrolment implements OwnPaths {
     const { store, seal, turns, origins } = this.#options
     const { renewable, groups, admitted } = allowed
     const named = renewable === undefined ? holderOf(admitted.identities, origins.team) : renewable.issued
-    const leaf = leafOf(allowed, named, authority, store.snapshot)
+    const only = renewable === undefined ? certificateAlone(admitted.identities) : undefined
+    const from = only?.revokeKeys.find(key => key.startsWith('certificate:'))
+    const leaf = leafOf(allowed, { ...named, until: only?.expiresAt }, authority, store.snapshot)
     const signed = await sign(authority, leaf, seal)
     const issued = await turns.take(async () => {
       const now = Date.now()
@@ -105,7 +107,13 @@ export class Enrolment implements OwnPaths {
       const { requestId, remoteAddress, hostname, identities } = admitted
       const by = actorOf(identities) ?? ''
       const line = renewable && { firstIssuedAt: renewable.issued.firstIssuedAt, replaces: renewable.serial }
-      const asking = { ...(named.holder && { holder: named.holder }), firstIssuedAt: now, ...line, by }
+      const asking = {
+        ...(named.holder && { holder: named.holder }),
+        ...(from && { from }),
+        firstIssuedAt: now,
+        ...line,
+        by,
+      }
       const kept = issuing(store.snapshot, authority, signed, asking, now)
       const detail = detailOf(authority, signed.serial, kept.issued)
       const note = { action: 'certificate.issue', actor: by, hostname, requestId, remoteAddress, detail }
@@ -145,12 +153,12 @@ type Named = Pick<IssuedRecord, 'holder' | 'commonName' | 'san'>
 /** What the certificate says: of the request only the key, and that it may last shorter. @throws PosternError ACCESS_DENIED */
 function leafOf(
   { publicKey, seconds, renewable }: Allowed,
-  named: Named,
+  named: Named & { readonly until: number | undefined },
   authority: Authority,
   snapshot: Snapshot,
 ): WantedLeaf {
   const { commonName, san, holder } = named
-  const until = holder && endOf(holder, snapshot)
+  const until = named.until ?? (holder && endOf(holder, snapshot))
   // One that is renewed lasts as long as the one before it was to, or shorter.
   const again = renewable && Math.min(renewable.issued.seconds, authority.record.leafSeconds)
   const wished = again === undefined ? seconds : Math.min(seconds ?? again, again)
@@ -190,6 +198,11 @@ async function readRequest(exchange: Exchange): Promise<Request> {
   if (seconds === undefined) return { csr, seconds }
   if (typeof seconds === 'number' && Number.isInteger(seconds) && seconds >= SHORTEST) return { csr, seconds }
   throw badUsage(`seconds is not a whole number from ${SHORTEST}`)
+}
+
+/** The certificate that nobody and nothing else vouched beside: one more that is had with it must not be of use to a thief for longer. */
+function certificateAlone(identities: readonly Identity[]): Identity | undefined {
+  return identities.every(({ kind }) => kind === 'certificate') ? identities[0] : undefined
 }
 
 /**

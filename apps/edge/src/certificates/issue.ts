@@ -39,7 +39,7 @@ export interface Signed {
 }
 
 /** Who it is for, and who asked. */
-export type Asking = Pick<IssuedRecord, 'holder' | 'replaces' | 'firstIssuedAt' | 'by'>
+export type Asking = Pick<IssuedRecord, 'holder' | 'replaces' | 'from' | 'firstIssuedAt' | 'by'>
 
 /** Certificates of one CA that are good at a time, and of one holder among them. Each is a row in memory. */
 const MOST_ISSUED = 50_000
@@ -137,7 +137,7 @@ function tooMany(who: string): PosternError {
 }
 
 /** Until when a certificate renews itself; undefined: it does not. */
-export function renewUntil({ firstIssuedAt }: IssuedRecord, { record }: Authority): number | undefined {
-  if (record.renewSeconds === 0 || record.issuing === undefined) return undefined
+export function renewUntil({ firstIssuedAt, from }: IssuedRecord, { record }: Authority): number | undefined {
+  if (record.renewSeconds === 0 || record.issuing === undefined || from !== undefined) return undefined
   return firstIssuedAt + record.renewSeconds * 1000
 }

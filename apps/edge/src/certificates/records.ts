@@ -57,6 +57,8 @@ export interface IssuedRecord {
   readonly firstIssuedAt: number
   /** Serial of the one that this one renews. */
   readonly replaces?: string
+  /** {@link certificateKey} of the one that it was asked for with, where nothing else vouched for who asked: with that it ends. */
+  readonly from?: string
   /** The actor of the audit log. */
   readonly by: string
 }

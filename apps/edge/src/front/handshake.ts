@@ -42,20 +42,31 @@ export function peerCertificateOf(socket: TLSSocket, rule: CertificateRule): Pee
 /**
  * The certificates above a leaf, a CA of the rule last, by signatures alone: whether they are good is OpenSSL's to say, and what
  * Node shows as a chain is put together by names, so that whoever sends a certificate of the right name could choose the CA.
- * OpenSSL tries what is trusted first, and so does this.
+ * From the CAs down: a key is used when what is above vouches for it, so nobody has us compute with one of their choosing. Of two
+ * with one key, as where a CA was renewed, it is the one that is valid now, as with OpenSSL.
  */
 function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[]): readonly X509Certificate[] {
-  const sent = sentWith(leaf)
-  const above = new Map<X509Certificate, readonly X509Certificate[]>([[leaf, []]])
+  const now = Date.now()
+  const below = new Set(validFirst(sentWith(leaf), now))
+  const vouched = new Map(validFirst(authorities, now).map(one => [one, [one]]))
   let signatures = MOST_SIGNATURES
   const isIssued = (one: X509Certificate, by: X509Certificate) =>
     one.checkIssued(by) && --signatures >= 0 && isSigned(one, by)
-  for (const [one, below] of above) {
-    const authority = authorities.find(by => isIssued(one, by))
-    if (authority !== undefined) return [...below, authority]
-    for (const by of sent) if (!above.has(by) && by.ca && isIssued(one, by)) above.set(by, [...below, by])
+  for (const [by, chain] of vouched) {
+    if (isIssued(leaf, by)) return chain
+    for (const one of below) {
+      if (!one.ca || !isIssued(one, by)) continue
+      below.delete(one)
+      vouched.set(one, [one, ...chain])
+    }
   }
   return []
+}
+
+function validFirst(all: readonly X509Certificate[], now: number): readonly X509Certificate[] {
+  const isValid = ({ validFromDate, validToDate }: X509Certificate) =>
+    validFromDate.getTime() <= now && now < validToDate.getTime()
+  return [...all].sort((one, other) => Number(isValid(other)) - Number(isValid(one)))
 }
 
 function isSigned(one: X509Certificate, by: X509Certificate): boolean {

@@ -44,6 +44,8 @@ export class Port {
   readonly #connections: Connections
   readonly #hellos: Hellos
   #stopping = false
+  /** What each connection that is asked for a certificate was made with, until it is made. */
+  readonly #made = new WeakMap<object, Made>()
   /** The rule that was told to be of no use. */
   #told = ''
 
@@ -54,7 +56,11 @@ export class Port {
     this.#connections = new Connections(limits, log)
     this.#hellos = new Hellos(limits.headTime)
     this.#plain = makeServer(limits, certificates.server)
-    const SNICallback: TlsOptions['SNICallback'] = (...asked) => this.#answer(...asked)
+    const answer = (socket: TLSSocket, asked: string, done: Answered) => this.#answer(socket, asked, done)
+    // Node calls it as a method of the socket: nothing else says whose name it is.
+    const SNICallback = function (this: TLSSocket, asked: string, done: Answered) {
+      answer(this, asked, done)
+    }
     this.#asking = makeServer(limits, { ...certificates.server, ...ASKING, SNICallback })
     // Destroyed in a listener before Node's own, a socket would be made a connection all the same.
     for (const server of this.servers) {
@@ -138,16 +144,19 @@ export class Port {
     return this.#options.certificateRule(hostname) ?? (hostname === this.#options.teamDomain ? CONNECTOR : undefined)
   }
 
-  #answer(asked: string, done: (error: Error | null, context?: SecureContext) => void): void {
-    this.#contextFor(serverNameOf(asked)).then(
+  #answer(socket: TLSSocket, asked: string, done: Answered): void {
+    const hostname = serverNameOf(asked)
+    const rule = hostname === undefined ? undefined : this.#ruleOf(hostname)
+    if (hostname === undefined || rule === undefined)
+      return void done(new Error('no certificate is asked for any more'))
+    this.#made.set(socket, { hostname, rule })
+    this.#contextFor(hostname, rule).then(
       context => done(null, context),
       (error: Error) => done(error),
     )
   }
 
-  async #contextFor(hostname: string | undefined): Promise<SecureContext> {
-    const rule = hostname === undefined ? undefined : this.#ruleOf(hostname)
-    if (hostname === undefined || rule === undefined) throw new Error('no certificate is asked for any more')
+  async #contextFor(hostname: string, rule: CertificateRule): Promise<SecureContext> {
     try {
       return await this.#options.certificates.asking(hostname, rule)
     } catch (thrown) {
@@ -167,10 +176,20 @@ export class Port {
   #handshakeOf(socket: TLSSocket, isAsking: boolean): Handshake | undefined {
     const hostname = serverNameOf(socket.servername)
     if (!isAsking) return { hostname, rule: undefined, certificate: undefined }
-    const rule = hostname === undefined ? undefined : this.#ruleOf(hostname)
-    if (rule === undefined || socket.isSessionReused()) return undefined
-    return { hostname, rule, certificate: peerCertificateOf(socket, rule) }
+    const made = this.#made.get(socket)
+    // Another name in the second hello, or another rule by now: what OpenSSL says was asked of other CAs.
+    if (made === undefined || made.hostname !== hostname || socket.isSessionReused()) return undefined
+    if (this.#ruleOf(made.hostname)?.key !== made.rule.key) return undefined
+    return { ...made, certificate: peerCertificateOf(socket, made.rule) }
   }
+}
+
+type Answered = (error: Error | null, context?: SecureContext) => void
+
+/** The name whose CAs OpenSSL was given, and the rule that has them. */
+interface Made {
+  readonly hostname: string
+  readonly rule: CertificateRule
 }
 
 function makeServer(limits: FrontLimits, tls: TlsOptions): Http2SecureServer {

@@ -12,6 +12,8 @@ export interface Connection {
   readonly index?: number
   readonly version?: string
   readonly name?: string
+  /** It says that it dials for clients. */
+  readonly joins?: true
   /** `hashId` of the token it came with. */
   readonly tokenId?: string
   /** Of the certificate it proved; its {@link connectorId} is that certificate's. */
@@ -146,7 +148,7 @@ export class Routes {
    */
   async open(tunnelId: string, header: StreamHeader, call: Call): Promise<Duplex> {
     let last: unknown
-    for (const connection of this.#inTurn(tunnelId).slice(0, MOST_TRIES)) {
+    for (const connection of this.inTurn(tunnelId).slice(0, MOST_TRIES)) {
       if (connection.tunnel.draining) continue
       try {
         const stream = await connection.tunnel.open(header, call)
@@ -174,7 +176,7 @@ export class Routes {
   }
 
   /** The healthy ones, beginning with whoever's turn it is; those that may be dead come last. */
-  #inTurn(tunnelId: string): readonly Connection[] {
+  inTurn(tunnelId: string): readonly Connection[] {
     const healthy = this.#healthy(tunnelId)
     const first = this.#next++ % Math.max(1, healthy.length)
     const turned = [...healthy.slice(first), ...healthy.slice(0, first)]

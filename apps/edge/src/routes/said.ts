@@ -8,6 +8,8 @@ export interface Said {
   readonly index?: number
   readonly version?: string
   readonly name?: string
+  /** It dials for clients, and keeps what grants are signed with. */
+  readonly joins?: true
 }
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
@@ -34,6 +36,8 @@ export function readSaid(about: About = {}): Said {
     ...(index !== undefined && { index }),
     ...(version !== undefined && { version }),
     ...(name !== undefined && { name }),
+    // Another number is of a later version, which can do it otherwise.
+    ...(about.join === 1 && { joins: true as const }),
   }
 }
 

@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { type Incoming, PosternError, type Problem, problem } from '@postern/interface'
 import type { ApplicationRecord } from '@postern/store'
 import type { AccessAdmission } from '../authorize/authorize.ts'
+import { requestedHostname } from '../front/hostname.ts'
 import { serveConnector } from './connector.ts'
 import { refusalOf, type WayContext } from './context.ts'
+import { serveJoin, serveLeg } from './join.ts'
 import { serveRaw } from './raw.ts'
 import { serveSession } from './session.ts'
 
@@ -32,12 +34,26 @@ async function admit(incoming: Incoming, context: WayContext): Promise<void> {
     if ('refused' in outcome) return incoming.reject(outcome.refused.problem, outcome.refused.headers)
     return serveConnector(incoming, outcome.admitted, context)
   }
+  if (purpose === 'join' && isForTeam(incoming, context)) {
+    const outcome = await authorizer.connector({ purpose, presented }, call)
+    if ('refused' in outcome) return incoming.reject(outcome.refused.problem, outcome.refused.headers)
+    return serveLeg(incoming, outcome.admitted, context)
+  }
   const outcome = await authorizer.access({ purpose, presented }, call)
   if ('refused' in outcome) return incoming.reject(outcome.refused.problem, outcome.refused.headers)
   if (!carriesBytes(outcome.admitted.application)) return incoming.reject(onlyHttp(outcome.admitted))
   if (purpose === 'session') return serveSession(incoming, outcome.admitted, context)
-  if (purpose === 'raw') return serveRaw(incoming, outcome.admitted, context)
-  return incoming.reject(problem('VERSION_UNSUPPORTED', outcome.admitted.requestId, { speaker: 'edge' }))
+  if (purpose === 'join') return serveJoin(incoming, outcome.admitted, context)
+  return serveRaw(incoming, outcome.admitted, context)
+}
+
+/** A daemon's, then: no application has the team's hostname. What is no hostname is refused as everybody's is. */
+function isForTeam({ presented }: Incoming, { teamDomain }: WayContext): boolean {
+  try {
+    return requestedHostname(presented.headers.host, presented.url) === teamDomain
+  } catch {
+    return false
+  }
 }
 
 /** Whether a connection of bytes has anywhere to go. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Identity, type Incoming, PosternError, problem } from '@postern/interface'
-import { startTunnel, type Tunnel } from '@postern/tunnel'
+import { type HostMessage, type ReportMessage, startTunnel, type Tunnel } from '@postern/tunnel'
 import type { ConnectorAdmission } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
 import { readSaid } from '../routes/said.ts'
@@ -8,6 +8,8 @@ import { note, saidBy, type WayContext } from './context.ts'
 
 /** Live connections one tunnel may have: sixteen daemons of four. */
 const MOST_CONNECTIONS = 64
+/** Reports of one daemon in a minute that leave a row each; then one in a hundred does. */
+const MOST_REPORTS = 6000
 
 /** A daemon's pipe. It serves streams and opens none. Resolves when it is over. */
 export async function serveConnector(
@@ -22,6 +24,7 @@ export async function serveConnector(
     return incoming.reject(problem('LIMIT_EXCEEDED', requestId, { speaker: 'edge' }))
   }
   const pipe = await incoming.accept({ 'postern-request-id': requestId })
+  let connection: Connection | undefined
   const tunnel = await startTunnel(
     pipe,
     {
@@ -30,21 +33,23 @@ export async function serveConnector(
       hears: ['daemon', 'service', 'plugin'],
       log,
       onStream: offered => offered.reject(problem('DESTINATION_FORBIDDEN', requestId, { speaker: 'edge' })),
+      onMessage: message => connection && hear(message, connection, context),
     },
     { log, signal },
   )
-  const connection = join(tunnel, admission, context)
+  connection = join(tunnel, admission, context)
   if (connection === undefined) return
-  const { id, connectorId, since } = connection
+  const mine = connection
+  const { id, connectorId, since } = mine
   const forget = live.keepConnector(admission, reason => {
     // First: who comes now is served by another daemon.
-    routes.remove(connection)
+    routes.remove(mine)
     tunnel.cut(reason)
   })
   log.info('a daemon connected', { tunnel: tunnelId, connector: connectorId, connection: id, remoteAddress })
   const error = await tunnel.closed
   forget()
-  routes.remove(connection)
+  routes.remove(mine)
   log.info('a daemon’s connection ended', { tunnel: tunnelId, connection: id, code: error?.code })
   const detail = { tunnel: tunnelId, connector: connectorId, connection: id, ms: Date.now() - since, ...saidBy(error) }
   note(store, admission, { action: 'connector.end', code: error?.code, detail })
@@ -91,6 +96,25 @@ function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext
   }
 }
 
+/** What a daemon tells beside its streams. */
+function hear(message: HostMessage, connection: Connection, context: WayContext): void {
+  // Of one that proved no certificate: it may be anybody with the tunnel's token.
+  if (connection.fingerprint === undefined) return
+  if (message.type === 'decline') context.joins.decline(message, connection)
+  if (message.type === 'report') noteReport(message, connection, context)
+}
+
+/** A stream that the edge did not see: the daemon's own word, about a session that this very daemon has or just had. */
+function noteReport(report: ReportMessage, connection: Connection, { joins, store, authorizer }: WayContext): void {
+  const { service, up: sent, down: received, ms, code, lost } = report
+  const admission = joins.reported(report, connection)
+  const key = `report\0${connection.tunnelId} ${connection.connectorId}`
+  if (admission === undefined || !authorizer.isNoted(key, MOST_REPORTS)) return
+  const how = { mode: 'end-to-end', said: 'daemon', service, sent, received, ms }
+  const detail = { ...how, ...(lost !== undefined && { lost }) }
+  note(store, admission, { action: 'stream.end', code, detail })
+}
+
 /** Which of the tunnel's tokens it was: the verifier names it in the key that revokes it alone. */
 function tokenIdOf(tunnelId: string, identities: readonly Identity[]): string | undefined {
   const prefix = `tunnel-token:${tunnelId}:`
@@ -99,7 +123,9 @@ function tokenIdOf(tunnelId: string, identities: readonly Identity[]): string | 
 }
 
 /** Which of the tunnel's daemons it is, where it proved a certificate: what it says itself counts no more then. */
-function certificateOf(identities: readonly Identity[]): Pick<Connection, 'connectorId' | 'fingerprint'> | undefined {
+export function certificateOf(
+  identities: readonly Identity[],
+): Pick<Connection, 'connectorId' | 'fingerprint'> | undefined {
   const { connector, certificate } = identities.find(({ claims }) => 'certificate' in claims)?.claims ?? {}
   return typeof connector === 'string' && typeof certificate === 'string'
     ? { connectorId: connector, fingerprint: certificate }

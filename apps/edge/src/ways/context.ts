@@ -2,6 +2,7 @@ import { type Code, type Logger, PosternError, type Problem, problem, type Speak
 import type { AuditEntry, Store } from '@postern/store'
 import type { Tunnel } from '@postern/tunnel'
 import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
+import type { GrantKeys } from '../keys/grant-keys.ts'
 import type { Seal } from '../keys/seal.ts'
 import type { TeamKeys } from '../keys/team-keys.ts'
 import type { Live } from '../live.ts'
@@ -10,6 +11,7 @@ import type { Memory } from '../routes/memory.ts'
 import type { Routes } from '../routes/routes.ts'
 import type { Shares } from '../routes/shares.ts'
 import type { Sessions } from '../sign-in/sessions.ts'
+import type { Joins } from './joins.ts'
 
 /** What every way in works with. */
 export interface WayContext {
@@ -24,10 +26,14 @@ export interface WayContext {
   readonly sessions: Sessions
   /** What the team signs with. */
   readonly keys: TeamKeys
+  /** What grants are signed with. */
+  readonly grants: GrantKeys
   /** For what the store keeps and must be read again. */
   readonly seal: Seal
   /** Clients' tunnels now. */
   readonly tunnels: Set<Tunnel>
+  /** Clients that are, or are about to be, joined to a daemon. */
+  readonly joins: Joins
   /** Connections of visitors now, each until both directions are done. */
   readonly carried: Set<Promise<unknown>>
   readonly teamDomain: string

@@ -73,9 +73,9 @@ async function serveStream(
   }
 }
 
-/** What a client is told with the yes. */
+/** What a client is told with the yes; that the edge is in between, unless it is said otherwise. */
 export function acceptHeaders({ requestId, application }: AccessAdmission, teamDomain: string): SentHeaders {
   const { id, hostname, protocols } = application
   const told: Application = { id, hostname, teamDomain, protocols }
-  return { 'postern-request-id': requestId, 'postern-application': JSON.stringify(told) }
+  return { 'postern-request-id': requestId, 'postern-application': JSON.stringify(told), 'postern-mode': 'hop' }
 }

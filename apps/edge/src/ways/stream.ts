@@ -12,16 +12,12 @@ import { note, noteRefused, saidBy, type WayContext } from './context.ts'
  *   `call.signal.reason`
  */
 export async function openToDaemon(admission: AccessAdmission, context: WayContext, call: Call): Promise<Duplex> {
-  const { store, routes, shares, memory } = context
+  const { routes } = context
   const { hostname, requestId, identities, permit, application } = admission
   const { tunnelId } = application
   let place: Place | undefined
   try {
-    if (!store.auditable)
-      throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
-    if (memory.isFull)
-      throw new PosternError('LIMIT_EXCEEDED', 'the edge holds as much as it may for slow readers', { speaker: 'edge' })
-    place = await shares.take(`${tunnelId} ${actorOf(identities)}`, routes.count(tunnelId), call.signal)
+    place = await placeOf(admission, context, call)
     const daemon = await routes.open(tunnelId, { hostname, requestId, purpose: 'tcp', identities, permit }, call)
     place.answered()
     if (daemon.closed) place.release()
@@ -34,9 +30,31 @@ export async function openToDaemon(admission: AccessAdmission, context: WayConte
   }
 }
 
+/**
+ * A visitor's place among those of the application's tunnel, for one pipe or stream to a daemon.
+ *
+ * @throws PosternError AUDIT_UNAVAILABLE, LIMIT_EXCEEDED; `call.signal.reason`
+ */
+export async function placeOf(
+  { identities, application: { tunnelId } }: AccessAdmission,
+  { store, routes, shares, memory }: WayContext,
+  { signal }: Call,
+): Promise<Place> {
+  if (!store.auditable)
+    throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
+  if (memory.isFull)
+    throw new PosternError('LIMIT_EXCEEDED', 'the edge holds as much as it may for slow readers', { speaker: 'edge' })
+  return shares.take(`${tunnelId} ${actorOf(identities)}`, routes.count(tunnelId), signal)
+}
+
 /** Bytes that wait on each side of a connection for a slow reader; a quarter of it once there are many connections. */
 const HIGH_WATER = 1024 * 1024
 const WIDE = 256
+
+/** How many bytes may wait for each side of one more connection. */
+export function highWaterOf({ carried }: Pick<WayContext, 'carried'>): number {
+  return carried.size < WIDE ? HIGH_WATER : HIGH_WATER / 4
+}
 
 /** Carries one stream until both directions are done, and notes how it went. */
 export async function carry(
@@ -47,8 +65,7 @@ export async function carry(
   signal?: AbortSignal,
 ): Promise<Pumped> {
   const started = Date.now()
-  const highWater = context.carried.size < WIDE ? HIGH_WATER : HIGH_WATER / 4
-  const work = pump(visitor, daemon, { highWater, ...(signal && { signal }) })
+  const work = pump(visitor, daemon, { highWater: highWaterOf(context), ...(signal && { signal }) })
   context.carried.add(work)
   const pumped = await work
   context.carried.delete(work)

@@ -1,0 +1,190 @@
+import { X509Certificate } from 'node:crypto'
+import { type Call, type Incoming, PosternError, type Presented, problem, type SentHeaders } from '@postern/interface'
+import { cut } from '@postern/pump'
+import { type AccessAdmission, actorOf, type ConnectorAdmission } from '../authorize/authorize.ts'
+import type { Connection } from '../routes/routes.ts'
+import { certificateOf } from './connector.ts'
+import { note, refusalOf, saidBy, type WayContext } from './context.ts'
+import { copy } from './copy.ts'
+import type { Leg } from './joins.ts'
+import { acceptHeaders, serveSession } from './session.ts'
+import { placeOf } from './stream.ts'
+
+/** The header in which a client names the key of its session. */
+const KEY_HEADER = 'postern-key'
+const KEY = /^sha256:[0-9a-f]{64}$/
+/** The header in which a daemon shows for whom it comes. */
+const TICKET_HEADER = 'postern-join'
+
+/** A client's pipe, joined to one that a daemon dials for it: what goes through is theirs, and not the edge's to read. */
+interface Joint extends Leg {
+  readonly connection: Connection
+  readonly headers: SentHeaders
+}
+
+/**
+ * A client that can do without the edge in between: joined to a daemon where there is one that can, served as a session otherwise. Resolves
+ * when it is over.
+ */
+export async function serveJoin(incoming: Incoming, admission: AccessAdmission, context: WayContext): Promise<void> {
+  const { live, log } = context
+  const { requestId } = admission
+  const key = oneOf(incoming.presented, KEY_HEADER)
+  if (key === undefined || !KEY.test(key)) {
+    const detail = `${KEY_HEADER} is sha256: and 64 hexadecimal digits, once`
+    return incoming.reject(problem('BAD_USAGE', requestId, { speaker: 'edge', detail }))
+  }
+  if (joinable(admission, context).length === 0) return serveSession(incoming, admission, context)
+  const stop = new AbortController()
+  const signal = AbortSignal.any([context.signal, stop.signal])
+  const forget = live.keepAccess(admission, reason => stop.abort(reason))
+  try {
+    const place = await placeOf(admission, context, { log, signal })
+    try {
+      const joint = await jointFor(admission, key, context, { log, signal })
+      place.answered()
+      if (joint !== undefined) return await carryJoint(incoming, joint, admission, context, stop)
+    } finally {
+      place.release()
+    }
+  } catch (error) {
+    return await refuse(incoming, error, admission, context)
+  } finally {
+    forget()
+  }
+  return serveSession(incoming, admission, context)
+}
+
+/** Connections whose daemons dial for clients, and are known by what they proved; whose turn it is comes first. */
+function joinable(
+  { application: { tunnelId } }: AccessAdmission,
+  { routes, store }: WayContext,
+): readonly Connection[] {
+  if (store.snapshot.tunnels.get(tunnelId)?.identity === undefined) return []
+  return routes.inTurn(tunnelId).filter(({ joins, fingerprint }) => joins === true && fingerprint !== undefined)
+}
+
+/** @returns undefined: no daemon comes, and that is no failure */
+async function jointFor(
+  admission: AccessAdmission,
+  cnf: string,
+  context: WayContext,
+  call: Call,
+): Promise<Joint | undefined> {
+  const { joins } = context
+  const { requestId, hostname } = admission
+  for (const connection of joinable(admission, context)) {
+    const headers = await answerFor(admission, connection, cnf, context)
+    call.signal.throwIfAborted()
+    if (headers === undefined) return undefined
+    const waiting = joins.wait(connection)
+    const leg = waiting.leg(call)
+    if (!connection.tunnel.tell({ type: 'join', ticket: waiting.ticket, requestId, hostname })) {
+      joins.take(waiting.ticket, connection)?.giveUp()
+      await leg
+      continue
+    }
+    const came = await leg
+    return came && { ...came, connection, headers }
+  }
+  return undefined
+}
+
+/** What the client is told, the grant with it. @returns undefined: it is too much for a grant, and goes through the edge */
+async function answerFor(
+  admission: AccessAdmission,
+  { tunnelId, connectorId }: Connection,
+  cnf: string,
+  { store, grants, teamDomain, log }: WayContext,
+): Promise<SentHeaders | undefined> {
+  const { requestId, hostname, identities, permit } = admission
+  const identity = store.snapshot.tunnels.get(tunnelId)?.identity
+  if (identity === undefined) return undefined
+  const aud = { tunnel: tunnelId, connector: connectorId }
+  try {
+    const jti = crypto.randomUUID()
+    const grant = await grants.sign({ aud, jti, sid: requestId, hostname, identities, permit, cnf })
+    return {
+      ...acceptHeaders(admission, teamDomain),
+      'postern-mode': 'end-to-end',
+      'postern-grant': grant,
+      'postern-tunnel-identity': new X509Certificate(identity).raw.toString('base64'),
+    }
+  } catch (error) {
+    log.warn('a grant cannot be signed, so the client goes through the edge', { requestId, error: String(error) })
+    return undefined
+  }
+}
+
+/** Both pipes are there: the client hears yes, and everything goes through until both directions are done. */
+async function carryJoint(
+  incoming: Incoming,
+  { pipe: daemon, admission: leg, connection, headers }: Joint,
+  admission: AccessAdmission,
+  context: WayContext,
+  stop: AbortController,
+): Promise<void> {
+  const { joins, live, store, signal } = context
+  const started = Date.now()
+  const forget = live.keepConnector(leg, reason => stop.abort(reason))
+  const end = joins.begin(admission, connection)
+  try {
+    stop.signal.throwIfAborted()
+    const client = await incoming.accept(headers)
+    const pumped = await copy(client, daemon, context, AbortSignal.any([signal, stop.signal]))
+    const { sent, received, error } = pumped
+    const code = error === undefined ? undefined : PosternError.from(error, 'STREAM_CUT').code
+    const { connectorId: connector, id } = connection
+    const how = { mode: 'end-to-end', connector, connection: id, sent, received, ms: Date.now() - started }
+    note(store, admission, { action: 'session.end', code, detail: { ...how, ...saidBy(error) } })
+  } catch (error) {
+    cut(daemon, PosternError.from(error))
+    throw error
+  } finally {
+    forget()
+    end()
+  }
+}
+
+async function refuse(
+  incoming: Incoming,
+  error: unknown,
+  admission: AccessAdmission,
+  { store, authorizer }: WayContext,
+): Promise<void> {
+  const refusal = refusalOf(error, admission.requestId)
+  if (authorizer.isNoted(`join\0${actorOf(admission.identities)}`)) {
+    const detail = { mode: 'end-to-end', ...saidBy(error) }
+    note(store, admission, { action: 'session.refused', allowed: false, code: refusal.code, detail })
+  }
+  // Once it was answered there is nobody to refuse: the transport says so.
+  await incoming.reject(refusal)
+}
+
+/** The pipe that a daemon dialled because it was told to. It is given to the client who waits for it. */
+export async function serveLeg(incoming: Incoming, admission: ConnectorAdmission, context: WayContext): Promise<void> {
+  const { joins, store, authorizer } = context
+  const { tunnelId, requestId } = admission
+  const connectorId = certificateOf(admission.identities)?.connectorId
+  const ticket = oneOf(incoming.presented, TICKET_HEADER)
+  const taken =
+    ticket === undefined || connectorId === undefined ? undefined : joins.take(ticket, { tunnelId, connectorId })
+  if (taken === undefined) {
+    const detail = { tunnel: tunnelId, ...(connectorId !== undefined && { connector: connectorId }) }
+    if (authorizer.isNoted(`leg\0${tunnelId}`))
+      note(store, admission, { action: 'join.refused', allowed: false, code: 'CONFLICT', detail })
+    const why = 'nobody waits for this ticket of this connector: it was used, or its time is over'
+    return incoming.reject(problem('CONFLICT', requestId, { speaker: 'edge', detail: why }))
+  }
+  try {
+    taken.come({ pipe: await incoming.accept({ 'postern-request-id': requestId }), admission })
+  } catch (error) {
+    taken.fail(new PosternError('STREAM_CUT', 'the daemon left while it came', { speaker: 'edge', cause: error }))
+    throw error
+  }
+}
+
+function oneOf({ headers }: Presented, name: string): string | undefined {
+  const values = Object.hasOwn(headers, name) ? headers[name] : undefined
+  return values?.length === 1 ? values[0] : undefined
+}

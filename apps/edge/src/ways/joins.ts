@@ -1,0 +1,153 @@
+import { randomBytes } from 'node:crypto'
+import { type Call, isCode, type Pipe, PosternError } from '@postern/interface'
+import { cut } from '@postern/pump'
+import type { DeclineMessage, ReportMessage } from '@postern/tunnel'
+import type { AccessAdmission, ConnectorAdmission } from '../authorize/authorize.ts'
+import { ticketOf } from './ticket.ts'
+
+/** Milliseconds a daemon has to come. Less than a client waits for the answer to its upgrade, so that it hears why. */
+const COMING_TIME = 8000
+/** Clients who wait for a daemon at once, in all. */
+const MOST_WAITING = 1024
+/** Milliseconds that the reports of a session still come after its end, and how many ended ones are remembered. */
+const REPORTED_TIME = 60_000
+const MOST_ENDED = 1024
+
+/** The one daemon that somebody is joined to. */
+export interface Side {
+  readonly tunnelId: string
+  readonly connectorId: string
+}
+
+/** The pipe that a daemon dialled for a client, and the admission it was let in by. */
+export interface Leg {
+  readonly pipe: Pipe
+  readonly admission: ConnectorAdmission
+}
+
+/** One client who waits. */
+export interface Waiting {
+  readonly ticket: string
+  /**
+   * @returns undefined: the daemon does not come, and the client is to be served through the edge
+   * @throws PosternError TIMED_OUT; why the daemon declined; `call.signal.reason`
+   */
+  leg(call: Call): Promise<Leg | undefined>
+}
+
+/** Whoever has a client's ticket comes once, and with a pipe or not at all. */
+export interface Taken {
+  come(leg: Leg): void
+  /** The client is to be served through the edge. */
+  giveUp(): void
+  fail(error: unknown): void
+}
+
+interface Waiter extends Side {
+  readonly coming: PromiseWithResolvers<Leg | undefined>
+}
+
+interface Joined extends Side {
+  readonly admission: AccessAdmission
+  /** Milliseconds since the epoch, once it has ended. */
+  until?: number
+}
+
+/** Clients who wait for a daemon, by their ticket; and end-to-end sessions that there are or were a moment ago, by the id of the admission. */
+export class Joins {
+  readonly #waiters = new Map<string, Waiter>()
+  readonly #open = new Map<string, Joined>()
+  readonly #ended = new Map<string, Joined>()
+  readonly #comingTime: number
+  readonly #now: () => number
+
+  constructor(comingTime: number = COMING_TIME, now: () => number = Date.now) {
+    this.#comingTime = comingTime
+    this.#now = now
+  }
+
+  /** End-to-end sessions now. */
+  get size(): number {
+    return this.#open.size
+  }
+
+  get waiting(): number {
+    return this.#waiters.size
+  }
+
+  /** @throws PosternError LIMIT_EXCEEDED */
+  wait({ tunnelId, connectorId }: Side): Waiting {
+    if (this.#waiters.size >= MOST_WAITING)
+      throw new PosternError('LIMIT_EXCEEDED', 'too many wait for a daemon to come', { speaker: 'edge' })
+    const ticket = ticketOf(randomBytes(16))
+    const coming = Promise.withResolvers<Leg | undefined>()
+    coming.promise.catch(() => {})
+    this.#waiters.set(ticket, { tunnelId, connectorId, coming })
+    return { ticket, leg: call => this.#leg(ticket, coming, call) }
+  }
+
+  async #leg(ticket: string, coming: Waiter['coming'], { signal }: Call): Promise<Leg | undefined> {
+    const late = () => coming.reject(notCome(this.#comingTime))
+    const aborted = () => coming.reject(signal.reason)
+    const timer = setTimeout(late, this.#comingTime)
+    if (signal.aborted) aborted()
+    else signal.addEventListener('abort', aborted)
+    try {
+      return await coming.promise
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', aborted)
+      this.#waiters.delete(ticket)
+    }
+  }
+
+  /** For the daemon it was told to and nobody else, once. @returns undefined: nobody waits with that ticket, for this daemon */
+  take(ticket: string, { tunnelId, connectorId }: Side): Taken | undefined {
+    const found = this.#waiters.get(ticket)
+    if (found === undefined || found.tunnelId !== tunnelId || found.connectorId !== connectorId) return undefined
+    this.#waiters.delete(ticket)
+    const { promise, resolve, reject } = found.coming
+    const come = (leg: Leg) => {
+      // Until it is joined nobody else listens.
+      leg.pipe.on('error', () => {})
+      resolve(leg)
+      // The client may have gone, or its time be over: then this changes nothing.
+      void promise.then(
+        taken => taken === leg || cut(leg.pipe),
+        () => cut(leg.pipe),
+      )
+    }
+    return { come, giveUp: () => resolve(undefined), fail: reject }
+  }
+
+  decline({ ticket, code }: DeclineMessage, by: Side): void {
+    const taken = this.take(ticket, by)
+    if (code === undefined) taken?.giveUp()
+    else
+      taken?.fail(new PosternError(isCode(code) ? code : 'INTERNAL', 'the daemon did not come', { speaker: 'daemon' }))
+  }
+
+  /** Something is joined. @returns to be called at its end */
+  begin(admission: AccessAdmission, { tunnelId, connectorId }: Side): () => void {
+    const sid = admission.requestId
+    const joined: Joined = { tunnelId, connectorId, admission }
+    this.#open.set(sid, joined)
+    return () => {
+      this.#open.delete(sid)
+      joined.until = this.#now() + REPORTED_TIME
+      this.#ended.set(sid, joined)
+      if (this.#ended.size > MOST_ENDED) this.#ended.delete(this.#ended.keys().next().value ?? '')
+    }
+  }
+
+  /** The session a report is about. @returns undefined: there is none of this daemon's, or it ended long ago */
+  reported({ sid }: ReportMessage, by: Side): AccessAdmission | undefined {
+    const { tunnelId, connectorId, admission, until } = this.#open.get(sid) ?? this.#ended.get(sid) ?? {}
+    if (tunnelId !== by.tunnelId || connectorId !== by.connectorId) return undefined
+    return until === undefined || until > this.#now() ? admission : undefined
+  }
+}
+
+function notCome(ms: number): PosternError {
+  return new PosternError('TIMED_OUT', `the daemon did not come within ${ms / 1000} s`, { speaker: 'edge' })
+}
