@@ -423,6 +423,43 @@ describe('a certificate ends with what it was asked by', () => {
   })
 })
 
+describe('a certificate that was asked for with another one', () => {
+  const short = async () => {
+    await administration.call('ca.create', { body: { name: 'short', rules: [certificates], leafSeconds: 86_400 } })
+    await policy(certificates, { ...certificates, name: 'short', include: [{ certificate: { ca: 'short' } }] })
+  }
+
+  test('ends when that one does, and is not renewed', async () => {
+    await short()
+    const mine = await enrolled({ query: '?ca=team' })
+    const { csr, key } = await certificateRequest()
+    const body = { csr, commonName: 'brief', seconds: 600 }
+    const { certificate: cert } = await administration.call('certificate.issue', { params: { ca: 'team' }, body })
+    const brief = { cert, key }
+    const next = await renewed(brief, { query: '?ca=short' })
+    expect(next.status).toBe(200)
+    expect(Date.parse(next.notAfter)).toBeLessThanOrEqual(Date.now() + 600_000)
+    expect(next.renewUntil).toBeUndefined()
+    expect(await renewed(next, { query: '?ca=short' })).toMatchObject({ status: 403, code: 'ACCESS_DENIED' })
+    expect(Date.parse((await renewed(mine, { query: '?ca=short' })).notAfter)).toBeGreaterThan(Date.now() + 80_000_000)
+  })
+
+  test('is revoked with it, and with what that was renewed with', async () => {
+    await short()
+    const mine = await enrolled({ query: '?ca=team' })
+    const next = await renewed(mine, { query: '?ca=team' })
+    const had = await renewed(next, { query: '?ca=short' })
+    const others = await renewed(await enrolled({ query: '?ca=team' }), { query: '?ca=short' })
+    expect([had.status, others.status]).toEqual([200, 200])
+    const revoke = { params: { ca: 'team' }, body: { serial: mine.serial } }
+    expect(await administration.call('certificate.revoke', revoke)).toEqual({ revoked: 3 })
+    expect(await renewed(had, { query: '?ca=short' })).toMatchObject({ status: 403, code: 'CERTIFICATE_REVOKED' })
+    const good = (await listed()).filter(({ revokedAt }) => revokedAt === undefined).map(({ serial }) => serial)
+    expect(good).toContain(others.serial)
+    expect(good).not.toContain(had.serial)
+  })
+})
+
 test('who shows two credentials gets none with the name of either', async () => {
   await policy(certificates)
   const mine = await enrolled()
