@@ -15,6 +15,7 @@ import {
   testAuthority,
 } from './certificate-world.ts'
 import { ask2, type FrontWorld, startFront } from './front-world.ts'
+import { askAfterRetry } from './hello-retry.ts'
 
 const peers = (process.env.POSTERN_PEERS ?? '').split(' ')
 const run = promisify(execFile)
@@ -203,6 +204,29 @@ describe('row 44: a request over a connection that was made under another rule',
   })
 })
 
+describe('row 44: two hellos, as TLS 1.3 has them where the first brings no key', () => {
+  const hello = (first: string, second: string, host = second) => askAfterRetry(port, [first, second], host)
+
+  test.each(['a.localhost', 'db.localhost'])('of the same name, %s: as if there were one', async name => {
+    expect(await hello(name, name)).toMatch(/^HTTP\/1.1 200 /)
+  })
+
+  test.each([
+    ['a.localhost', 'b.localhost'],
+    ['a.localhost', 'same.localhost'],
+    ['a.localhost', 'db.localhost'],
+    ['a.localhost', 'edge.localhost'],
+  ])('%s, then %s: there is no connection', async (first, second) => {
+    for (const host of [first, second]) expect(await hello(first, second, host)).toBe('')
+    expect(world.seen).toEqual([])
+  })
+
+  test('of one that wants none, then of one that does: 421', async () => {
+    expect(await hello('db.localhost', 'a.localhost')).toMatch(/^HTTP\/1.1 421 /)
+    expect(world.seen).toEqual([])
+  })
+})
+
 describe('the rule changes while somebody is connected', () => {
   test.each([
     ['another CA', () => authority(theirs).rule],
@@ -245,6 +269,16 @@ describe('the rule changes while somebody is connected', () => {
       fleeting.mockRestore()
       expect(times).toBe(most + 1)
     }
+    expect(world.seen).toEqual([])
+    expect(await ask(port, 'a.localhost', ann)).toMatchObject({ status: 200 })
+  })
+
+  test('to another CA in the middle of a handshake: what was asked of the one before is not taken for an answer of this', async () => {
+    const [before, after] = [authority(ours).rule, authority(theirs).rule]
+    let times = 0
+    const turning = vi.spyOn(rules, 'get').mockImplementation(() => (times++ < 2 ? before : after))
+    expect(await ask(port, 'a.localhost', ann)).toMatchObject({ status: 0 })
+    turning.mockRestore()
     expect(world.seen).toEqual([])
     expect(await ask(port, 'a.localhost', ann)).toMatchObject({ status: 200 })
   })

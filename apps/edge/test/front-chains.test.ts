@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer, type DetailedPeerCertificate } from 'node:tls'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { CertificateRule } from '../src/front/handshake.ts'
 import { ask, type Pair, reach } from './certificate-world.ts'
 import { type FrontWorld, startFront } from './front-world.ts'
@@ -20,6 +20,14 @@ class Openssl {
 
   constructor(folder: string) {
     this.#folder = folder
+  }
+
+  /** The same CA, key and name, in another certificate. */
+  renew(file: string, of: string, days: number): Pair {
+    const path = (end: string) => join(this.#folder, end)
+    const argv = ['x509', '-in', path(`${of}.pem`), '-signkey', path(`${of}.key`), '-days', String(days)]
+    execFileSync('openssl', [...argv, '-out', path(`${file}.pem`)], { stdio: 'pipe' })
+    return { cert: readFileSync(path(`${file}.pem`), 'utf8'), key: readFileSync(path(`${of}.key`), 'utf8') }
   }
 
   /** @param by file name of the issuer; itself without */
@@ -151,5 +159,46 @@ describe.skipIf(!peers.includes('openssl'))('row 86: certificates that are sent 
     })
     // OpenSSL finds it; nobody says whose it is.
     expect(await presented(low, [...many, middle])).toMatchObject({ peerCertificateChain: [] })
+  })
+
+  test('row 149: a CA that was renewed with its key: the certificate that is good now stands above, wherever the other is', async () => {
+    const [ca, other] = [a?.cert ?? '', b?.cert ?? '']
+    const ended = openssl.renew('ended', 'a', -1)
+    expect(new X509Certificate(ended.cert).validToDate.getTime()).toBeLessThan(Date.now())
+    for (const certificates of [
+      [ended.cert, ca],
+      [ca, ended.cert],
+    ]) {
+      rules.set('a.localhost', { key: 'renewed', certificates })
+      expect(await presented(leaf)).toEqual(good())
+    }
+    const middle = openssl.make('renewed', 'renewed', 'a')
+    const low = openssl.make('under', 'under', 'renewed', LEAF)
+    rules.set('a.localhost', { key: 'ended', certificates: [ended.cert, ca] })
+    expect(await presented(low, [ended, middle])).toMatchObject({
+      peerCertificateError: undefined,
+      peerCertificateChain: [der(middle.cert), der(ca)],
+    })
+    rules.set('a.localhost', { key: 'ended alone', certificates: [ended.cert] })
+    expect(await presented(leaf)).toMatchObject({
+      peerCertificateError: expect.any(String),
+      peerCertificateChain: [der(ended.cert)],
+    })
+    rules.set('a.localhost', { key: 'both', certificates: [ca, other] })
+  })
+
+  test('row 91: nobody has us compute with a key that no CA vouches for', async () => {
+    const verify = vi.spyOn(X509Certificate.prototype, 'verify')
+    const own = openssl.make('strange', 'strange')
+    const chain = ['s1', 's2', 's3'].map(file => openssl.make(file, 'strange', 'strange'))
+    const low = openssl.make('strange-leaf', 'strange leaf', 's3', LEAF)
+    expect(await presented(low, [...chain, own])).toMatchObject({
+      peerCertificateError: expect.any(String),
+      peerCertificateChain: [],
+    })
+    expect(verify).not.toHaveBeenCalled()
+    expect(await presented(leaf)).toEqual(good())
+    expect(verify).toHaveBeenCalledTimes(1)
+    verify.mockRestore()
   })
 })
