@@ -244,7 +244,7 @@ describe('a device without a browser', () => {
   })
 })
 
-it('is for applications only', async () => {
-  const asked = (await provider(world())).authenticate({ purpose: 'admin', teamDomain: 'team.postern.test' }, call)
+it('is no daemon’s', async () => {
+  const asked = (await provider(world())).authenticate({ purpose: 'connector', teamDomain: 'team.postern.test' }, call)
   await expect(asked).rejects.toSatisfy(error => PosternError.is(error) && error.code === 'BAD_USAGE')
 })

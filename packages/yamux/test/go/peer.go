@@ -252,6 +252,15 @@ var tests = map[string]func(*yamux.Session) error{
 		if _, err := io.ReadFull(stream, got); err != nil || string(got) != "still here" {
 			return fmt.Errorf("got %q, %v", got, err)
 		}
-		return stream.Close()
+		if err := stream.Close(); err != nil {
+			return err
+		}
+		// Their end of it too: whoever closes a connection with something unread in it resets it.
+		for limit := time.Now().Add(time.Minute); session.NumStreams() > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(limit) {
+				return fmt.Errorf("%d streams left", session.NumStreams())
+			}
+		}
+		return nil
 	},
 }
