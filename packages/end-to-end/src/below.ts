@@ -13,7 +13,8 @@ export class Below extends Duplex {
   #ended = false
 
   constructor(pipe: Duplex, onEnd: () => void) {
-    super({ readableHighWaterMark: 64 * 1024, writableHighWaterMark: 64 * 1024 })
+    // TLS takes it over: who reads the other's end ends as well.
+    super({ allowHalfOpen: false, readableHighWaterMark: 64 * 1024, writableHighWaterMark: 64 * 1024 })
     this.#pipe = pipe
     this.#onEnd = onEnd
     pipe.on('data', this.#onData)

@@ -124,6 +124,8 @@ export async function secureAsDaemon(
       ...options,
       ...asking,
     })
+    // A server of Node's hears errors here, and destroys the socket for them; this one has no server.
+    socket.on('_tlsError', (error: Error) => socket.destroy(error))
     const secured: Secured = new Secured(socket, pipe, below, 'daemon')
     await secured.ready('secure', call.signal)
     return { pipe: secured.socket, client: keyFingerprint(secured.peer().publicKey) }
