@@ -205,6 +205,14 @@ describe('row 88: who says what the certificate is', () => {
     'X-ARR-ClientCert',
     'X-Amzn-Mtls-Clientcert-Subject',
     'Cf-Client-Cert-Der-Base64',
+    'WL-Proxy-Client-Cert',
+    'Proxy-Client-Cert',
+    '$WSCC',
+    'SSLClientCertSubject',
+    'X-SSL-Cert',
+    'X_Ssl_Subject',
+    'X-SSL-Issuer',
+    'X-Forwarded-Ssl-Client-S-Dn',
   ])('nobody else says it: %s', async name => {
     await ruled(rule({ include: [ANY, token()] }))
     const no = { status: 400, code: 'BAD_USAGE' }
@@ -223,7 +231,7 @@ describe('row 88: who says what the certificate is', () => {
 
   test('an application’s own names that only begin so pass', async () => {
     await ruled(rule({ include: [token()] }))
-    const own = { 'x-client-certainty': '1', 'client-version': '2', 'x-client-dns': '3', 'x-ssl-clients': '4' }
+    const own = { 'x-client-certainty': '1', 'client-version': '2', 'x-client-dns': '3', 'x-ssl-clients': '4', 'x-tls-version': '5' }
     expect(await visit({ headers: { ...app.credential, ...own } })).toMatchObject({ status: 200 })
     expect(seen[0]).toMatchObject(own)
   })
