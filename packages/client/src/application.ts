@@ -1,10 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { type Application, type AuthProvider, type Call, PosternError, type Transport } from '@postern/interface'
+import {
+  type Application,
+  type AuthProvider,
+  type Call,
+  type Dialled,
+  PosternError,
+  type Transport,
+} from '@postern/interface'
 import { startTunnel, type Tunnel } from '@postern/tunnel'
 import type { Trust } from './connect.ts'
 import { dialEdge } from './dial.ts'
 import { readHostname } from './hostname.ts'
+import type { EndToEnd, Joined } from './join.ts'
 import { Making } from './waiting.ts'
 
 export interface ClientOptions {
@@ -15,6 +23,13 @@ export interface ClientOptions {
   readonly auth: readonly AuthProvider[]
   readonly transport: Transport
   readonly trust?: Trust
+  /**
+   * An end-to-end session wherever the edge offers one: TLS between this program and the daemon, which the edge cannot read. Absent: the
+   * edge is the other end of the session.
+   *
+   * @example { pin: 'sha256:9f0c…' }
+   */
+  readonly endToEnd?: EndToEnd
   /** Told what becomes of the session, for whoever shows it. */
   readonly onSession?: (news: SessionNews) => void
 }
@@ -121,15 +136,20 @@ class Client implements ApplicationClient {
   }
 
   async #make(drained: () => void, call: Call): Promise<Tunnel> {
-    const { auth, transport, trust = { ca: [] } } = this.#options
-    const wanted = { purpose: 'access', app: this.#app } as const
-    call.log.debug('dialling the edge', { hostname: this.#app.hostname, edge: this.#edge.host })
-    const dialled = await dialEdge(
-      { edge: this.#edge, host: this.#app.hostname, purpose: 'session', wanted, auth, transport, trust },
-      call,
-    )
+    const { auth, transport, trust = { ca: [] }, endToEnd } = this.#options
+    const { hostname } = this.#app
+    const dial = (purpose: 'session' | 'join', headers: Readonly<Record<string, string>> = {}) => {
+      const wanted = { purpose: 'access', app: this.#app } as const
+      return dialEdge({ edge: this.#edge, host: hostname, purpose, wanted, auth, transport, trust, headers }, call)
+    }
+    call.log.debug('dialling the edge', { hostname, edge: this.#edge.host })
+    const { dialled, pipe, about } = endToEnd
+      ? await (await import('./join.ts')).join(hostname, endToEnd, headers => dial('join', headers), call)
+      : await alone(dial('session'))
     this.#app = readApplication(dialled.answer['postern-application']?.[0], this.#app)
-    return startTunnel(dialled.pipe, { role: 'client', log: call.log, speaker: 'client', onDrain: drained }, call)
+    call.log.debug('a session begins', { hostname, mode: about ? 'end-to-end' : 'hop' })
+    const who = { role: 'client', log: call.log, speaker: 'client' } as const
+    return startTunnel(pipe, { ...who, ...(about && { about }), onDrain: drained }, call)
   }
 
   /** The next `open` makes another session. */
@@ -158,6 +178,12 @@ class Client implements ApplicationClient {
     }
     await Promise.all([...this.#alive].map(end))
   }
+}
+
+/** The edge is the other end of it. */
+async function alone(dialling: Promise<Dialled>): Promise<Joined> {
+  const dialled = await dialling
+  return { dialled, pipe: dialled.pipe }
 }
 
 function ended(): PosternError {

@@ -8,6 +8,7 @@ import {
   type PipePurpose,
   PosternError,
   type Purpose,
+  type SentHeaders,
   type Transport,
 } from '@postern/interface'
 import { connectEdge, type Trust } from './connect.ts'
@@ -29,6 +30,8 @@ export interface EdgeDial {
   readonly auth: readonly AuthProvider[]
   readonly transport: Transport
   readonly trust: Trust
+  /** Sent besides the credential's own. */
+  readonly headers?: SentHeaders
 }
 
 /**
@@ -61,13 +64,13 @@ async function answer(want: EdgeDial, request: AuthRequest, refusal: unknown, ca
   }
 }
 
-function requestOf({ edge, host, purpose, trust }: EdgeDial, credential: Credential): DialRequest {
+function requestOf({ edge, host, purpose, trust, headers = {} }: EdgeDial, credential: Credential): DialRequest {
   const address = { host: bare(edge.hostname), port: portOf(edge), serverName: host }
   return {
     edge,
     host,
     purpose,
-    headers: {},
+    headers,
     credential,
     connect: (securing, call) => connectEdge(address, securing, trust, credential, call),
     ca: trust.ca,

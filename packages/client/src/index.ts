@@ -2,5 +2,6 @@ export { type ApplicationClient, type ClientOptions, createClient, type SessionN
 export { lookup, type Trust } from './connect.ts'
 export { dialEdge, type EdgeDial } from './dial.ts'
 export { type HostAndPort, isLoopbackName, readHostname } from './hostname.ts'
+export type { EndToEnd, Pins } from './join.ts'
 export { errnoOf, type Opening, opened } from './opened.ts'
 export { untilAborted } from './waiting.ts'

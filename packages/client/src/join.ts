@@ -1,0 +1,123 @@
+import { X509Certificate } from 'node:crypto'
+import { keyFingerprint } from '@postern/end-to-end'
+import { makeSessionKey, type SessionKey } from '@postern/end-to-end/session-key'
+import { type Call, type Dialled, type Pipe, PosternError } from '@postern/interface'
+import type { About } from '@postern/tunnel'
+
+/** That nobody between this client and the application's daemon is to read what is sent, the edge included. */
+export interface EndToEnd {
+  /** Refuses a session that the edge would be the other end of. So does a pin, whoever set it. Default false. */
+  readonly required?: boolean
+  /** `sha256:` and 64 hexadecimal digits: the tunnel's key, as `posternd` prints it. Goes before what is kept. */
+  readonly pin?: string
+  /** Where pins are kept. Without it none is, and what has no `pin` is as good as the edge's word. */
+  readonly pins?: Pins
+}
+
+/** The keys of tunnels that this client has seen, by the application's hostname. */
+export interface Pins {
+  get(hostname: string): Promise<string | undefined>
+  /** Called once a daemon has proved it. */
+  keep(hostname: string, pin: string): Promise<void>
+}
+
+/** A pipe to start a session in, and what to say of oneself there. */
+export interface Joined {
+  readonly dialled: Dialled
+  readonly pipe: Pipe
+  readonly about?: About
+}
+
+/** Asks the edge to be joined to a daemon. @param dial gets the headers to send */
+export type DialJoin = (headers: Readonly<Record<string, string>>) => Promise<Dialled>
+
+/**
+ * Dials for an end-to-end session, and takes what the edge offers instead where nobody insists on one.
+ *
+ * @throws PosternError MODE_FORBIDDEN; TUNNEL_KEY_CHANGED, with both fingerprints; DAEMON_UNTRUSTED; EDGE_PROTOCOL; as `dial` and
+ *   `secureAsClient`
+ */
+export async function join(hostname: string, wanted: EndToEnd, dial: DialJoin, call: Call): Promise<Joined> {
+  const pin = wanted.pin ?? (await wanted.pins?.get(hostname))
+  const key = await makeSessionKey()
+  const dialled = await dial({ 'postern-key': key.fingerprint })
+  const mode = dialled.answer['postern-mode']?.[0] ?? 'hop'
+  try {
+    if (mode === 'end-to-end') return await secured(hostname, pin, { wanted, key }, dialled, call)
+    if (mode !== 'hop') throw notAnEdge(`it answered with the mode ${JSON.stringify(mode.slice(0, 64))}`)
+    if (wanted.required || pin !== undefined) throw forbidden(hostname, pin)
+    return { dialled, pipe: dialled.pipe }
+  } catch (error) {
+    dialled.pipe.on('error', () => {}).destroy()
+    throw error
+  }
+}
+
+async function secured(
+  hostname: string,
+  pin: string | undefined,
+  { wanted, key }: { readonly wanted: EndToEnd; readonly key: SessionKey },
+  dialled: Dialled,
+  call: Call,
+): Promise<Joined> {
+  const { grant, identity, tunnel, connector } = readAnswer(dialled)
+  const { secureAsClient } = await import('@postern/end-to-end/tls')
+  const found = keyFingerprint(identity.publicKey)
+  const want = { identity: identity.toString(), pin: pin ?? found, tunnel, connector }
+  const pipe = await secureAsClient(dialled.pipe, want, key, call).catch(error => {
+    throw PosternError.is(error) && error.code === 'TUNNEL_KEY_CHANGED' ? advised(error, hostname, found) : error
+  })
+  if (pin === undefined) {
+    // Only now: a daemon has proved it.
+    await wanted.pins?.keep(hostname, found)
+    const said = wanted.pins ? 'it is pinned from now on' : 'nothing pins it'
+    call.log.warn(`the edge vouches for the key of the tunnel; ${said}`, { hostname, fingerprint: found })
+  }
+  return { dialled, pipe, about: { grant } }
+}
+
+function advised({ code, message, cause }: PosternError, hostname: string, found: string): PosternError {
+  const next = `Ask the tunnel’s administrator for its fingerprint. If it is the new one: postern access pin --hostname ${hostname} --set ${found}`
+  return new PosternError(code, message, { cause, speaker: 'client', next })
+}
+
+function forbidden(hostname: string, pin: string | undefined): PosternError {
+  const why = pin === undefined ? 'end-to-end was asked for' : `its tunnel’s key is pinned (${pin})`
+  return new PosternError(
+    'MODE_FORBIDDEN',
+    `the edge offers ${hostname} only through itself, where it can read what is sent, and ${why}`,
+    {
+      speaker: 'client',
+      next: `See that a daemon of the tunnel is up that was logged in by posternd login, and mode in its ingress rule. To do without: postern access pin --hostname ${hostname} --forget`,
+    },
+  )
+}
+
+/** What the edge sends along with its yes. The daemon looks at the grant; here it only says who is to be found. */
+function readAnswer({ answer }: Dialled) {
+  const [grant = ''] = answer['postern-grant'] ?? []
+  const [der = ''] = answer['postern-tunnel-identity'] ?? []
+  const [tunnel, connector] = audienceOf(grant)
+  if (tunnel === undefined || connector === undefined) throw notAnEdge('it sent no grant that can be read')
+  try {
+    return { grant, identity: new X509Certificate(Buffer.from(der, 'base64')), tunnel, connector }
+  } catch (cause) {
+    throw notAnEdge('it sent no certificate of the tunnel', cause)
+  }
+}
+
+function audienceOf(grant: string): readonly string[] {
+  try {
+    const { aud } = JSON.parse(Buffer.from(grant.split('.')[1] ?? '', 'base64url').toString()) as { aud?: unknown }
+    return /^postern:connector:([a-z0-9-]{1,63}):([0-9a-f-]{36})$/.exec(String(aud))?.slice(1) ?? []
+  } catch {
+    return []
+  }
+}
+
+function notAnEdge(why: string, cause?: unknown): PosternError {
+  return new PosternError('EDGE_PROTOCOL', `the edge’s answer to an end-to-end session is none: ${why}`, {
+    cause,
+    speaker: 'client',
+  })
+}
