@@ -231,7 +231,13 @@ describe('row 88: who says what the certificate is', () => {
 
   test('an application’s own names that only begin so pass', async () => {
     await ruled(rule({ include: [token()] }))
-    const own = { 'x-client-certainty': '1', 'client-version': '2', 'x-client-dns': '3', 'x-ssl-clients': '4', 'x-tls-version': '5' }
+    const own = {
+      'x-client-certainty': '1',
+      'client-version': '2',
+      'x-client-dns': '3',
+      'x-ssl-clients': '4',
+      'x-tls-version': '5',
+    }
     expect(await visit({ headers: { ...app.credential, ...own } })).toMatchObject({ status: 200 })
     expect(seen[0]).toMatchObject(own)
   })

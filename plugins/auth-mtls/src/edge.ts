@@ -22,26 +22,29 @@ export default definePlugin({
   side: 'edge',
   name: 'mtls',
   options: {},
-  create: (_options, { records }): AuthVerifier => ({
-    async verify(presented, call) {
-      call.signal.throwIfAborted()
-      const { peerCertificate, peerCertificateChain: chain = [] } = presented
-      const ca = chain.at(-1)
-      // Of a CA that means nothing for this hostname: as if none had been shown.
-      if (peerCertificate === undefined || ca === undefined) return undefined
-      const rows = await records.list(AUTHORITY_ROWS)
-      call.signal.throwIfAborted()
-      const authority = authorityOf(ca, rows)
-      if (authority === undefined) return undefined
-      refuseWhatOpenSslRefused(presented)
-      const shown = readShown(peerCertificate, chain)
-      refuseOutsideItsTime(shown, Date.now())
-      await refuseRevoked(shown, authority, records, call)
-      const holder = holderIn(await records.get(`issued.${authority.id}.${shown.leaf.serial}`))
-      call.signal.throwIfAborted()
-      return { identity: identityOf(shown, authority, holder) }
-    },
-  }),
+  create: (_options, { records }): AuthVerifier => {
+    const said = new Map<string, number>()
+    return {
+      async verify(presented, call) {
+        call.signal.throwIfAborted()
+        const { peerCertificate, peerCertificateChain: chain = [] } = presented
+        const ca = chain.at(-1)
+        // Of a CA that means nothing for this hostname: as if none had been shown.
+        if (peerCertificate === undefined || ca === undefined) return undefined
+        const rows = await records.list(AUTHORITY_ROWS)
+        call.signal.throwIfAborted()
+        const authority = authorityOf(ca, rows)
+        if (authority === undefined) return undefined
+        refuseWhatOpenSslRefused(presented)
+        const shown = readShown(peerCertificate, chain)
+        refuseOutsideItsTime(shown, Date.now())
+        await refuseRevoked(shown, authority, records, call, said)
+        const holder = holderIn(await records.get(`issued.${authority.id}.${shown.leaf.serial}`))
+        call.signal.throwIfAborted()
+        return { identity: identityOf(shown, authority, holder) }
+      },
+    }
+  },
 })
 
 /** What OpenSSL calls a certificate that is not good now; everything else is wrong with it for good. */
@@ -62,12 +65,26 @@ function refuseOutsideItsTime({ notBefore, notAfter }: Shown, now: number): void
   throw new PosternError('CERTIFICATE_EXPIRED', 'the client certificate, or one above it, is not valid now')
 }
 
-async function refuseRevoked(shown: Shown, { id, name }: Authority, records: Records, call: Call): Promise<void> {
+/** Milliseconds between two words about one CA: whoever keeps asking fills no log. */
+const SAY_INTERVAL = 60_000
+
+/** @param said when it was last said of a CA, by its id, that its list has ended */
+async function refuseRevoked(
+  shown: Shown,
+  { id, name }: Authority,
+  records: Records,
+  call: Call,
+  said: Map<string, number>,
+): Promise<void> {
   const row = await records.get(`crl.${id}`)
   call.signal.throwIfAborted()
   const list = row === undefined ? undefined : readRevocationList(row)
   if (row !== undefined && !(list !== undefined && Date.now() < list.nextUpdate)) {
-    call.log.error('the revocation list of a CA has ended, so nobody is let in by its certificates', { ca: name })
+    const now = Date.now()
+    if (now - (said.get(id) ?? 0) >= SAY_INTERVAL) {
+      said.set(id, now)
+      call.log.error('the revocation list of a CA has ended, so nobody is let in by its certificates', { ca: name })
+    }
     throw new PosternError('CERTIFICATE_REJECTED', 'it is not known what the CA has revoked since')
   }
   // A CA's list names what the CA itself issued: the certificate right below it.

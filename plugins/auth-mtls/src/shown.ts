@@ -14,8 +14,8 @@ export interface Shown {
 
 const READ = new WeakMap<Uint8Array, { readonly chain: readonly Uint8Array[]; readonly shown: Shown }>()
 
-/** Characters of all names together: an identity travels with every stream. */
-const LONGEST_NAMES = 4096
+/** Characters of all that an identity repeats, which travels with every stream; the host takes 8192 with what ends it. */
+const LONGEST_NAMES = 6144
 /** Bytes of a leaf: an origin is told of it in a header. */
 const LONGEST_LEAF = 8192
 
@@ -36,7 +36,10 @@ export function readShown(der: Uint8Array, chain: NonNullable<Presented['peerCer
 function read(der: Uint8Array, chain: readonly Uint8Array[]): Shown {
   try {
     const leaf = readLeaf(der)
-    if (der.length > LONGEST_LEAF || JSON.stringify(leaf.san).length > LONGEST_NAMES)
+    const { commonName, issuer, san } = leaf
+    // It is called by the first.
+    const names = JSON.stringify([commonName, issuer, san, san[0]])
+    if (der.length > LONGEST_LEAF || names.length > LONGEST_NAMES)
       throw new PosternError('CERTIFICATE_REJECTED', 'the client certificate is larger than any that is taken')
     const above = chain.map(certificateOf)
     const between = above.slice(0, -1).map(one => serialIn(one))

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { fakeEdgeHost, recordingLog } from '@postern/compliance'
+import { fakeEdgeHost, recordingLog, testAuthority } from '@postern/compliance'
 import type { Call, Identity, Json, Presented } from '@postern/interface'
 import { beforeAll, describe, expect, it } from 'vitest'
 import plugin from '../src/edge.ts'
@@ -85,6 +85,20 @@ describe('an identity', () => {
     expect(subject).toBe(`staff/sha256:${claims.fingerprint}`)
   })
 
+  it('row 89: is never larger than the host takes, whatever is how long in the certificate', async () => {
+    // A CA of another program, that knows no measure.
+    const theirs = testAuthority('Theirs')
+    const { verify } = world({ 'ca.ffff': { ...ca.record, name: 'theirs', certificates: [theirs.ca] } })
+    const come = (length: number) =>
+      verify({
+        ...shown(ann),
+        peerCertificate: derOf(theirs.issue({ commonName: 'x'.repeat(length) }).cert),
+        peerCertificateChain: [derOf(theirs.ca)],
+      })
+    expect(JSON.stringify(await come(5500)).length).toBeLessThan(8192)
+    await expect(come(7800)).rejects.toMatchObject({ code: 'CERTIFICATE_REJECTED' })
+  })
+
   it('ends with whoever asked for the certificate', async () => {
     const holder = { issuer: 'https://team.example', subject: 'u1' }
     const row = `issued.${CA_ID}.${ann.issued.serial}`
@@ -115,6 +129,15 @@ describe('row 87: what is good no more', () => {
     await expect(list([], { nextUpdate: Date.now() - 1 }).verify(shown(ann))).rejects.toMatchObject(rejected)
     expect(log.text()).toContain('the revocation list of a CA has ended')
     for (const odd of ['x', [1], null]) await expect(list(odd).verify(shown(ann))).rejects.toMatchObject(rejected)
+  })
+
+  it('is of a CA whose list has ended: that is said once, however often somebody comes', async () => {
+    const { verify } = world({ [`crl.${CA_ID}`]: { thisUpdate: 1, nextUpdate: 2, serials: [] } })
+    const words = () => log.lines.filter(({ message }) => message.includes('list of a CA has ended')).length
+    const before = words()
+    for (let times = 0; times < 20; times += 1)
+      await expect(verify(shown(ann))).rejects.toMatchObject({ code: 'CERTIFICATE_REJECTED' })
+    expect(words() - before).toBe(1)
   })
 
   it('has ended since the handshake', async () => {
