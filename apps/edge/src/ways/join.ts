@@ -34,14 +34,15 @@ export async function serveJoin(incoming: Incoming, admission: AccessAdmission, 
     const detail = `${KEY_HEADER} is sha256: and 64 hexadecimal digits, once`
     return incoming.reject(problem('BAD_USAGE', requestId, { speaker: 'edge', detail }))
   }
-  if (joinable(admission, context).length === 0) return serveSession(incoming, admission, context)
+  const able = joinable(admission, context)
+  if (able.length === 0) return serveSession(incoming, admission, context)
   const stop = new AbortController()
   const signal = AbortSignal.any([context.signal, stop.signal])
   const forget = live.keepAccess(admission, reason => stop.abort(reason))
   try {
     const place = await placeOf(admission, context, { log, signal })
     try {
-      const joint = await jointFor(admission, key, context, { log, signal })
+      const joint = await jointFor(admission, able, key, context, { log, signal })
       place.answered()
       if (joint !== undefined) return await carryJoint(incoming, joint, admission, context, stop)
     } finally {
@@ -67,13 +68,14 @@ function joinable(
 /** @returns undefined: no daemon comes, and that is no failure */
 async function jointFor(
   admission: AccessAdmission,
+  able: readonly Connection[],
   cnf: string,
   context: WayContext,
   call: Call,
 ): Promise<Joint | undefined> {
   const { joins } = context
   const { requestId, hostname } = admission
-  for (const connection of joinable(admission, context)) {
+  for (const connection of able) {
     const headers = await answerFor(admission, connection, cnf, context)
     call.signal.throwIfAborted()
     if (headers === undefined) return undefined
