@@ -438,6 +438,35 @@ describe('a rotation', () => {
     expect(await failing(administration.call('ca.retire', gone))).toMatch(/^NOT_FOUND/)
   })
 
+  test('brings no certificate that another CA has: whose a client’s certificate is has one answer', async () => {
+    const theirs = await elsewhere('Theirs')
+    await create('team')
+    await administration.call('ca.import', { body: { name: 'theirs', certificates: theirs.cert } } as never)
+    const rotate = (ca: string, certificates: string) =>
+      failing(administration.call('ca.rotate', { params: { ca }, body: { certificates } } as never))
+    expect(await rotate('team', theirs.cert)).toMatch(/^ALREADY_EXISTS: .*theirs has that certificate/)
+    expect(await rotate('team', (await elsewhere('Theirs')).cert)).toBe('done')
+  })
+
+  test('row 87: keeps what the list of the certificate before says, until that is retired', async () => {
+    const [before, after] = [await elsewhere('Before'), await elsewhere('After')]
+    const params = { ca: 'theirs' }
+    const { id, certificates } = await administration.call('ca.import', {
+      body: { name: 'theirs', certificates: before.cert },
+    } as never)
+    await administration.call('ca.rotate', { params, body: { certificates: after.cert } } as never)
+    const put = (crl: string) => failing(administration.call('crl.put', { params, body: { crl } }))
+    const serials = () => snapshot().records.get('mtls')?.get(`crl.${id}`)
+    expect(await put(before.revocationList(['0a'], { number: 5 }))).toBe('done')
+    expect(await put(after.revocationList(['0b'], { number: 6 }))).toMatch(/^CONFLICT: .*another certificate/)
+    expect(serials()).toMatchObject({ serials: ['0a'] })
+    expect(await put(before.revocationList(['0a', '0c'], { number: 6 }))).toBe('done')
+    const fingerprint = certificates[0]?.fingerprint ?? ''
+    await administration.call('ca.retire', { params: { ...params, fingerprint } })
+    expect(await put(after.revocationList(['0b'], { number: 1 }))).toBe('done')
+    expect(serials()).toMatchObject({ serials: ['0b'] })
+  })
+
   test('that gives a CA to fewer applications cuts who came by it', async () => {
     const { id } = await create('team')
     const put = (hostnames: string[] | null) =>

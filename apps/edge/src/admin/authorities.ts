@@ -40,7 +40,7 @@ export const AUTHORITIES: Handlers<
       'certificates' in body
         ? importedCertificates(body, handling.seal)
         : await newCertificate(name, body, handling.seal)
-    return saving(handling, snapshot => rotating(mustBeAuthority(snapshot, ca), more))
+    return saving(handling, snapshot => rotating(mustBeAuthority(snapshot, ca), more, snapshot))
   },
   'ca.retire': (handling, { params: { ca, fingerprint } }) =>
     saving(handling, snapshot => retiring(mustBeAuthority(snapshot, ca), fingerprint)),

@@ -41,12 +41,7 @@ export function founding(
   mustBeFree(name, snapshot)
   if (authoritiesIn(snapshot).list().length >= MOST_AUTHORITIES)
     throw new PosternError('LIMIT_EXCEEDED', `there are ${MOST_AUTHORITIES} CAs already`, { speaker: 'edge' })
-  const known = authoritiesIn(snapshot).list()
-  const own = certificates.certificates.map(fingerprintOf)
-  // Whose a certificate of it is must have one answer.
-  const twin = known.find(one => one.fingerprints.some(each => own.includes(each)))
-  if (twin !== undefined)
-    throw new PosternError('ALREADY_EXISTS', `the CA ${twin.name} has that certificate already`, { speaker: 'edge' })
+  mustBeItsOwn(certificates, undefined, snapshot)
   const value: AuthorityRecord = {
     name,
     ...certificates,
@@ -57,6 +52,17 @@ export function founding(
     createdAt: now,
   }
   return saved(randomBytes(8).toString('hex'), value, undefined, action)
+}
+
+/** Whose a certificate of it is must have one answer. @throws PosternError ALREADY_EXISTS */
+function mustBeItsOwn({ certificates }: AuthorityCertificates, id: string | undefined, snapshot: Snapshot): void {
+  const own = certificates.map(fingerprintOf)
+  const others = authoritiesIn(snapshot)
+    .list()
+    .filter(one => one.id !== id)
+  const twin = others.find(one => one.fingerprints.some(each => own.includes(each)))
+  if (twin !== undefined)
+    throw new PosternError('ALREADY_EXISTS', `the CA ${twin.name} has that certificate already`, { speaker: 'edge' })
 }
 
 /** @throws PosternError ALREADY_EXISTS */
@@ -89,7 +95,12 @@ export function changing(
 }
 
 /** @throws PosternError ALREADY_EXISTS, LIMIT_EXCEEDED */
-export function rotating({ id, name, record, fingerprints }: Authority, more: AuthorityCertificates): Changed {
+export function rotating(
+  { id, name, record, fingerprints }: Authority,
+  more: AuthorityCertificates,
+  snapshot: Snapshot,
+): Changed {
+  mustBeItsOwn(more, id, snapshot)
   const fresh = more.certificates.filter(one => !fingerprints.includes(fingerprintOf(one)))
   // One that only verified so far may be given the key of a certificate it has.
   if (fresh.length === 0 && more.issuing === undefined)

@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto'
 import { PosternError } from '@postern/interface'
 import { readRevocationList } from '@postern/pki'
+import { onOneLine } from '@postern/pki/leaf'
 import type { Change } from '@postern/store'
 import type { Authority } from '../certificates/authorities.ts'
 import { asSent } from '../certificates/authority-certificates.ts'
@@ -25,7 +27,8 @@ export const REVOCATION_LISTS: Handlers<'crl.put' | 'crl.delete'> = {
       if (!read.of.every(one => certificates.includes(one)))
         throw new PosternError('CONFLICT', `the CA ${name} was changed meanwhile`, { speaker: 'edge' })
       const before = revocationListOf(certificateRows(snapshot), id)
-      mustBeNewer(read.list, before)
+      if (before?.issuer === undefined || before.issuer === read.list.issuer) mustBeNewer(read.list, before)
+      else mustBeGone(before.issuer, certificates)
       const { number, thisUpdate, serials } = read.list
       const detail = { ca: name, id, ...(number !== undefined && { number }), thisUpdate: instantOf(thisUpdate) }
       return {
@@ -62,8 +65,9 @@ async function readList(text: string, { certificates }: Authority): Promise<Read
   const read = await readRevocationList(input, certificates.join('')).catch(error => {
     throw asSent(error)
   })
-  const { number, thisUpdate, nextUpdate, serials } = read
+  const { issuer, number, thisUpdate, nextUpdate, serials } = read
   const list = {
+    issuer,
     ...(number !== undefined && { number: String(number) }),
     thisUpdate,
     ...(nextUpdate !== undefined && { nextUpdate }),
@@ -83,6 +87,15 @@ function mustBeNewer({ number, thisUpdate }: RevocationListRecord, before: Revoc
   throw new PosternError('CONFLICT', 'the list is older than the one there is', {
     speaker: 'edge',
     next: 'Give the current one. To go back all the same, take the one there is away first.',
+  })
+}
+
+/** One list is kept of a CA: another certificate's would make good again what this one lists. @throws PosternError CONFLICT */
+function mustBeGone(issuer: string, certificates: readonly string[]): void {
+  if (!certificates.some(pem => onOneLine(new X509Certificate(pem).subject) === issuer)) return
+  throw new PosternError('CONFLICT', 'the list there is, is of another certificate of this CA, and would be lost', {
+    speaker: 'edge',
+    next: 'Retire that certificate first, or import the new one as a CA of its own.',
   })
 }
 

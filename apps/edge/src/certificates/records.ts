@@ -73,6 +73,8 @@ export interface RevokedRecord {
 
 /** The revocation list of a CA, row `crl.<ca id>`. Times in milliseconds since the epoch. */
 export interface RevocationListRecord {
+  /** Of whose certificates it speaks: the subject of its CA's certificate in one line. Lists of old have none. */
+  readonly issuer?: string
   /** RFC 5280 §5.2.3, decimal. */
   readonly number?: string
   readonly thisUpdate: number
