@@ -458,6 +458,22 @@ describe('a certificate that was asked for with another one', () => {
     expect(good).toContain(others.serial)
     expect(good).not.toContain(had.serial)
   })
+
+  test('is revoked with the service token of that one, too', async () => {
+    await short()
+    const other = await administration.call('service-token.create', { body: { name: 'other' } })
+    await update({ rules: [machines(), machines(other.id)].map((one, at) => ({ ...one, name: `machines-${at}` })) })
+    const [mine, theirs] = [
+      await enrolled({ query: '?ca=team' }),
+      await enrolled({ query: '?ca=team', headers: world.headers(other) }),
+    ]
+    const had = await renewed(mine, { query: '?ca=short' })
+    const others = await renewed(theirs, { query: '?ca=short' })
+    await administration.call('service-token.revoke', { params: { token: world.token.id } })
+    const good = (await listed()).filter(({ revokedAt }) => revokedAt === undefined).map(({ serial }) => serial)
+    expect(good.sort()).toEqual([theirs.serial, others.serial].sort())
+    expect(good).not.toContain(had.serial)
+  })
 })
 
 test('who shows two credentials gets none with the name of either', async () => {

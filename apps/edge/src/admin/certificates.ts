@@ -1,12 +1,11 @@
 import type { Certificate, Checked } from '@postern/admin'
-import { type Json, PosternError } from '@postern/interface'
+import { PosternError } from '@postern/interface'
 import { readCertificateRequest } from '@postern/pki'
 import type { Snapshot } from '@postern/store'
 import { type Authority, authoritiesIn } from '../certificates/authorities.ts'
 import { issuing, renewUntil, sign } from '../certificates/issue.ts'
 import { readNames } from '../certificates/names.ts'
 import {
-  certificateKey,
   certificateRows,
   type IssuedRecord,
   isRevoked,
@@ -16,7 +15,7 @@ import {
   revokedRow,
   serialOf,
 } from '../certificates/records.ts'
-import { goodOnes, revocation } from '../certificates/revoke.ts'
+import { goodOnes, type Revocable, revocation, successorsOf } from '../certificates/revoke.ts'
 import { emailOf } from '../sign-in/users.ts'
 import { mustBeAuthority } from './authorities.ts'
 import type { Handlers, Planned } from './handling.ts'
@@ -111,44 +110,20 @@ function revoking(
   }
 }
 
-interface Found {
-  /** Of the CA. */
-  readonly id: string
-  readonly serial: string
-  readonly notAfter: number | undefined
-}
-
 /** A serial may be of a certificate that another program issued: it is taken at its word. */
-function serialsOf({ id }: Authority, meant: Meant, snapshot: Snapshot, now: number): readonly Found[] {
+function serialsOf({ id }: Authority, meant: Meant, snapshot: Snapshot, now: number): readonly Revocable[] {
   if ('serial' in meant) {
     const rows = certificateRows(snapshot)
     const serial = readSerial(meant.serial)
-    const after = successorsOf(id, serial, snapshot, now)
+    const after = successorsOf([{ id, serial }], snapshot, now)
     if (isRevoked(rows, id, serial)) return after
     mustHaveRoom(id, snapshot)
     return [{ id, serial, notAfter: issuedOf(rows, id, serial)?.notAfter }, ...after]
   }
   const isMeant = 'email' in meant ? byEmail(meant.email) : byHolder(meant)
   const good = goodOnes(snapshot, (issued, of) => of === id && isMeant(issued), now)
-  return good.map(({ serial, issued }) => ({ id, serial, notAfter: issued.notAfter }))
-}
-
-/** Those that were renewed or asked for with it, and with these in turn: whoever had its key may have had them. */
-function successorsOf(id: string, serial: string, snapshot: Snapshot, now: number): readonly Found[] {
-  const rows = certificateRows(snapshot)
-  const had = Map.groupBy([...rows].flatMap(hadWith), ({ parent }) => parent)
-  const line: Found[] = [{ id, serial, notAfter: undefined }]
-  for (const one of line) line.push(...(had.get(certificateKey(one.id, one.serial)) ?? []))
-  return line.slice(1).filter(one => (one.notAfter ?? 0) > now && !isRevoked(rows, one.id, one.serial))
-}
-
-/** What a certificate that was issued here was renewed or asked for with, if anything. */
-function hadWith([row, value]: readonly [string, Json]): readonly (Found & { readonly parent: string })[] {
-  const place = issuedRowIn(row)
-  if (place === undefined) return []
-  const { replaces, from, notAfter } = value as unknown as IssuedRecord
-  const parent = replaces === undefined ? from : certificateKey(place.id, replaces)
-  return parent === undefined ? [] : [{ ...place, parent, notAfter }]
+  const found = good.map(({ serial, issued }) => ({ id, serial, notAfter: issued.notAfter }))
+  return [...found, ...successorsOf(found, snapshot, now)]
 }
 
 function byEmail(text: string): (issued: IssuedRecord) => boolean {

@@ -1,3 +1,4 @@
+import type { Json } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
 import { authoritiesIn } from './authorities.ts'
 import {
@@ -44,9 +45,46 @@ export function revocationOfHeld(
 ): readonly Change[] {
   const isTheirs = ({ holder }: IssuedRecord) =>
     holder?.issuer === issuer && (subject === undefined || holder.subject === subject)
-  return goodOnes(snapshot, isTheirs, now).flatMap(({ id, serial, issued }) =>
-    revocation(id, serial, issued.notAfter, now),
-  )
+  const held = goodOnes(snapshot, isTheirs, now).map(one => ({ ...one, notAfter: one.issued.notAfter }))
+  const all = [...held, ...successorsOf(held, snapshot, now)]
+  return all.flatMap(({ id, serial, notAfter }) => revocation(id, serial, notAfter, now))
+}
+
+/** A certificate that may be revoked. */
+export interface Revocable {
+  /** Of the CA. */
+  readonly id: string
+  readonly serial: string
+  readonly notAfter: number | undefined
+}
+
+/** Those, without these, that were renewed or asked for with them, and with these in turn: whoever had a key may have had them. */
+export function successorsOf(
+  of: readonly Pick<Revocable, 'id' | 'serial'>[],
+  snapshot: Snapshot,
+  now: number,
+): readonly Revocable[] {
+  const rows = certificateRows(snapshot)
+  const had = Map.groupBy([...rows].flatMap(hadWith), ({ parent }) => parent)
+  const keys = new Set(of.map(({ id, serial }) => certificateKey(id, serial)))
+  const found: Revocable[] = []
+  for (const key of keys)
+    for (const one of had.get(key) ?? []) {
+      const own = certificateKey(one.id, one.serial)
+      if (!keys.has(own)) found.push(one)
+      // A set is gone through to its end, with what is added meanwhile.
+      keys.add(own)
+    }
+  return found.filter(({ id, serial, notAfter = 0 }) => notAfter > now && !isRevoked(rows, id, serial))
+}
+
+/** What a certificate that was issued here was renewed or asked for with, if anything. */
+function hadWith([row, value]: readonly [string, Json]): readonly (Revocable & { readonly parent: string })[] {
+  const place = issuedRowIn(row)
+  if (place === undefined) return []
+  const { replaces, from, notAfter } = value as unknown as IssuedRecord
+  const parent = replaces === undefined ? from : certificateKey(place.id, replaces)
+  return parent === undefined ? [] : [{ ...place, parent, notAfter }]
 }
 
 /**
