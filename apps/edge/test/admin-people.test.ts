@@ -247,6 +247,19 @@ describe('identity providers', () => {
   })
 })
 
+test('the keys of grants are shown and rotated beside those of the team, which stay', async () => {
+  const team = await ask('key.list', {})
+  const before = await ask('grant-key.list', {})
+  expect(before.map(({ state, algorithm }) => [state, algorithm])).toEqual([
+    ['current', 'ES256'],
+    ['next', 'ES256'],
+  ])
+  const after = await ask('grant-key.rotate', { body: {} })
+  expect(after.find(({ state }) => state === 'current')?.id).toBe(before.find(({ state }) => state === 'next')?.id)
+  expect(await ask('grant-key.list', {})).toEqual(after)
+  expect(await ask('key.list', {})).toEqual(team)
+})
+
 test('signing keys are listed without their secrets, rotated and removed', async () => {
   const before = await ask('key.list', {})
   const by = (state: string, keys = before) => keys.find(key => key.state === state)?.id ?? ''

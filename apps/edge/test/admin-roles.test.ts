@@ -183,6 +183,8 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
     const [first] = await edge.administration.call('key.list', {})
     return { params: { id: first?.id ?? '' } }
   },
+  'grant-key.list': () => ({}),
+  'grant-key.rotate': () => ({ body: {} }),
   'ca.list': () => ({}),
   'ca.create': () => ({ body: { name: fresh('ca') } }),
   'ca.import': async () => ({ body: { name: fresh('ca'), certificates: (await elsewhere('Elsewhere')).cert } }),

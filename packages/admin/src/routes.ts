@@ -413,6 +413,22 @@ export const ROUTES = {
     body: z.strictObject({}),
     answer: z.array(people.signingKey),
   },
+  'grant-key.list': {
+    method: 'GET',
+    path: '/grant-keys',
+    role: 'viewer',
+    summary: 'The keys that grants of end-to-end sessions are signed with, without their secrets',
+    answer: z.array(people.signingKey),
+  },
+  'grant-key.rotate': {
+    method: 'POST',
+    path: '/grant-keys/rotate',
+    role: 'admin',
+    summary:
+      'The next of these keys signs from now on; daemons enrolled before the last rotation do not know it, and have to log in again',
+    body: z.strictObject({}),
+    answer: z.array(people.signingKey),
+  },
   'key.remove': {
     method: 'DELETE',
     path: '/keys/{id}',
