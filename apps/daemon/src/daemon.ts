@@ -1,8 +1,17 @@
 import { dialEdge, type Trust, untilAborted } from '@postern/client'
-import { type AuthProvider, type Call, type Code, PosternError, type Transport } from '@postern/interface'
-import { type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
+import {
+  type AuthProvider,
+  type Call,
+  type Code,
+  type Dialled,
+  PosternError,
+  type SentHeaders,
+  type Transport,
+} from '@postern/interface'
+import { type HostMessage, type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
 import { type DaemonAbout, ownAbout } from './about.ts'
 import { FailureLog } from './failure-log.ts'
+import { type JoinIdentity, Joins } from './joins.ts'
 import type { DaemonObserver } from './observer.ts'
 import { type Difference, Rules, showRule } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
@@ -57,6 +66,8 @@ export interface DaemonConfig {
   readonly connections?: number
   /** What it says of itself to the edge. Default: an id of its own, and this version. */
   readonly about?: DaemonAbout
+  /** For end-to-end sessions. Absent: the edge is the other end of every session. */
+  readonly joining?: JoinIdentity
   /** Told what happens. It costs nothing where nobody listens. */
   readonly observer?: DaemonObserver
 }
@@ -120,6 +131,7 @@ class Daemon implements RunningDaemon {
   readonly #rules: Rules<ServedRule>
   readonly #web: WebServing
   readonly #failures: FailureLog
+  readonly #joins: Joins | undefined
   readonly #first = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<PosternError | undefined>()
   #loops: Promise<void>[] = []
@@ -136,6 +148,7 @@ class Daemon implements RunningDaemon {
     this.#failures = new FailureLog(call.log)
     this.#web = new WebServing(config.web, this.#failures, this.#observer)
     this.#call = { log: call.log, signal: AbortSignal.any([call.signal, this.#stop.signal]) }
+    this.#joins = config.joining && this.#joinsBy(config.joining)
   }
 
   get connections(): number {
@@ -207,13 +220,8 @@ class Daemon implements RunningDaemon {
 
   /** @returns a connection whose end means that another one is wanted: an edge that drains wants one elsewhere at once */
   async #connect(connection: number, call: Call): Promise<{ readonly closed: Promise<unknown> }> {
-    const { edge, auth, transport, trust = { ca: [] }, teamDomain = edge.hostname } = this.#config
-    const wanted = { purpose: 'connector', teamDomain } as const
     this.#observer.onDial?.({ index: connection })
-    const dialled = await dialEdge(
-      { edge, host: teamDomain, purpose: 'connector', wanted, auth, transport, trust },
-      call,
-    )
+    const dialled = await this.#dial('connector', {}, call)
     const drained = Promise.withResolvers<void>()
     const tunnel = await startTunnel(
       dialled.pipe,
@@ -221,7 +229,8 @@ class Daemon implements RunningDaemon {
         role: 'client',
         log: call.log,
         speaker: 'daemon',
-        about: { ...this.#about, connection },
+        about: { ...this.#about, connection, ...(this.#joins && { join: 1 }) },
+        onMessage: message => void (message.type === 'join' && this.#joins?.take(message)),
         onStream: offered =>
           void (offered.header.purpose === 'http'
             ? this.#web.serve(offered, this.#call)
@@ -241,6 +250,24 @@ class Daemon implements RunningDaemon {
     this.#first.resolve()
     this.#tellNews()
     return { closed: Promise.race([tunnel.closed, drained.promise]) }
+  }
+
+  #dial(purpose: 'connector' | 'join', headers: SentHeaders, call: Call): Promise<Dialled> {
+    const { edge, auth, transport, trust = { ca: [] }, teamDomain = edge.hostname } = this.#config
+    const wanted = { purpose: 'connector', teamDomain } as const
+    return dialEdge({ edge, host: teamDomain, purpose, wanted, auth, transport, trust, headers }, call)
+  }
+
+  #joinsBy(identity: JoinIdentity): Joins {
+    const parts = {
+      identity,
+      rules: this.#rules,
+      failures: this.#failures,
+      observer: this.#observer,
+      dial: async (ticket: string, call: Call) => (await this.#dial('join', { 'postern-join': ticket }, call)).pipe,
+      tell: (message: HostMessage) => [...this.#tunnels].some(tunnel => tunnel.tell(message)),
+    }
+    return new Joins(parts, this.#call)
   }
 
   /** Not more often than the longest wait: an edge that takes connections and drops them would else be dialled without a pause. */
@@ -283,12 +310,13 @@ class Daemon implements RunningDaemon {
     this.#settled.abort(new PosternError('DRAINING', 'the daemon stops', { speaker: 'daemon' }))
     await Promise.all(this.#loops)
     this.#web.drain()
-    await Promise.all([...this.#tunnels].map(tunnel => tunnel.drain(call)))
+    await Promise.all([this.#joins?.drain(call), ...[...this.#tunnels].map(tunnel => tunnel.drain(call))])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new PosternError('DRAINING', 'the daemon was stopped', { speaker: 'daemon' }))
     await Promise.all(this.#loops)
+    await this.#joins?.[Symbol.asyncDispose]()
     await Promise.all([...this.#tunnels].map(tunnel => tunnel.close()))
     this.#web[Symbol.dispose]()
     this.#failures[Symbol.dispose]()

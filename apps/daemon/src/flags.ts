@@ -16,6 +16,12 @@ export const RULE_FLAGS = {
     summary: 'the service behind it, for example ssh://localhost:22',
     env: ['POSTERN_URL', 'TUNNEL_URL'],
   },
+  mode: {
+    type: 'string',
+    default: 'any',
+    summary: 'who may be at the other end: the client alone (end-to-end), the edge for it (hop), or any',
+    env: ['POSTERN_MODE'],
+  },
 } as const satisfies HostOptionSpecs
 
 /** How a daemon runs, whatever it serves. Each may stand in a config file as well. */

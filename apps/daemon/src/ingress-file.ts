@@ -2,14 +2,14 @@ import { type Json, PosternError } from '@postern/interface'
 import { nearest } from '@postern/options'
 import type { ConfigFile } from '@postern/program'
 import type { StreamPurpose } from '@postern/tunnel'
-import { type DefaultPort, readService } from './ingress.ts'
+import { type DefaultPort, type Mode, readMode, readService } from './ingress.ts'
 import { type Mistakes, nameOf } from './mistakes.ts'
 import { covers, matches, type Pattern, readHostnamePattern, readPath, shareHostnames, showPattern } from './pattern.ts'
 
 /** Thousands of rules would be a program's work; and each is compared with each before it for rules that nobody reaches. */
 const MOST_RULES = 1000
 
-const KEYS = ['hostname', 'path', 'service', 'options']
+const KEYS = ['hostname', 'path', 'service', 'mode', 'options']
 
 /** Schemes whose services speak HTTP. */
 const WEB: readonly string[] = ['http:', 'https:']
@@ -22,6 +22,8 @@ export interface FileRule extends Pattern {
   readonly where: string
   /** What answers: a service, or an HTTP status that the daemon says itself. */
   readonly service: URL | number
+  /** Of bytes only: how they may be reached. Absent: end-to-end and through the edge. */
+  readonly mode?: Mode
   /** Which streams it is for: bytes, requests or both. */
   readonly purposes: readonly StreamPurpose[]
   /** `options:` as written; what it may say is the protocol’s to know. */
@@ -36,12 +38,13 @@ export interface FileRule extends Pattern {
  * path it also says that bytes have nobody.
  */
 export function purposesOf(
-  { segments, service, said, ...pattern }: Pick<FileRule, 'hostname' | 'segments' | 'service' | 'said'>,
+  { segments, service, mode, said, ...pattern }: Pick<FileRule, 'hostname' | 'segments' | 'service' | 'mode' | 'said'>,
   earlier: readonly FileRule[] = [],
 ): readonly StreamPurpose[] {
   if (typeof service === 'number') return segments.length > 0 ? ['http'] : ['tcp', 'http']
   if (WEB.includes(service.protocol)) return ['http']
-  if (service.protocol !== 'unix:') return ['tcp']
+  // The edge reads every request, so what nobody but the client may read gets bytes alone.
+  if (service.protocol !== 'unix:' || mode === 'end-to-end') return ['tcp']
   const isHttp =
     segments.length > 0 ||
     said !== undefined ||
@@ -119,7 +122,7 @@ function readFileRule(
     if (value !== undefined) mistakes.add(at(key), `${key} is not a text`)
     return undefined
   }
-  const [hostname, path, service] = ['hostname', 'path', 'service'].map(text)
+  const [hostname, path, service, written] = ['hostname', 'path', 'service', 'mode'].map(text)
   const said = isMapping(fields.options) ? fields.options : undefined
   if (fields.options !== undefined && !said) mistakes.add(at('options'), 'options is not a list of keys')
   if (fields.service === undefined) mistakes.add(at(), 'the rule has no service')
@@ -132,6 +135,10 @@ function readFileRule(
     mistakes.add(at('path'), `a path is part of HTTP; ${target.protocol} carries bytes`)
   if (said && target instanceof URL && !hasPaths(target))
     mistakes.add(at('options'), `options are of HTTP services; ${target.protocol} carries bytes`)
+  const mode = written === undefined ? undefined : mistakes.try(at('mode'), () => readMode(written))
+  const isWeb = typeof target === 'number' || (target && WEB.includes(target.protocol)) || path !== undefined || said
+  if (mode === 'end-to-end' && isWeb)
+    mistakes.add(at('mode'), 'end-to-end is for services of bytes: the edge reads the requests of HTTP applications')
   if (mistakes.count > before || target === undefined || segments === undefined) return undefined
   const number = index + 1
   const where = file.where(at())
@@ -141,6 +148,7 @@ function readFileRule(
     segments,
     service: target,
     ...(name !== undefined && { hostname: name }),
+    ...(mode && { mode }),
     ...(said && { said }),
   }
 }

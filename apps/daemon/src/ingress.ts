@@ -1,8 +1,29 @@
 import { readHostname } from '@postern/client'
 import { PosternError } from '@postern/interface'
 
+/** Who may be the other end of a session: the client itself, or the edge that serves it. */
+export type Mode = 'end-to-end' | 'hop'
+
+export const MODES: readonly string[] = ['end-to-end', 'hop', 'any']
+
+/** What is reached in one mode only. */
+export interface Restricted {
+  /** Absent: in either. */
+  readonly mode?: Mode
+}
+
+/** @throws PosternError OPTION_INVALID */
+export function readMode(word: string): Mode | undefined {
+  if (word === 'end-to-end' || word === 'hop') return word
+  if (word === 'any') return undefined
+  throw new PosternError(
+    'OPTION_INVALID',
+    `the mode ${JSON.stringify(word.slice(0, 64))} is none of ${MODES.join(', ')}`,
+  )
+}
+
 /** One line of what the daemon serves: an application's hostname, and the service behind it. */
-export interface IngressRule {
+export interface IngressRule extends Restricted {
   readonly hostname: string
   /** With its port filled in, for example `ssh://localhost:22`. */
   readonly service: URL

@@ -1,9 +1,10 @@
 import { PosternError } from '@postern/interface'
-import { type IngressRule, showService } from './ingress.ts'
+import { type IngressRule, type Mode, showService } from './ingress.ts'
 
 interface Held {
   readonly hostname: string
   readonly service: string
+  readonly mode: Mode
   readonly end: AbortController
 }
 
@@ -48,8 +49,9 @@ export class Rules<R extends IngressRule> {
     return this.#rules.get(hostname.replace(/^[^.*]+/, '*'))
   }
 
-  hold(hostname: string, rule: R): Hold {
-    const held = { hostname, service: showService(rule.service), end: new AbortController() }
+  /** @param mode that of the stream */
+  hold(hostname: string, rule: R, mode: Mode): Hold {
+    const held = { hostname, service: showService(rule.service), mode, end: new AbortController() }
     this.#held.add(held)
     return { signal: held.end.signal, [Symbol.dispose]: () => void this.#held.delete(held) }
   }
@@ -69,14 +71,17 @@ export class Rules<R extends IngressRule> {
 
   #cutOthers(): number {
     let cut = 0
-    for (const { hostname, service, end } of this.#held) {
+    for (const { hostname, service, mode, end } of this.#held) {
       const rule = this.find(hostname)
-      if (rule && showService(rule.service) === service) continue
+      const isAllowed = rule?.mode === undefined || rule.mode === mode
+      if (rule && isAllowed && showService(rule.service) === service) continue
       cut++
       end.abort(
-        rule
-          ? new PosternError('STREAM_CUT', 'the ingress rule was changed', { speaker: 'daemon' })
-          : new PosternError('INGRESS_NOT_FOUND', 'the ingress rule was removed', { speaker: 'daemon' }),
+        rule && !isAllowed
+          ? new PosternError('MODE_FORBIDDEN', 'the ingress rule’s mode was changed', { speaker: 'daemon' })
+          : rule
+            ? new PosternError('STREAM_CUT', 'the ingress rule was changed', { speaker: 'daemon' })
+            : new PosternError('INGRESS_NOT_FOUND', 'the ingress rule was removed', { speaker: 'daemon' }),
       )
     }
     return cut
@@ -92,8 +97,12 @@ function byHostname<R extends IngressRule>(rules: readonly R[]): ReadonlyMap<str
   return map
 }
 
-export function showRule({ hostname, service }: IngressRule): string {
-  return `${hostname} → ${showService(service)}`
+export function showRule(rule: IngressRule): string {
+  return `${rule.hostname} → ${showWhere(rule)}`
+}
+
+function showWhere({ service, mode }: IngressRule): string {
+  return `${showService(service)}${mode ? `, ${mode} only` : ''}`
 }
 
 function difference(old: ReadonlyMap<string, IngressRule>, now: ReadonlyMap<string, IngressRule>) {
@@ -102,8 +111,7 @@ function difference(old: ReadonlyMap<string, IngressRule>, now: ReadonlyMap<stri
   for (const [hostname, rule] of now) {
     const before = old.get(hostname)
     if (!before) added.push(showRule(rule))
-    else if (showService(before.service) !== showService(rule.service))
-      changed.push(`${showRule(rule)} (was ${showService(before.service)})`)
+    else if (showWhere(before) !== showWhere(rule)) changed.push(`${showRule(rule)} (was ${showWhere(before)})`)
   }
   const removed = [...old].filter(([hostname]) => !now.has(hostname)).map(([, rule]) => showRule(rule))
   return { added, removed, changed }

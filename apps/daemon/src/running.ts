@@ -6,6 +6,7 @@ import { ownAbout } from './about.ts'
 import { advisedOf, hintAtLogin, trustOf, variablesOf } from './credentials.ts'
 import { type RunningDaemon, startDaemon } from './daemon.ts'
 import type { FileRule } from './ingress-file.ts'
+import { joinIdentity } from './joins.ts'
 import { startMonitor } from './monitor.ts'
 import type { DaemonObserver } from './observer.ts'
 import { originHost } from './origin-host.ts'
@@ -56,9 +57,9 @@ export class Plugins implements AsyncDisposable {
     if (missing.length > 0) await this.#compose(missing, settings, { given: [], pending: [], words: [] }, call)
     const forBytes = settings.rules.filter(rule => rule.purposes.includes('tcp'))
     const rules: ServedRule[] = []
-    for (const { hostname, service } of forBytes)
+    for (const { hostname, service, mode } of forBytes)
       if (hostname !== undefined && service instanceof URL)
-        rules.push({ hostname, service, server: this.#serverOf(this.#protocolOf(service)) })
+        rules.push({ hostname, service, ...(mode && { mode }), server: this.#serverOf(this.#protocolOf(service)) })
     const unserved = forBytes.flatMap(rule => (typeof rule.service === 'number' ? (rule.hostname ?? []) : []))
     const web = settings.rules.filter(rule => rule.purposes.includes('http'))
     if (web.length === 0) return { rules, unserved }
@@ -145,10 +146,13 @@ export async function runDaemon(
     const signIn = await untilAborted(plugins.start(settings, line, call), starting.signal) // stdin may be waited for
     const served = await plugins.serve(settings, call)
     const about = await ownAbout(credentials?.connector)
+    const joining = joinIdentity(credentials)
+    if (joining)
+      call.log.info('clients know this tunnel by its key', { tunnel: joining.tunnel, fingerprint: joining.fingerprint })
     await using monitor = metrics === undefined ? undefined : await startMonitor(metrics, about, call)
     const observer = monitor?.observer ?? {}
     const trust = await trustOf(ca, credentials)
-    const config = { edge, connections, ...served, ...signIn, trust, about, observer }
+    const config = { edge, connections, ...served, ...signIn, trust, about, observer, ...(joining && { joining }) }
     await using daemon = await startDaemon(config, starting, call)
     onStart(daemon, observer)
     const ended = await Promise.race([daemon.closed, aborted(program.stop.gently)])

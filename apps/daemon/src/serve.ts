@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
   type Call,
+  type Code,
   type Destination,
   PosternError,
   type ProtocolServer,
@@ -10,7 +11,7 @@ import {
 } from '@postern/interface'
 import { cut, type OfferedTunnelStream, type StreamHeader } from '@postern/tunnel'
 import type { FailureLog } from './failure-log.ts'
-import { type IngressRule, showService } from './ingress.ts'
+import { type IngressRule, type Mode, showService } from './ingress.ts'
 import type { DaemonObserver } from './observer.ts'
 import { reach } from './reach.ts'
 import type { Rules } from './rules.ts'
@@ -21,7 +22,7 @@ export interface ServedRule extends IngressRule {
 }
 
 /**
- * One stream the edge opened: the rule of its hostname, that rule's plugin, the service. A refusal before the first byte is
+ * One stream of a user, opened by the edge (`hop`) or by the user's own client: the rule of its hostname, that rule's plugin, the service. A refusal before the first byte is
  * told with its code and without an internal address; the address stays in this daemon's log. When the plugin is done with
  * the stream, so is the daemon: it is cut where it was not ended, and so is what was dialled for it. Never rejects.
  */
@@ -31,6 +32,7 @@ export async function serveStream(
   failures: FailureLog,
   call: Call,
   observer: DaemonObserver = {},
+  mode: Mode = 'hop',
 ): Promise<void> {
   const { hostname, requestId } = offered.header
   const rule = rules.find(hostname)
@@ -38,17 +40,21 @@ export async function serveStream(
   const began = performance.now()
   const onService = (socket: Socket, milliseconds: number): void => observer.onService?.(observed, socket, milliseconds)
   observer.onStream?.(observed)
-  const error = rule ? await serveWith(rule, offered, { rules, failures, onService }, call) : refuse(offered, failures)
+  const isAllowed = rule?.mode === undefined || rule.mode === mode
+  const error =
+    rule && isAllowed
+      ? await serveWith(rule, offered, { rules, failures, mode, onService }, call)
+      : refuse(offered, rule ? 'MODE_FORBIDDEN' : 'INGRESS_NOT_FOUND', failures)
   observer.onStreamEnd?.(observed, {
     ...(error && { code: error.code }),
     duration: performance.now() - began,
   })
 }
 
-function refuse(offered: OfferedTunnelStream, failures: FailureLog): PosternError {
+function refuse(offered: OfferedTunnelStream, code: Code, failures: FailureLog): PosternError {
   const { hostname, requestId } = offered.header
-  const code = 'INGRESS_NOT_FOUND'
-  failures.warn({ hostname: undefined, code }, 'refused a stream: no ingress rule', { hostname, requestId })
+  const why = code === 'MODE_FORBIDDEN' ? 'the mode of its ingress rule is another' : 'no ingress rule'
+  failures.warn({ hostname: undefined, code }, `refused a stream: ${why}`, { hostname, requestId })
   const told = problem(code, requestId, { speaker: 'daemon' })
   offered.reject(told)
   return PosternError.fromProblem(told)
@@ -57,6 +63,7 @@ function refuse(offered: OfferedTunnelStream, failures: FailureLog): PosternErro
 interface Serving {
   readonly rules: Rules<ServedRule>
   readonly failures: FailureLog
+  readonly mode: Mode
   readonly onService: (socket: Socket, milliseconds: number) => void
 }
 
@@ -64,11 +71,11 @@ interface Serving {
 async function serveWith(
   rule: ServedRule,
   offered: OfferedTunnelStream,
-  { rules, failures, onService }: Serving,
+  { rules, failures, mode, onService }: Serving,
   outer: Call,
 ): Promise<PosternError | undefined> {
   const { hostname, requestId } = offered.header
-  using hold = rules.hold(hostname, rule)
+  using hold = rules.hold(hostname, rule, mode)
   // Who leaves before an answer takes the dialling along: else an edge could have any number of dials going here.
   const call: Call = { log: outer.log, signal: AbortSignal.any([outer.signal, offered.gone, hold.signal]) }
   const answer = new Answer(offered, hold.signal, onService)

@@ -15,7 +15,7 @@ import type { Registry } from '@postern/registry'
 import { findCredentials, hintAtLogin, withEdge } from './credentials.ts'
 import { checkDaemonFile, type DaemonFile, defaultPorts, readDaemonFile } from './daemon-file.ts'
 import { CONFIG_FLAGS, RULE_FLAGS, RUN_FLAGS } from './flags.ts'
-import { readRule } from './ingress.ts'
+import { readMode, readRule } from './ingress.ts'
 import { type FileRule, purposesOf } from './ingress-file.ts'
 import { completeRules } from './rule-options.ts'
 
@@ -64,7 +64,9 @@ export class SettingsReader {
     const section = withEdge(credentials)
     const { values, warnings } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, section, call)
     await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
-    const rule = { ...readRule(values.hostname, values.url, defaultPorts(this.registry)), segments: [] }
+    const mode = readMode(values.mode)
+    const read = readRule(values.hostname, values.url, defaultPorts(this.registry))
+    const rule = { ...read, segments: [], ...(mode && { mode }) }
     const fileRule: FileRule = { ...rule, number: 1, where: '--url', purposes: purposesOf(rule) }
     const { cwd } = this.sources
     const completed = await completeRules([fileRule], this.registry, this.sources, cwd, undefined, call)

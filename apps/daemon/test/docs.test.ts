@@ -45,7 +45,7 @@ it('docs/daemon.md lists every option with its variables and default', () => {
   const { help: _, ...run } = RUN_FLAGS
   expect(rows('options')).toEqual([
     ...Object.entries(RULE_FLAGS).map(([name, spec]) =>
-      optionRow(name, spec, 'in `ingress`', 'required without a file'),
+      optionRow(name, spec, 'in `ingress`', 'required' in spec ? 'required without a file' : undefined),
     ),
     ...Object.entries(CONFIG_FLAGS).map(([name, spec]) => optionRow(name, spec, '', 'required by `posternd run`')),
     optionRow('token', token, code(['tokenFile', 'token'])),

@@ -75,6 +75,9 @@ export interface Credentials {
   readonly token: string
   readonly certificate: string
   readonly key: string
+  /** PEM of the tunnel's identity, and the edge's JWK set for grants: what end-to-end sessions need besides. */
+  readonly identity?: string
+  readonly grantKeys?: object
 }
 
 /** What makes one daemon's {@link Credentials}, once: it goes to its machine in a file. */

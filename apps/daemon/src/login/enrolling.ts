@@ -27,6 +27,8 @@ export interface Enrolled {
   readonly made: ShownConnector
   readonly one: NewConnector
   readonly certificate: string
+  /** PEM of the tunnel's. */
+  readonly identity: string
 }
 
 /**
@@ -51,7 +53,7 @@ export async function enrol(
     : await signedElsewhere(tunnel, one, identity.certificate, administration, call)
   const body = { certificate, host: one.host, ...(replaces !== undefined && { replaces }) }
   const made = await administration.call('connector.enrol', { params: { name: tunnel }, body }, call)
-  return { made, one, certificate }
+  return { made, one, certificate, identity: identity.certificate }
 }
 
 /** The tunnel, made where there is none, with an identity, made where it has none. */

@@ -110,8 +110,8 @@ async function loginByPerson(
   const { enrol } = await import('./enrolling.ts')
   await using administration = await administer({ edge, tunnel, trust }, program, call)
   const known = { tunnel, identityFile: values.identityFile, replaces: before?.connector }
-  const { made, one, certificate } = await enrol(known, administration, program, call)
-  const { token, fingerprint, expiresAt } = made
+  const { made, one, certificate, identity } = await enrol(known, administration, program, call)
+  const { token, fingerprint, expiresAt, grantKeys } = made
   const [pem] = trust.ca
   await writeJson(path, {
     version: 1,
@@ -122,6 +122,8 @@ async function loginByPerson(
     token,
     certificate,
     key: one.key,
+    identity,
+    ...(grantKeys && { grantKeys }),
   })
   return { edge: edge.origin, tunnel, connector: one.id, fingerprint, expiresAt, credentials: path }
 }

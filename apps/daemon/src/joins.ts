@@ -1,0 +1,240 @@
+import type { Socket } from 'node:net'
+import type { Credentials } from '@postern/connector/files'
+import { checkConnector, checkIdentity, keyFingerprint } from '@postern/end-to-end'
+import { type DaemonContext, daemonContext, secureAsDaemon } from '@postern/end-to-end/tls'
+import { type Call, type Pipe, PosternError, problem } from '@postern/interface'
+import { type Grant, readGrant, readJwks, rememberUntil, type VerificationKey } from '@postern/tokens'
+import { type HostMessage, type JoinMessage, type OfferedTunnelStream, startTunnel, type Tunnel } from '@postern/tunnel'
+import type { FailureLog } from './failure-log.ts'
+import type { DaemonObserver, ObservedStream, StreamEnd } from './observer.ts'
+import type { Rules } from './rules.ts'
+import { type ServedRule, serveStream } from './serve.ts'
+
+/** Clients for whom this daemon dials, or agrees on TLS, at once. */
+const MOST_COMING = 64
+/** End-to-end sessions at once; each may have as many streams as a connection of the edge's. */
+const MOST_SESSIONS = 1024
+/** Milliseconds until TLS is agreed on, from the edge's word on: the client waits no longer either. */
+const COMING_TIME = 15_000
+/** Grants that are remembered until nobody takes them any more, two minutes at most. */
+const MOST_GRANTS = 16_384
+
+/** What a daemon proves to clients, and what it takes their grants by. */
+export interface JoinIdentity {
+  readonly tunnel: string
+  readonly connector: string
+  /** Of the tunnel's key: what clients pin. */
+  readonly fingerprint: string
+  readonly context: DaemonContext
+  readonly grantKeys: ReadonlyMap<string, VerificationKey>
+}
+
+/**
+ * Out of what `posternd login` left.
+ *
+ * @returns undefined where that is not enough: of an older login, or by a setup token, whose authority has ended when a client looks
+ * @throws PosternError CONFIG_INVALID
+ */
+export function joinIdentity(credentials: Credentials | undefined): JoinIdentity | undefined {
+  const { tunnel, connector, identity, grantKeys, certificate } = credentials ?? {}
+  if (!credentials || !tunnel || !connector || !certificate || identity === undefined || grantKeys === undefined)
+    return undefined
+  try {
+    const authority = checkIdentity(identity)
+    checkConnector(certificate, authority, tunnel)
+    const fingerprint = keyFingerprint(authority.publicKey)
+    return { tunnel, connector, fingerprint, context: daemonContext(credentials), grantKeys: readJwks(grantKeys) }
+  } catch (cause) {
+    const { message } = PosternError.from(cause)
+    throw new PosternError('CONFIG_INVALID', `the credentials cannot be used for end-to-end sessions: ${message}`, {
+      cause,
+      next: 'Log this machine in again: posternd login',
+    })
+  }
+}
+
+export interface JoinParts {
+  readonly identity: JoinIdentity
+  readonly rules: Rules<ServedRule>
+  readonly failures: FailureLog
+  readonly observer: DaemonObserver
+  /** Dials the edge for the client of this ticket. */
+  readonly dial: (ticket: string, call: Call) => Promise<Pipe>
+  /** Tells the edge, over whichever of its connections. @returns whether it is on its way */
+  readonly tell: (message: HostMessage) => boolean
+}
+
+/** Clients that the edge joins to this daemon: TLS between the two, and inside it a session that the edge does not see. */
+export class Joins implements AsyncDisposable {
+  readonly #parts: JoinParts
+  readonly #call: Call
+  readonly #sessions = new Set<Tunnel>()
+  /** By `jti`: until when, in milliseconds since the epoch. In the order in which they came. */
+  readonly #taken = new Map<string, number>()
+  #coming = 0
+  #draining = false
+  #lostReports = 0
+
+  /** @param call ends everything */
+  constructor(parts: JoinParts, call: Call) {
+    this.#parts = parts
+    this.#call = call
+  }
+
+  /** Sessions now. */
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  /** The edge asks for a pipe. Where there is none to be had, the client is served through the edge, or told why not. */
+  take({ ticket, requestId, hostname }: JoinMessage): void {
+    const rule = this.#parts.rules.find(hostname)
+    const isFull = this.#coming >= MOST_COMING || this.#sessions.size >= MOST_SESSIONS
+    if (rule && rule.mode !== 'hop' && !isFull && !this.#draining) return void this.#serve(ticket, requestId)
+    const code = rule?.mode === 'end-to-end' ? (this.#draining ? 'DRAINING' : 'LIMIT_EXCEEDED') : undefined
+    this.#parts.tell({ type: 'decline', ticket, ...(code && { code }) })
+  }
+
+  /** Never rejects: what goes wrong with one client ends that client. */
+  async #serve(ticket: string, requestId: string): Promise<void> {
+    const { log, signal } = this.#call
+    try {
+      const { pipe, client } = await this.#come(ticket)
+      await this.#session(pipe, client)
+    } catch (thrown) {
+      if (signal.aborted) return
+      const { code, message: cause } = PosternError.from(thrown, 'TIMED_OUT')
+      this.#parts.failures.warn({ hostname: undefined, code }, 'an end-to-end session failed', {
+        requestId,
+        code,
+        cause,
+      })
+      log.debug('an end-to-end session failed', { requestId, code, cause })
+    }
+  }
+
+  async #come(ticket: string): Promise<{ readonly pipe: Pipe; readonly client: string }> {
+    this.#coming += 1
+    const late = new AbortController()
+    const why = new PosternError('TIMED_OUT', `no client came within ${COMING_TIME / 1000} s`, { speaker: 'daemon' })
+    const timer = setTimeout(() => late.abort(why), COMING_TIME)
+    const call: Call = { log: this.#call.log, signal: AbortSignal.any([this.#call.signal, late.signal]) }
+    try {
+      return await secureAsDaemon(await this.#parts.dial(ticket, call), this.#parts.identity.context, call)
+    } finally {
+      clearTimeout(timer)
+      this.#coming -= 1
+    }
+  }
+
+  /** No stream is looked at before the grant was. */
+  async #session(pipe: Pipe, client: string): Promise<void> {
+    const granted = Promise.withResolvers<Grant>()
+    granted.promise.catch(() => {}) // told below
+    const onStream = (offered: OfferedTunnelStream) =>
+      void granted.promise.then(
+        grant => this.#stream(offered, grant),
+        () => {},
+      )
+    const { log } = this.#call
+    const tunnel = await startTunnel(
+      pipe,
+      { role: 'server', log, speaker: 'daemon', hears: ['client'], onStream },
+      this.#call,
+    )
+    this.#sessions.add(tunnel)
+    try {
+      const grant = await this.#grant(tunnel.peerAbout?.grant, client)
+      log.debug('an end-to-end session begins', { hostname: grant.hostname, requestId: grant.sid })
+      granted.resolve(grant)
+      if (this.#draining) void tunnel.drain(this.#call).catch(() => {})
+      await tunnel.closed
+    } catch (thrown) {
+      const error = PosternError.from(thrown)
+      granted.reject(error)
+      tunnel.cut(error)
+      await tunnel.closed
+      throw error
+    } finally {
+      this.#sessions.delete(tunnel)
+    }
+  }
+
+  /** @throws PosternError TOKEN_EXPIRED, AUTH_REJECTED, LIMIT_EXCEEDED */
+  async #grant(token: unknown, client: string): Promise<Grant> {
+    const { tunnel, connector, grantKeys } = this.#parts.identity
+    const grant = await readGrant(token, grantKeys, { tunnel, connector })
+    const refused = (why: string) => new PosternError('AUTH_REJECTED', `the grant ${why}`, { speaker: 'daemon' })
+    if (grant.cnf !== client) throw refused('is for another key than was proved')
+    const now = Date.now()
+    for (const [jti, until] of this.#taken) if (until <= now) this.#taken.delete(jti)
+    if (this.#taken.has(grant.jti)) throw refused('was used already')
+    if (this.#taken.size >= MOST_GRANTS)
+      throw new PosternError('LIMIT_EXCEEDED', 'too many end-to-end sessions in a minute', { speaker: 'daemon' })
+    this.#taken.set(grant.jti, rememberUntil(grant))
+    return grant
+  }
+
+  /** What it may reach, and as whom, the grant says; of the header only the name is taken, and only that of the grant. */
+  async #stream(offered: OfferedTunnelStream, grant: Grant): Promise<void> {
+    const { rules, failures, observer } = this.#parts
+    const { hostname, purpose, requestId } = offered.header
+    if (hostname !== grant.hostname || purpose !== 'tcp') {
+      const code = 'DESTINATION_FORBIDDEN'
+      failures.warn({ hostname: grant.hostname, code }, 'refused a stream: the grant is for another application', {
+        requestId,
+        hostname,
+      })
+      offered.reject(problem(code, requestId, { speaker: 'daemon' }))
+      return this.#report(grant.sid, undefined, { code, duration: 0 }, [])
+    }
+    const { identities, permit } = grant
+    const held: OfferedTunnelStream = {
+      header: { hostname, purpose, requestId, identities, permit },
+      gone: offered.gone,
+      accept: () => offered.accept(),
+      reject: refusal => offered.reject(refusal),
+    }
+    const sockets: Socket[] = []
+    const reporting: DaemonObserver = {
+      onStream: stream => observer.onStream?.(stream),
+      onService: (stream, socket, milliseconds) => {
+        sockets.push(socket)
+        observer.onService?.(stream, socket, milliseconds)
+      },
+      onStreamEnd: (stream, end) => {
+        observer.onStreamEnd?.(stream, end)
+        this.#report(grant.sid, stream, end, sockets)
+      },
+    }
+    await serveStream(held, rules, failures, this.#call, reporting, 'end-to-end')
+  }
+
+  #report(sid: string, stream: ObservedStream | undefined, end: StreamEnd, sockets: readonly Socket[]): void {
+    const sum = (of: 'bytesWritten' | 'bytesRead') => sockets.reduce((total, socket) => total + socket[of], 0)
+    const lost = this.#lostReports
+    const told = this.#parts.tell({
+      type: 'report',
+      sid,
+      event: 'stream.end',
+      service: stream?.service?.split(':')[0] ?? 'none',
+      up: sum('bytesWritten'),
+      down: sum('bytesRead'),
+      ms: Math.round(end.duration),
+      ...(end.code && { code: end.code }),
+      ...(lost > 0 && { lost }),
+    })
+    this.#lostReports = told ? 0 : lost + 1
+  }
+
+  /** Takes no new sessions and streams; resolves when the open ones ended. @throws `call.signal.reason` */
+  async drain(call: Call): Promise<void> {
+    this.#draining = true
+    await Promise.all([...this.#sessions].map(session => session.drain(call)))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#draining = true
+    await Promise.all([...this.#sessions].map(session => session.close()))
+  }
+}

@@ -1,0 +1,331 @@
+import { once } from 'node:events'
+import type { Duplex } from 'node:stream'
+import { type ApplicationClient, createClient, type EndToEnd } from '@postern/client'
+import { createConnector, createIdentity, signConnector } from '@postern/connector/issue'
+import {
+  type Call,
+  type Dialled,
+  type Pipe,
+  PosternError,
+  type ProtocolServer,
+  type Transport,
+} from '@postern/interface'
+import tcp from '@postern/protocol-tcp/origin'
+import { leftOpen, memoryPair, openOrigin, recordingLog, resources, type TestOrigin } from '@postern/testkit'
+import { type Grant, KeyRing, signGrant } from '@postern/tokens'
+import { type HostMessage, pump, type ReportMessage, startTunnel, type Tunnel } from '@postern/tunnel'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { FailureLog } from '../src/failure-log.ts'
+import { type JoinIdentity, Joins, joinIdentity } from '../src/joins.ts'
+import { Rules } from '../src/rules.ts'
+import type { ServedRule } from '../src/serve.ts'
+
+const log = recordingLog()
+const call: Call = { signal: AbortSignal.timeout(60_000), log }
+const APP = 'db.example.com'
+const ring = KeyRing.create()
+const ANN = { kind: 'user', issuer: 'https://idp', subject: 'ann', claims: {}, revokeKeys: ['user:ann'] } as const
+const later = () => Date.now() - 300_000
+
+let own: JoinIdentity
+let identityPem: string
+beforeAll(async () => {
+  const made = await createIdentity('home')
+  identityPem = made.cert
+  own = await daemonOf(made)
+})
+
+async function daemonOf(identity: { cert: string; key: string }, tunnel = 'home'): Promise<JoinIdentity> {
+  const one = await createConnector()
+  const certificate = await signConnector(identity, tunnel, one)
+  const credentials = { version: 1, edge: 'https://e', token: 't', tunnel, connector: one.id, certificate } as const
+  const more = { key: one.key, identity: identity.cert, grantKeys: ring.jwks() }
+  const found = joinIdentity({ ...credentials, ...more })
+  if (!found) throw new Error('no identity')
+  return found
+}
+
+let before = resources()
+let origin: TestOrigin
+let other: TestOrigin
+let server: ProtocolServer
+let rules: Rules<ServedRule>
+let world: World
+beforeEach(async () => {
+  before = resources()
+  origin = await openOrigin()
+  other = await openOrigin()
+  server = await tcp.create({}, {} as never)
+  rules = new Rules([rule(APP, origin), rule('other.example.com', other)])
+  world = new World()
+})
+afterEach(async () => {
+  await world[Symbol.asyncDispose]()
+  await origin[Symbol.asyncDispose]()
+  await other[Symbol.asyncDispose]()
+  expect(await leftOpen(before)).toEqual([])
+})
+
+function rule(hostname: string, { port }: TestOrigin, mode?: ServedRule['mode']): ServedRule {
+  return { hostname, service: new URL(`tcp://127.0.0.1:${port}`), server, ...(mode && { mode }) }
+}
+
+/** An edge that joins, a daemon and clients, all in this process. What it does wrong, a test says. */
+class World implements AsyncDisposable {
+  readonly told: HostMessage[] = []
+  readonly clients: ApplicationClient[] = []
+  /** What goes through the edge: to look for words in. */
+  readonly seen: Buffer[] = []
+  readonly grants: string[] = []
+  readonly pipes: Duplex[] = []
+  grant: Partial<Grant> = {}
+  signedAt: number | undefined
+  grantInstead: string | undefined
+  identity = identityPem
+  mode = 'end-to-end'
+  #ticket = 0
+  readonly #coming = new Map<string, PromiseWithResolvers<Pipe>>()
+  readonly #hop: Tunnel[] = []
+  readonly failures = new FailureLog(log)
+  readonly joins: Joins
+
+  constructor(identity: JoinIdentity = own) {
+    const dial = async (ticket: string) => {
+      const [edge, daemon] = memoryPair()
+      this.pipes.push(edge, daemon)
+      this.#coming.get(ticket)?.resolve(edge)
+      return daemon
+    }
+    const tell = (message: HostMessage) => void this.told.push(message) === undefined
+    this.joins = new Joins({ identity, rules, failures: this.failures, observer: {}, dial, tell }, call)
+  }
+
+  readonly transport: Transport = {
+    dial: async ({ headers, purpose, host }): Promise<Dialled> => {
+      const [client, edge] = memoryPair()
+      this.pipes.push(client, edge)
+      if (purpose === 'session' || this.mode === 'hop') {
+        const onStream = () => {}
+        const options = { role: 'server', log, onStream } as const
+        void startTunnel(edge, options, call).then(
+          tunnel => this.#hop.push(tunnel),
+          () => {}, // who does not want it leaves
+        )
+        return { pipe: client, answer: { 'postern-mode': ['hop'] } }
+      }
+      const ticket = `t${this.#ticket++}`
+      const coming = Promise.withResolvers<Pipe>()
+      this.#coming.set(ticket, coming)
+      this.joins.take({ type: 'join', ticket, requestId: 'r-1', hostname: host })
+      const grant = await this.sign(String(headers['postern-key']))
+      edge.on('data', chunk => this.seen.push(chunk)).pause()
+      const leg = await coming.promise
+      leg.on('data', chunk => this.seen.push(chunk)).pause()
+      void pump(edge, leg).catch(() => {})
+      return {
+        pipe: client,
+        answer: {
+          'postern-mode': [this.mode],
+          'postern-grant': [grant],
+          'postern-tunnel-identity': [
+            Buffer.from(this.identity.replace(/-----[^-]+-----|\s/g, ''), 'base64').toString('base64'),
+          ],
+        },
+      }
+    },
+  }
+
+  async sign(cnf: string): Promise<string> {
+    const { tunnel, connector } = own
+    const all = { aud: { tunnel, connector }, jti: crypto.randomUUID(), sid: 's-1', hostname: APP, identities: [ANN] }
+    const grant =
+      this.grantInstead ?? (await signGrant(ring, { ...all, permit: null, cnf, ...this.grant }, this.signedAt))
+    this.grants.push(grant)
+    return grant
+  }
+
+  client(endToEnd: EndToEnd = { pin: own.fingerprint }, hostname = APP): ApplicationClient {
+    const auth = [{ authenticate: async () => ({}) }]
+    const made = createClient({ hostname, auth, transport: this.transport, endToEnd })
+    this.clients.push(made)
+    return made
+  }
+
+  get reports(): readonly ReportMessage[] {
+    return this.told.filter(one => one.type === 'report')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.clients) await client[Symbol.asyncDispose]()
+    await this.joins[Symbol.asyncDispose]()
+    this.failures[Symbol.dispose]()
+    for (const tunnel of this.#hop) await tunnel.close()
+    for (const pipe of this.pipes) pipe.on('error', () => {}).destroy()
+  }
+}
+
+/** @returns what came back, or the code of what was refused or cut */
+async function echoed(opening: Promise<Duplex>, text = 'hello'): Promise<string> {
+  try {
+    const stream = await opening
+    stream.end(text)
+    let back = ''
+    stream.on('data', chunk => (back += chunk))
+    await once(stream, 'end')
+    return back
+  } catch (error) {
+    return PosternError.from(error).code
+  }
+}
+
+describe('an end-to-end session', () => {
+  it('carries streams to the service, which the edge is told of and cannot read', async () => {
+    const client = world.client()
+    const words = 'the marker that nobody between may read'
+    expect(await echoed(client.open(call), words)).toBe(words)
+    expect(await echoed(client.open(call), 'again')).toBe('again')
+    await expect.poll(() => world.reports.length).toBe(2)
+    const size = words.length
+    expect(world.reports[0]).toMatchObject({ sid: 's-1', service: 'tcp', up: size, down: size })
+    expect(world.reports[0]).not.toHaveProperty('code')
+    const seen = Buffer.concat(world.seen)
+    expect([seen.length > 1000, seen.includes('marker'), seen.includes(APP)]).toEqual([true, false, false])
+    expect(world.grants).toHaveLength(1)
+  })
+
+  it('is served as whom the grant says, whatever the client says of itself', async () => {
+    let asked: unknown
+    const seen: ProtocolServer = {
+      serve: async (_offered, { identities, permit }) => {
+        asked = { identities, permit }
+        throw new PosternError('ORIGIN_REFUSED', 'enough')
+      },
+    }
+    rules.replace([{ ...rule(APP, origin), server: seen }])
+    world.grant = { permit: { readOnly: true } }
+    expect(await echoed(world.client().open(call))).toBe('ORIGIN_REFUSED')
+    expect(asked).toEqual({ identities: [ANN], permit: { readOnly: true } })
+    await expect.poll(() => world.reports).toMatchObject([{ code: 'ORIGIN_REFUSED' }])
+  })
+
+  it('keeps a pin at first use, and holds the tunnel to it', async () => {
+    const kept = new Map<string, string>()
+    const pins = {
+      get: async (name: string) => kept.get(name),
+      keep: async (name: string, pin: string) => void kept.set(name, pin),
+    }
+    expect(await echoed(world.client({ pins }).open(call))).toBe('hello')
+    expect([...kept]).toEqual([[APP, own.fingerprint]])
+    expect(log.text()).toContain(own.fingerprint)
+    kept.set(APP, `sha256:${'0'.repeat(64)}`)
+    const failed = world.client({ pins }).connect(call)
+    await expect(failed).rejects.toMatchObject({ code: 'TUNNEL_KEY_CHANGED' })
+    await expect(failed).rejects.toThrow(`${own.fingerprint}, and sha256:000`)
+  })
+
+  it('a rule that goes cuts its streams, and leaves the others', async () => {
+    const stream = await world.client().open(call)
+    stream.resume()
+    const failed = once(stream, 'error')
+    rules.replace([rule('other.example.com', other)])
+    expect((await failed)[0]).toMatchObject({ code: 'INGRESS_NOT_FOUND' })
+  })
+
+  it('the mode of a rule is held to at the daemon, and a rule that becomes hop cuts what is open', async () => {
+    rules.replace([rule(APP, origin, 'hop')])
+    world.joins.take({ type: 'join', ticket: 'a'.repeat(26), requestId: 'r', hostname: APP })
+    expect(world.told).toEqual([{ type: 'decline', ticket: 'a'.repeat(26) }])
+    rules.replace([rule(APP, origin, 'end-to-end')])
+    const stream = await world.client().open(call)
+    stream.resume()
+    const failed = once(stream, 'error')
+    rules.replace([rule(APP, origin, 'hop')])
+    expect((await failed)[0]).toMatchObject({ code: 'MODE_FORBIDDEN' })
+  })
+
+  it('drains: what is open goes on, and nothing new comes', async () => {
+    const stream = await world.client().open(call)
+    const drained = world.joins.drain(call)
+    world.joins.take({ type: 'join', ticket: 'a'.repeat(26), requestId: 'r', hostname: APP })
+    expect(world.told).toEqual([{ type: 'decline', ticket: 'a'.repeat(26) }])
+    stream.end('still')
+    expect(String((await once(stream, 'data'))[0])).toBe('still')
+    stream.resume()
+    await drained
+  })
+})
+
+describe('an edge that lies to the client', () => {
+  it('strips the mode: who wants end-to-end, or has a pin, is not served through the edge', async () => {
+    world.mode = 'hop'
+    await expect(world.client({ required: true }).connect(call)).rejects.toMatchObject({ code: 'MODE_FORBIDDEN' })
+    await expect(world.client().connect(call)).rejects.toMatchObject({ code: 'MODE_FORBIDDEN' })
+    await world.client({}).connect(call) // the twin: nobody insists
+  })
+
+  it('swaps the tunnel’s identity for its own, with a daemon of its own', async () => {
+    const forged = await createIdentity('home')
+    world.identity = forged.cert
+    await expect(world.client().connect(call)).rejects.toMatchObject({ code: 'TUNNEL_KEY_CHANGED' })
+  })
+
+  it('puts a daemon of its own behind the right identity', async () => {
+    const mine = await daemonOf(await createIdentity('home'))
+    await using bad = new World(mine)
+    await expect(bad.client().connect(call)).rejects.toMatchObject({ code: 'DAEMON_UNTRUSTED' })
+  })
+})
+
+describe('a grant that is not for this', () => {
+  /** What the daemon answers to a session with such a grant. */
+  const refused = async (): Promise<string> => echoed(world.client().open(call))
+
+  it('the allow twin', async () => {
+    expect(await refused()).toBe('hello')
+  })
+
+  it('was used: a replay at the same daemon', async () => {
+    const jti = 'once'
+    world.grant = { jti }
+    expect(await refused()).toBe('hello')
+    expect(await refused()).toBe('AUTH_REJECTED')
+  })
+
+  it('is for another key: a stolen grant', async () => {
+    await refused()
+    world.grantInstead = world.grants[0]
+    expect(await refused()).toBe('AUTH_REJECTED')
+  })
+
+  it('is for a sibling connector', async () => {
+    world.grant = { aud: { tunnel: 'home', connector: crypto.randomUUID() } }
+    await expect(world.client().connect(call)).rejects.toMatchObject({ code: 'DAEMON_UNTRUSTED' })
+  })
+
+  it('is old, or signed by a key that is not the edge’s, or is none', async () => {
+    world.signedAt = later()
+    expect(await refused()).toBe('TOKEN_EXPIRED')
+    world.signedAt = undefined
+    const { tunnel, connector } = own
+    const parts = { jti: 'x', sid: 's', hostname: APP, identities: [], permit: null, cnf: own.fingerprint }
+    world.grantInstead = await signGrant(KeyRing.create(), { aud: { tunnel, connector }, ...parts })
+    expect(await refused()).toBe('AUTH_REJECTED')
+  })
+
+  it('opens one application: a stream for another is refused, and told', async () => {
+    const client = world.client({ pin: own.fingerprint }, 'other.example.com')
+    expect(await echoed(client.open(call))).toBe('DESTINATION_FORBIDDEN')
+    await expect.poll(() => world.reports).toMatchObject([{ code: 'DESTINATION_FORBIDDEN', service: 'none' }])
+  })
+})
+
+it('what a setup token or an older login left is not enough for end-to-end', async () => {
+  const { cert, key } = await createIdentity('home')
+  const one = await createConnector()
+  const certificate = await signConnector({ cert, key }, 'home', one)
+  const left = { version: 1, edge: 'https://e', token: 't', tunnel: 'home', connector: one.id, certificate } as const
+  expect(joinIdentity({ ...left, key: one.key })).toBeUndefined()
+  expect(joinIdentity(undefined)).toBeUndefined()
+  const strange = { ...left, key: one.key, identity: identityPem, grantKeys: ring.jwks() }
+  expect(() => joinIdentity(strange)).toThrow(/cannot be used for end-to-end sessions/)
+})
