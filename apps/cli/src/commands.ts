@@ -62,6 +62,10 @@ export const COMMANDS: CliCommand = {
           summary: 'a short-lived SSH certificate, for servers without authorized_keys',
           run: async (argv, program, call) => (await import('./ssh-gen.ts')).sshGen(argv, program, call),
         },
+        pin: {
+          summary: 'the key by which an application’s tunnel is known here',
+          run: async (argv, program, call) => (await import('./pin.ts')).pin(argv, program, call),
+        },
         'ssh-config': {
           summary: 'the ssh_config stanza for a hostname: print it, or write it',
           run: async (argv, program, call) =>

@@ -45,6 +45,17 @@ export const APPLICATION_FLAGS = {
     summary: 'PEM file of the CA to trust for the edge, instead of the system’s',
     env: ['POSTERN_CA'],
   },
+  endToEnd: {
+    type: 'boolean',
+    default: false,
+    summary: 'refuse a connection that the edge could read',
+    env: ['POSTERN_END_TO_END'],
+  },
+  pin: {
+    type: 'string',
+    summary: 'the key of the application’s tunnel: sha256:…, as posternd prints it (default: what was seen first)',
+    env: ['POSTERN_PIN'],
+  },
 } as const satisfies HostOptionSpecs
 
 /** What is the same for a whole run. */

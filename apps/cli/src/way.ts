@@ -3,6 +3,7 @@ import { readHostname } from '@postern/client/hostname'
 import type { AuthProvider, Call, Protocol } from '@postern/interface'
 import { clientHost, composePlugins, type EdgeAt, readTrust } from '@postern/program'
 import { ACCESS_FLAGS } from './flags.ts'
+import { filePins, readPin } from './pins.ts'
 import { chooseFor, type Run } from './run.ts'
 
 /** One application, ready to be reached: its plugins are at work, nothing is dialled yet. Ends them when it is disposed. */
@@ -33,6 +34,11 @@ export async function makeWay(
   const { registry, line, program, sources } = run
   const { values, plugins, file } = await chooseFor(run, hostname, protocol, call)
   const { edge } = values
+  const endToEnd = {
+    required: values.endToEnd,
+    pins: filePins(program),
+    ...(values.pin !== undefined && { pin: readPin(values.pin, '--pin') }),
+  }
   const trust = await readTrust(values.ca)
   const names = { auth: plugins.auth.map(({ name }) => name).join(' '), transport: values.transport, protocol }
   call.log.debug('composing', { hostname, ...names, config: file?.path })
@@ -54,7 +60,9 @@ export async function makeWay(
   for (const one of plugins.auth) auth.push(await composed.create(one))
   const transport = await composed.create(plugins.transport)
   const at = await composed.create(plugins.protocol)
-  const client = owned.use(createClient({ hostname, auth, transport, trust, onSession, ...(edge && { edge }) }))
+  const client = owned.use(
+    createClient({ hostname, auth, transport, trust, onSession, endToEnd, ...(edge && { edge }) }),
+  )
   const parts = owned.move()
   return {
     client,
