@@ -78,7 +78,7 @@ describe('a client and a daemon that can', () => {
     await stop(daemon)
   })
 
-  test('row 134: a grant for one connector is none for its sibling', async () => {
+  test('a grant for one connector is none for its sibling', async () => {
     const sibling = await joins.enrol()
     const daemon = await joins.daemon(who)
     const dialled = await joins.client()
@@ -174,6 +174,22 @@ describe('through the edge it goes', () => {
     await stop(daemon)
   })
 
+  test('where the grant would be too large for a header', async () => {
+    const { administration } = joins.world.edge
+    const params = { hostname: 'db.localhost' }
+    const { rules } = await administration.call('application.get', { params })
+    const permitting = (permit: string) => rules.map(rule => ({ ...rule, permit }))
+    const daemon = await joins.daemon(who)
+    await administration.call('policy.put', { params, body: { rules: permitting('x'.repeat(8000)) } })
+    await isHop()
+    expect(daemon.told).toEqual([])
+    await administration.call('policy.put', { params, body: { rules: permitting('x'.repeat(4000)) } })
+    const dialled = await joins.client()
+    expect(await grantOf(dialled, who)).toMatchObject({ permit: 'x'.repeat(4000) })
+    dialled.pipe.destroy()
+    await stop(daemon)
+  })
+
   test('and nobody is offline for the one and not for the other', async () => {
     await expect.poll(() => counts().connectors).toBe(0)
     await expect(joins.client()).rejects.toMatchObject({ code: 'TUNNEL_OFFLINE' })
@@ -209,7 +225,7 @@ describe('who asks wrongly', () => {
     await expect(joins.client(headers)).rejects.toMatchObject({ code: 'BAD_USAGE' })
   })
 
-  test('row 1 of ways in: without a credential nobody is joined, and no daemon hears of it', async () => {
+  test('row 66: without a credential nobody is joined, and no daemon hears of it', async () => {
     const daemon = await idle(await joins.enrol())
     const nobody = { 'postern-key': KEY, 'postern-client-id': '', 'postern-client-secret': '' }
     await expect(joins.client(nobody)).rejects.toMatchObject({ refusal: { status: 401 } })
@@ -225,7 +241,7 @@ describe('a leg', () => {
     return () => joins[Symbol.asyncDispose]()
   })
 
-  test('row 134: comes once: a ticket that is guessed, used, of a sibling or another tunnel joins nobody', async () => {
+  test('row 102: comes once: a ticket that is guessed, used, of a sibling or another tunnel joins nobody', async () => {
     const { administration } = joins.world.edge
     const sibling = await joins.enrol()
     const { identity } = await administration.call('tunnel.get', { params: { name: 'home' } })
@@ -286,7 +302,7 @@ describe('a leg', () => {
     await expect.poll(() => counts()).toMatchObject({ sessions: 0, admitted: 1 })
   })
 
-  test('row 126: whose client was put out while it waited comes in vain, and the client hears why', async () => {
+  test('row 67: whose client was put out while it waited comes in vain, and the client hears why', async () => {
     const daemon = await idle()
     const asked = joins.client()
     const ticket = await daemon.ticket()
@@ -297,7 +313,7 @@ describe('a leg', () => {
     expect(await joins.rows('session.refused')).toMatchObject([{ code: 'ACCESS_ENDED' }])
   })
 
-  test('row 126: revoking the client cuts both pipes; the others’ live on', async () => {
+  test('row 67: revoking the client cuts both pipes; the others’ live on', async () => {
     const daemon = await idle()
     const { administration } = joins.world.edge
     const other = await administration.call('service-token.create', {
@@ -320,7 +336,7 @@ describe('a leg', () => {
       .toMatchObject([{ code: 'ACCESS_ENDED', detail: { why: 'the credential was revoked', said: 'edge' } }])
   })
 
-  test('a connector that is put out loses what it was joined to', async () => {
+  test('row 98: a connector that is put out loses what it was joined to', async () => {
     const daemon = await idle()
     const asked = joins.client()
     const leg = await daemon.leg(await daemon.ticket())
@@ -328,6 +344,25 @@ describe('a leg', () => {
     const fates = Promise.all([fateOf(pipe), fateOf(leg)])
     await joins.world.edge.administration.call('connector.evict', { params: { name: 'home', id: who.id } })
     expect(await fates).toMatchObject([{ code: 'STREAM_CUT' }, { code: 'STREAM_CUT' }])
+  })
+
+  test('of one visitor 64 wait and the others wait their turn; an edge that stops tells them', async () => {
+    const daemon = await idle()
+    const asked = Array.from({ length: 66 }, () =>
+      joins.client().then(
+        () => 'joined',
+        error => error.code as string,
+      ),
+    )
+    await expect.poll(() => daemon.told.length, { timeout: 5000 }).toBe(64)
+    await daemon.tunnel.ping(call)
+    expect(daemon.told).toHaveLength(64)
+    daemon.tunnel.tell({ type: 'decline', ticket: daemon.told[0]!.ticket, code: 'LIMIT_EXCEEDED' })
+    await expect.poll(() => daemon.told.length, { timeout: 5000 }).toBe(65)
+    await joins.world.edge.close()
+    const codes = await Promise.all(asked)
+    expect(codes.filter(code => code === 'LIMIT_EXCEEDED')).toHaveLength(1)
+    expect(codes.filter(code => code === 'DRAINING')).toHaveLength(65)
   })
 
   test('an edge that stops cuts both, after its grace', async () => {

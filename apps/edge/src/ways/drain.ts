@@ -13,22 +13,27 @@ const LAST_WORD = 500
  * @param idle ends the streams to daemons that nobody uses, which would hold up the daemons
  */
 export async function drain(
-  { tunnels, routes, carried, log, signal }: WayContext,
+  { tunnels, joins, routes, carried, log, signal }: WayContext,
   grace: number,
   finished: Promise<void>,
   idle: () => void,
 ): Promise<void> {
   const call = { log, signal: AbortSignal.any([AbortSignal.timeout(grace), signal]) }
+  joins.refuse(stopping())
   const drained = (tunnels: Iterable<Tunnel>) => Promise.allSettled([...tunnels].map(tunnel => tunnel.drain(call)))
   await drained(tunnels)
   await untilAborted(Promise.allSettled([...carried, finished]), call.signal)
   idle()
   await drained(routes.all().map(({ tunnel }) => tunnel))
-  const cut = new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
+  const cut = stopping()
   const left = [...tunnels, ...routes.all().map(({ tunnel }) => tunnel)]
   for (const tunnel of left) tunnel.cut(cut)
   // The reason is on its way; a peer that does not read it must not hold us up.
   await untilAborted(Promise.all(left.map(tunnel => tunnel.closed)), AbortSignal.timeout(LAST_WORD))
+}
+
+function stopping(): PosternError {
+  return new PosternError('DRAINING', 'the edge was stopped', { speaker: 'edge' })
 }
 
 /** Resolves when the work is done or nobody waits for it any more. */

@@ -42,6 +42,7 @@ export async function serveJoin(incoming: Incoming, admission: AccessAdmission, 
   try {
     const place = await placeOf(admission, context, { log, signal })
     try {
+      if (context.draining()) throw new PosternError('DRAINING', 'the edge is about to stop', { speaker: 'edge' })
       const joint = await jointFor(admission, able, key, context, { log, signal })
       place.answered()
       if (joint !== undefined) return await carryJoint(incoming, joint, admission, context, stop)

@@ -127,6 +127,12 @@ export class Joins {
       taken?.fail(new PosternError(isCode(code) ? code : 'INTERNAL', 'the daemon did not come', { speaker: 'daemon' }))
   }
 
+  /** Nobody waits any more: what would begin now would be cut in a moment. */
+  refuse(reason: PosternError): void {
+    for (const { coming } of this.#waiters.values()) coming.reject(reason)
+    this.#waiters.clear()
+  }
+
   /** Something is joined. @returns to be called at its end */
   begin(admission: AccessAdmission, { tunnelId, connectorId }: Side): () => void {
     const sid = admission.requestId
