@@ -6,7 +6,7 @@ import { PROGRAM_FLAGS, type Program, readLevel, VERSION_FLAG } from '@postern/p
 import { DATA, readSettings } from './command.ts'
 import type { EdgeConfig } from './config.ts'
 import { checkEdge } from './data.ts'
-import { type RunningEdge, startEdge } from './edge.ts'
+import type { RunningEdge } from './edge.ts'
 import { INIT, init } from './init-command.ts'
 
 const TLS = {
@@ -120,6 +120,7 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
     ...sealKeyOf(values),
     ...adminSocketOf(values, program),
   }
+  const { startEdge } = await import('./edge.ts') // twice as much as all the rest, which `init` and `check` do without
   await using edge = await startEdge(config, call)
   // With files of its own there is something to read again; else a hangup stops it, as any program.
   if (config.tls) program.stop.onHangup(() => void edge.reloadCertificates())
