@@ -6,6 +6,7 @@ import { ASKING, type Certificates } from './certificates.ts'
 import { type ClientHello, serverNameOf } from './client-hello.ts'
 import { Connections } from './connections.ts'
 import { type CertificateRule, CONNECTOR, type Handshake, peerCertificateOf } from './handshake.ts'
+import { HeavyHandshakes } from './heavy.ts'
 import { Hellos } from './hellos.ts'
 import { http1Options } from './http1.ts'
 import { http2Options } from './http2.ts'
@@ -43,6 +44,7 @@ export class Port {
   readonly #asking: Http2SecureServer
   readonly #connections: Connections
   readonly #hellos: Hellos
+  readonly #heavy = new HeavyHandshakes()
   #stopping = false
   /** What each connection that is asked for a certificate was made with, until it is made. */
   readonly #made = new WeakMap<object, Made>()
@@ -66,6 +68,7 @@ export class Port {
     for (const server of this.servers) {
       const made = server.listeners('secureConnection')
       server.removeAllListeners('secureConnection').on('secureConnection', (socket: TLSSocket) => {
+        if (server === this.#asking) this.#heavy.secured(socket)
         const handshake = this.#handshakeOf(socket, server === this.#asking)
         if (handshake === undefined || this.#stopping) return void socket.destroy()
         secured(socket, handshake)
@@ -135,6 +138,8 @@ export class Port {
   #hand(socket: Socket, hello: ClientHello | undefined): void {
     const rule = hello?.serverName === undefined ? undefined : this.#ruleOf(hello.serverName)
     const isAsking = rule !== undefined && (rule !== CONNECTOR || hello?.alpn.includes(SHOWS_CERTIFICATE) === true)
+    if (isAsking && this.#heavy.isOver(socket.remoteAddress)) return void socket.destroy()
+    if (isAsking) this.#heavy.watch(socket)
     const server = isAsking ? this.#asking : this.#plain
     server.emit('connection', socket)
   }
