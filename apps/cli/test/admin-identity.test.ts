@@ -114,6 +114,25 @@ describe('signing', () => {
     expect((await get(other.id)).certificate).toBeUndefined()
   })
 
+  it('row 101: an edge that says that fingerprint of another key gets nothing signed', async () => {
+    const [asked, other] = [await ask('home-two'), await createConnector()]
+    const lie = (publicKey: string) => {
+      const { store } = world.edge
+      const row = store.snapshot.records.get('signing-request')?.get(asked.id) as object
+      const value = { ...row, publicKey }
+      return store.apply([{ put: 'record', namespace: 'signing-request', id: asked.id, value }], {
+        action: 'test',
+        actor: 'test',
+      })
+    }
+    const sign = () => local('tunnel', 'sign', 'home-two', '--yes', '--fingerprint', asked.fingerprint, '--json')
+    await lie(other.publicKey)
+    const signed = await sign()
+    expect([signed.stdout, failure(signed).code]).toEqual(['', 'NOT_FOUND'])
+    await lie(asked.publicKey)
+    expect(json(await sign())).toMatchObject([{ id: asked.id }])
+  })
+
   it('asks a person otherwise, and without one signs nothing', async () => {
     expect(failure(await local('tunnel', 'sign', 'home-two', '--json')).code).toBe('LOGIN_REQUIRED')
   })

@@ -140,8 +140,11 @@ export const SIGN = command({
     const identity = await identityHere(tunnel, values.identityFile, program)
     if (values.yes && values.fingerprint === undefined)
       throw new PosternError('OPTION_MISSING', '--yes signs what nobody looks at, so it wants --fingerprint')
+    const { keyFingerprint } = await import('@postern/connector')
     const waiting = await ask('signing-request.list', { params: { name } })
-    const open = waiting.filter(
+    // The edge's word for it is not taken: what is signed is this key.
+    const asked = waiting.map(one => ({ ...one, fingerprint: keyFingerprint(one.publicKey) }))
+    const open = asked.filter(
       one => one.certificate === undefined && (values.fingerprint ?? one.fingerprint) === one.fingerprint,
     )
     if (open.length === 0)
@@ -153,15 +156,9 @@ export const SIGN = command({
         },
       )
     const { signConnector } = await import('@postern/connector/issue')
-    const { keyFingerprint } = await import('@postern/connector')
     const signed: SigningRequest[] = []
     for (const one of open) {
-      // The edge's word for it is not taken: what is signed is this key.
-      const fingerprint = keyFingerprint(one.publicKey)
-      for (const line of describe({ ...one, fingerprint })
-        .trimEnd()
-        .split('\n'))
-        terminal.show(line)
+      for (const line of describe(one).trimEnd().split('\n')) terminal.show(line)
       if (!values.yes && !(await isYes(call))) continue
       const certificate = await signConnector(identity, name, { id: one.connector, publicKey: one.publicKey })
       signed.push(await ask('signing-request.sign', { params: { name, id: one.id }, body: { certificate } }))
