@@ -54,6 +54,12 @@ describe('a tunnel’s identity', () => {
     expect(issuer.validToDate.getTime()).toBeGreaterThan(Date.now() + 19 * 365 * DAY)
   })
 
+  test('row 94: what is sent with its key behind it, or before it, is refused: it would be kept', () => {
+    for (const wrong of [home.cert + home.key, home.key + home.cert, `${home.cert}-----BEGIN X`])
+      expect(() => checkIdentity(wrong)).toThrow(expect.objectContaining({ code: 'BAD_USAGE' }))
+    expect(checkIdentity(home.cert).ca).toBe(true)
+  })
+
   test('a leaf, another curve, two of them, or no certificate is refused', async () => {
     const rsa = await createAuthority({ commonName: 'x', days: 10, keyType: 'rsa' })
     const { cert } = await leaf({})

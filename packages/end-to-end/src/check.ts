@@ -79,8 +79,10 @@ export function checkConnector(
 }
 
 function read(pem: string, what: string): X509Certificate {
-  const [only, ...more] = pem.length <= LARGEST ? pem.matchAll(/-----BEGIN CERTIFICATE-----/g) : []
-  if (only === undefined || more.length > 0) throw wrong(`${what} is not the PEM of one certificate`)
+  // Nothing beside it either: what is kept is what was sent, and an identity's file has its key behind it.
+  const [only, ...more] = pem.length <= LARGEST ? pem.matchAll(/-----BEGIN /g) : []
+  if (only === undefined || more.length > 0 || !pem.includes('-----BEGIN CERTIFICATE-----'))
+    throw wrong(`${what} is not the PEM of one certificate`)
   let certificate: X509Certificate
   try {
     certificate = new X509Certificate(pem)

@@ -97,8 +97,9 @@ function mustWait(snapshot: Snapshot, tunnel: string, id: string, now: number): 
 
 function fingerprintOf(publicKey: string): string {
   try {
-    // Of a private key or a certificate a public one would be read, too; who sends that has made a mistake.
-    if (!publicKey.startsWith('-----BEGIN PUBLIC KEY-----')) throw new Error('not a public key')
+    // Of a private key or a certificate a public one would be read, too, and what is behind it not at all; it would be kept.
+    if (!/^-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----\s*$/.test(publicKey))
+      throw new Error('not a public key')
     const key = createPublicKey(publicKey)
     if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1') return keyFingerprint(key)
   } catch {
