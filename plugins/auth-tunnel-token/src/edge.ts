@@ -18,21 +18,30 @@ export default definePlugin({
   side: 'edge',
   name: 'tunnel-token',
   options: {},
-  create: (_options, host): AuthVerifier => ({
-    async verify(presented, call) {
-      const token = readToken(presented)
-      if (token === undefined) return undefined
-      const parts = readTunnelToken(token)
-      const known = parts && (await knownTunnel(parts.tunnelId, host, call))
-      call.signal.throwIfAborted()
-      const matches = matching(parts?.secret ?? token, known?.hashes)
-      if (!parts || matches.length === 0) return await refuse(presented.remoteAddress, host)
-      const identity = identityOf(parts.tunnelId, matches)
-      if (known?.connectors === undefined) return { identity }
-      return { identity: withConnector(identity, connectorOf(presented, parts.tunnelId, known.connectors, call)) }
-    },
-  }),
+  create: (_options, host): AuthVerifier => {
+    const warned = new Map<string, number>()
+    return {
+      async verify(presented, call) {
+        const token = readToken(presented)
+        if (token === undefined) return undefined
+        const parts = readTunnelToken(token)
+        const known = parts && (await knownTunnel(parts.tunnelId, host, call))
+        call.signal.throwIfAborted()
+        const matches = matching(parts?.secret ?? token, known?.hashes)
+        if (!parts || matches.length === 0) return await refuse(presented.remoteAddress, host)
+        const identity = identityOf(parts.tunnelId, matches)
+        if (known?.connectors === undefined) return { identity }
+        const found = connectorOf(presented, matches, known.connectors)
+        if (found !== undefined) return { identity: withConnector(identity, mustBeGood(found)) }
+        warn(warned, parts.tunnelId, presented, call)
+        throw new PosternError('AUTH_REJECTED', 'the tunnel’s daemons prove a certificate beside the token')
+      },
+    }
+  },
 })
+
+/** Milliseconds between two warnings about one tunnel: whoever has a stolen token comes as often as they like. */
+const WARN_EVERY = 60_000
 
 /** From this header only: never from a query or a cookie, which end up in logs and histories. */
 function readToken({ headers }: Presented): string | undefined {
@@ -80,28 +89,39 @@ function identityOf(tunnelId: string, matches: readonly KnownHash[]): Identity {
 }
 
 /**
- * The daemon whose certificate it is. Who signed that was looked at when it was enrolled: here its key was proved, and it is one
- * of the tunnel's or none.
- *
- * @throws PosternError AUTH_REJECTED; TOKEN_REVOKED, TOKEN_EXPIRED: it was one
+ * The daemon whose certificate it is, where the token is not another one's. Who signed that was looked at when it was enrolled: here
+ * its key was proved, and it is one of the tunnel's or none.
  */
 function connectorOf(
-  { peerCertificate, remoteAddress }: Presented,
-  tunnel: string,
+  presented: Presented,
+  matches: readonly KnownHash[],
   connectors: readonly KnownConnector[],
-  { log }: Call,
-): KnownConnector {
-  const fingerprint = peerCertificate && `sha256:${createHash('sha256').update(peerCertificate).digest('hex')}`
+): KnownConnector | undefined {
+  const fingerprint = fingerprintOf(presented)
   const found = connectors.find(one => one.fingerprint === fingerprint)
-  if (found === undefined) {
-    // Whoever has the token and not the key may have stolen it: nobody else looks like this for long.
-    log.warn('a good tunnel token came without the certificate of one of the tunnel’s daemons', {
-      tunnel,
-      remoteAddress,
-      ...(fingerprint !== undefined && { fingerprint }),
-    })
-    throw new PosternError('AUTH_REJECTED', 'the tunnel’s daemons prove a certificate beside the token')
-  }
+  return matches.some(({ connector = found?.id }) => connector === found?.id) ? found : undefined
+}
+
+function fingerprintOf({ peerCertificate }: Presented): string | undefined {
+  return peerCertificate && `sha256:${createHash('sha256').update(peerCertificate).digest('hex')}`
+}
+
+/** Whoever has the token and not the key may have stolen it: nobody else looks like this for long. */
+function warn(warned: Map<string, number>, tunnel: string, presented: Presented, { log }: Call): void {
+  const now = Date.now()
+  const last = warned.get(tunnel)
+  if (last !== undefined && now - last >= 0 && now - last < WARN_EVERY) return
+  warned.set(tunnel, now)
+  const fingerprint = fingerprintOf(presented)
+  log.warn('a good tunnel token came without the certificate of the daemon that it is for', {
+    tunnel,
+    remoteAddress: presented.remoteAddress,
+    ...(fingerprint !== undefined && { fingerprint }),
+  })
+}
+
+/** @throws PosternError TOKEN_REVOKED, TOKEN_EXPIRED: its time is over */
+function mustBeGood(found: KnownConnector): KnownConnector {
   const now = Date.now()
   if (found.revokedAt !== undefined && found.revokedAt <= now)
     throw new PosternError('TOKEN_REVOKED', 'the daemon’s certificate was revoked')

@@ -9,6 +9,8 @@ export interface KnownHash {
   readonly createdAt?: number
   readonly expiresAt?: number
   readonly revokedAt?: number
+  /** The daemon that it was made for. Absent: any of the tunnel's. */
+  readonly connector?: string
 }
 
 /** A daemon whose certificate was enrolled. */
@@ -31,8 +33,8 @@ export interface KnownTunnel {
 const MOST_CONNECTORS = 64
 
 /**
- * The record of a tunnel: `{ hashes: [{ hash, createdAt?, expiresAt?, revokedAt? }], connectors?: [{ id, fingerprint, expiresAt,
- * revokedAt? }] }`.
+ * The record of a tunnel: `{ hashes: [{ hash, createdAt?, expiresAt?, revokedAt?, connector? }], connectors?: [{ id, fingerprint,
+ * expiresAt, revokedAt? }] }`.
  *
  * @returns undefined for anything that is not a whole record: what cannot be read lets nobody in
  */
@@ -64,8 +66,9 @@ function readConnector(value: Json): KnownConnector | undefined {
 
 function readHash(value: Json): KnownHash | undefined {
   if (!isObject(value)) return undefined
-  const { hash, createdAt, expiresAt, revokedAt } = value
+  const { hash, createdAt, expiresAt, revokedAt, connector } = value
   if (typeof hash !== 'string' || ![createdAt, expiresAt, revokedAt].every(isTime)) return undefined
+  if (connector !== undefined && typeof connector !== 'string') return undefined
   return value as unknown as KnownHash
 }
 

@@ -69,6 +69,31 @@ describe('row 101: a tunnel whose daemons have certificates', () => {
     await expect(verify(shows(certificate, { headers }))).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
   })
 
+  test('nor is one daemon’s token with the certificate of another', async () => {
+    const row = (connector: string): Json => ({
+      hashes: [{ hash: ours.hash, connector }],
+      connectors: [enrolled, { ...enrolled, id: 'two', fingerprint: fingerprintOf(another) }],
+    })
+    await expect(verify(shows(another), row('one'))).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
+    await expect(verify(shows(another), row('two'))).resolves.toMatchObject({ identity: { subject: 'home' } })
+    // One that was made for no daemon is good for all of them.
+    await expect(
+      verify(shows(another), tunnel(enrolled, { ...enrolled, fingerprint: fingerprintOf(another) })),
+    ).resolves.toBeDefined()
+  })
+
+  test('who has the token alone fills no log, however often they come', async () => {
+    logged.length = 0
+    const host = {
+      records: { get: async () => tunnel(enrolled) },
+      attempts: { allow: async () => true, failed: async () => {} },
+    } as unknown as EdgeHost
+    const verifier = await edge.create({}, host)
+    for (let n = 0; n < 5; n += 1)
+      await expect(verifier.verify(shows(), call)).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
+    expect(logged).toHaveLength(1)
+  })
+
   test('what OpenSSL holds against it does not matter: it is compared, and not traced to an authority', async () => {
     const peerCertificateError = 'DEPTH_ZERO_SELF_SIGNED_CERT'
     await expect(verify(shows(certificate, { peerCertificateError }))).resolves.toBeDefined()
