@@ -45,7 +45,7 @@ describe('a tunnel’s identity', () => {
     expect(shown.identity).toEqual({ fingerprint: keyFingerprint(identity.key), certificate: identity.cert })
     await expect(put(other.cert)).rejects.toMatchObject({ code: 'CONFLICT' })
     expect((await ask('tunnel.get', at())).identity).toEqual(shown.identity)
-    for (const wrong of [identity.key, identity.cert + other.cert, await sign()])
+    for (const wrong of [identity.key, identity.cert + identity.key, identity.cert + other.cert, await sign()])
       await expect(put(wrong, true)).rejects.toMatchObject({ code: 'BAD_USAGE' })
   })
 
@@ -134,6 +134,41 @@ describe('daemons that are enrolled', () => {
     expect(live(await enrolledOf(two.id))).toBe(true)
   })
 
+  test('that hour is not begun anew by who logs in a second time', async () => {
+    const one = await enrol()
+    await enrol({ replaces: one.id })
+    const keys = [`connector:home:${one.id}`, `tunnel-token:home:${one.tokenId}`]
+    const ends = () => keys.map(key => world.edge.store.snapshot.revocations.get(key)?.at)
+    const before = ends()
+    expect(before).toEqual([expect.any(Number), before[0]])
+    // Another millisecond at least.
+    await expect.poll(() => Date.now() + 3_600_000).toBeGreaterThan(before[0] ?? 0)
+    await enrol({ replaces: one.id })
+    expect(ends()).toEqual(before)
+    await ask('connector.evict', { params: { name: 'home', id: one.id } })
+    expect(ends()).toEqual([undefined, undefined])
+  })
+
+  test('no more daemons are enrolled than the verifier looks at: one too many would shut out all', async () => {
+    const params = { name: 'full' }
+    await ask('tunnel.create', { body: { name: 'full', identity: identity.cert } })
+    const { store } = world.edge
+    const expiresAt = Date.now() + 60_000
+    const known = (n: number) => ({ id: crypto.randomUUID(), fingerprint: `sha256:${n}`, expiresAt, createdAt: 1 })
+    const value = { hashes: [], connectors: Array.from({ length: 64 }, (_, n) => known(n)) }
+    await store.apply([{ put: 'record', namespace: 'tunnel-token', id: 'full', value }], {
+      action: 'test',
+      actor: 'test',
+    })
+    const body = async () => ({ certificate: await sign(identity, undefined, 'full') })
+    await expect(ask('connector.enrol', { params, body: await body() })).rejects.toMatchObject({
+      code: 'LIMIT_EXCEEDED',
+    })
+    await ask('connector.evict', { params: { name: 'full', id: value.connectors[0]?.id ?? '' } })
+    await expect(ask('connector.enrol', { params, body: await body() })).resolves.toBeDefined()
+    expect((await ask('tunnel.get', { params })).enrolled).toHaveLength(64)
+  })
+
   test('a setup token is gone with its tunnel, and useless under another identity', async () => {
     await ask('tunnel.create', { body: { name: 'gone', identity: identity.cert } })
     const authority = await createSetupAuthority(identity, 'gone')
@@ -183,10 +218,28 @@ describe('daemons that are enrolled', () => {
     const elsewhere = { name: 'far', id: asked.id }
     await expect(ask('signing-request.get', { params: elsewhere })).rejects.toMatchObject({ code: 'NOT_FOUND' })
     // Who sends a private key by mistake is not asked to have it kept.
-    for (const publicKey of [one.key, identity.cert, 'BEGIN'])
+    for (const publicKey of [one.key, identity.cert, 'BEGIN', one.publicKey + one.key])
       await expect(ask('signing-request.create', { ...at(), body: { ...body, publicKey } })).rejects.toMatchObject({
         code: 'BAD_USAGE',
       })
+  })
+
+  test('row 112: nor the identity that another one took the place of since', async () => {
+    const { store } = world.edge
+    for (const name of ['stolen', 'kept']) await ask('tunnel.create', { body: { name, identity: identity.cert } })
+    const copy = {
+      restored: { from: 2, was: 1, missed: ['tunnel-token:stolen', 'tunnel-token:kept:0123456789abcdef'] },
+      snapshot: store.snapshot,
+      apply: (...change: Parameters<typeof store.apply>) => store.apply(...change),
+    } as unknown as typeof store
+    await endRestored(copy, call.log)
+    const identityOf = async (name: string) => (await ask('tunnel.get', { params: { name } })).identity
+    expect(await identityOf('stolen')).toBeUndefined()
+    expect((await identityOf('kept'))?.certificate).toBe(identity.cert)
+    const certificate = await sign(identity, undefined, 'stolen')
+    await expect(ask('connector.enrol', { params: { name: 'stolen' }, body: { certificate } })).rejects.toMatchObject({
+      code: 'CONFLICT',
+    })
   })
 
   test('row 112: an older copy of the database brings nobody back who was put out', async () => {

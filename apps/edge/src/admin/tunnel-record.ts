@@ -1,4 +1,4 @@
-import type { Json } from '@postern/interface'
+import { type Json, PosternError } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
 import { hashId } from '@postern/tokens'
 import { isGood, type Lives, TUNNEL_TOKENS, type TunnelHash } from './records.ts'
@@ -41,7 +41,11 @@ export function tokenKey(tunnel: string, { hash }: TunnelHash): string {
   return `tunnel-token:${tunnel}:${hashId(hash)}`
 }
 
-/** One more; those that are good no longer are forgotten when there are too many. */
+/**
+ * One more; those that are good no longer are forgotten when there are too many.
+ *
+ * @throws PosternError LIMIT_EXCEEDED
+ */
 export function withConnector(
   connectors: readonly ConnectorRecord[],
   one: ConnectorRecord,
@@ -49,7 +53,11 @@ export function withConnector(
 ): readonly ConnectorRecord[] {
   const others = connectors.filter(({ id }) => id !== one.id)
   const kept = others.length < MOST_CONNECTORS ? others : others.filter(other => isGood(other, now))
-  return [...kept, one]
+  if (kept.length < MOST_CONNECTORS) return [...kept, one]
+  throw new PosternError('LIMIT_EXCEEDED', `the tunnel has ${MOST_CONNECTORS} daemons with good certificates already`, {
+    speaker: 'edge',
+    next: 'Evict those that there are no longer: postern tunnel info shows them, postern tunnel evict ends one.',
+  })
 }
 
 /**
@@ -66,12 +74,18 @@ export function withoutConnector(
 ): { readonly secrets: TunnelSecrets; readonly changes: readonly Change[] } | undefined {
   const found = connectors.find(one => one.id === id)
   if (found === undefined || !isGood(found, now)) return undefined
-  const end = <L extends Lives>(one: L): L => ({ ...one, revokedAt: Math.min(one.revokedAt ?? at, at) })
+  // What ends sooner already is not given more time.
+  const endOf = ({ revokedAt = at }: Lives) => Math.min(revokedAt, at)
+  const end = <L extends Lives>(one: L): L => ({ ...one, revokedAt: endOf(one) })
   const own = hashes.filter(one => one.connector === id && isGood(one, now))
   const secrets = {
     hashes: hashes.map(one => (own.includes(one) ? end(one) : one)),
     connectors: connectors.map(one => (one === found ? end(one) : one)),
   }
-  const keys = [connectorKey(tunnel, id), ...own.map(one => tokenKey(tunnel, one))]
-  return { secrets, changes: keys.map(revoke => (at > now ? { revoke, at } : { revoke })) }
+  const cut = (revoke: string, end: number): Change => (end > now ? { revoke, at: end } : { revoke })
+  const changes = [
+    cut(connectorKey(tunnel, id), endOf(found)),
+    ...own.map(one => cut(tokenKey(tunnel, one), endOf(one))),
+  ]
+  return { secrets, changes }
 }

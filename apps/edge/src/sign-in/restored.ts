@@ -53,10 +53,17 @@ function revokedAgain(key: string, snapshot: Snapshot): readonly Change[] {
   return isOpen(row) ? [{ put: 'record', namespace, id, value: { ...row, revokedAt: Date.now() } }] : []
 }
 
-/** Tokens and daemons of the tunnels, each by its own key or by that of its tunnel, which was removed or got another identity. */
+/**
+ * Tokens and daemons of the tunnels, each by its own key or by that of its tunnel, which was removed or got another identity; then
+ * the identity that it had goes too.
+ */
 function tunnelsRevoked(missed: ReadonlySet<string>, snapshot: Snapshot): readonly Change[] {
   const now = Date.now()
-  return [...(snapshot.records.get(TUNNEL_TOKENS)?.keys() ?? [])].flatMap(tunnel => {
+  // It may have been replaced for having been stolen: what would vouch now is for a person to say.
+  const unvouched = [...snapshot.tunnels.values()].flatMap(({ identity, ...value }): readonly Change[] =>
+    identity !== undefined && missed.has(`tunnel-token:${value.id}`) ? [{ put: 'tunnel', value }] : [],
+  )
+  const ended = [...(snapshot.records.get(TUNNEL_TOKENS)?.keys() ?? [])].flatMap(tunnel => {
     const { hashes, connectors } = tunnelSecretsOf(snapshot, tunnel)
     const isMissed = (key: string) => missed.has(key) || missed.has(`tunnel-token:${tunnel}`)
     const end = <L extends Lives>(one: L, key: string): L =>
@@ -70,6 +77,7 @@ function tunnelsRevoked(missed: ReadonlySet<string>, snapshot: Snapshot): readon
       (connectors ?? []).every((one, at) => one === after.connectors?.[at])
     return isSame ? [] : [putTunnelSecrets(tunnel, after)]
   })
+  return [...unvouched, ...ended]
 }
 
 function isOpen(row: Json | undefined): row is { readonly [member: string]: Json } {
