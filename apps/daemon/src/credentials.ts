@@ -54,6 +54,22 @@ export function withEdge(credentials: Credentials | undefined, section?: ConfigS
   return section ? { ...section, values: { edge, ...section.values } } : { path: '/', values: { edge } }
 }
 
+/**
+ * What was found without being named is for its own edge: sent to another, whoever is there would have the token.
+ *
+ * @throws PosternError OPTION_CONFLICT
+ */
+export function mustBeFor(edge: URL, credentials: Credentials | undefined, named: string | undefined): void {
+  if (credentials === undefined || named !== undefined || new URL(credentials.edge).origin === edge.origin) return
+  throw new PosternError(
+    'OPTION_CONFLICT',
+    `what posternd login left is for ${credentials.edge}, and not for ${edge.origin}`,
+    {
+      next: `Name it with --credentials to use it there all the same, or log in there: posternd login --edge ${edge.origin} --credentials FILE`,
+    },
+  )
+}
+
 /** What the plugin reads as its variables. They stand nowhere but in this process. */
 export function variablesOf({ token, certificate, key }: Credentials): Readonly<Record<string, string>> {
   return {

@@ -12,7 +12,7 @@ import {
 } from '@postern/options'
 import { type Program, pluginPlaces } from '@postern/program'
 import type { Registry } from '@postern/registry'
-import { findCredentials, hintAtLogin, withEdge } from './credentials.ts'
+import { findCredentials, hintAtLogin, mustBeFor, withEdge } from './credentials.ts'
 import { checkDaemonFile, type DaemonFile, defaultPorts, readDaemonFile } from './daemon-file.ts'
 import { CONFIG_FLAGS, RULE_FLAGS, RUN_FLAGS } from './flags.ts'
 import { readMode, readRule } from './ingress.ts'
@@ -63,6 +63,7 @@ export class SettingsReader {
     const credentials = await this.#credentials(undefined, [], call)
     const section = withEdge(credentials)
     const { values, warnings } = await this.#options({ ...RULE_FLAGS, ...RUN_FLAGS }, section, call)
+    mustBeFor(values.edge, credentials, values.credentials)
     await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
     const mode = readMode(values.mode)
     const read = readRule(values.hostname, values.url, defaultPorts(this.registry))
@@ -85,6 +86,7 @@ export class SettingsReader {
     found.mistakes.throwIfAny()
     const credentials = await this.#credentials(found.options, Object.keys(found.forPlugins.values), call)
     const { values, warnings } = await this.#options(RUN_FLAGS, withEdge(credentials, found.options), call)
+    mustBeFor(values.edge, credentials, values.credentials)
     const said = { values, auth: authOf(values), forPlugins: found.forPlugins, ...(credentials && { credentials }) }
     return { ...said, rules, warnings: [...warnings, ...ofRules] }
   }

@@ -78,10 +78,22 @@ describe('what posternd login left', () => {
     expect([settings.credentials?.tunnel, settings.values.edge.port]).toEqual(['home', '8443'])
   })
 
-  it('what is said of the edge otherwise goes before it', async () => {
-    found()
-    const { values } = await read(['--edge', 'https://other.example.com'])
-    expect(values.edge.hostname).toBe('other.example.com')
+  it('row 11: what is for one edge is not sent to another, unless both are named', async () => {
+    const path = found()
+    const other = ['--edge', 'https://other.example.com']
+    await expect(read(other)).rejects.toMatchObject({
+      code: 'OPTION_CONFLICT',
+      message: expect.stringContaining('https://edge.example.com:8443'),
+    })
+    await expect(read([], { POSTERN_EDGE: 'https://other.example.com' })).rejects.toMatchObject({
+      code: 'OPTION_CONFLICT',
+    })
+    const config = join(folder, 'posternd.yaml')
+    const rule = 'ingress:\n  - { hostname: db.example.com, service: "tcp://localhost:5432" }\n'
+    writeFileSync(config, `edge: https://other.example.com\n${rule}`, { mode: 0o644 })
+    await expect(reader([]).readConfig(config, call)).rejects.toMatchObject({ code: 'OPTION_CONFLICT' })
+    expect((await read([...other, '--credentials', path])).values.edge.hostname).toBe('other.example.com')
+    expect((await read(['--edge', credentials.edge])).credentials?.tunnel).toBe('home')
   })
 
   it('is left alone where a token is named, or another way to sign in', async () => {
