@@ -20,20 +20,20 @@ export const NAMES: readonly Metric[] = Object.keys(METRICS) as Metric[]
 export type Figures = FiguresOf<Metric>
 
 const PARALLEL = 16
-/** Starts of the command in one round. */
-const STARTS = 5
 
 export interface Wanted {
   readonly metrics: ReadonlySet<Metric>
   /** Seconds of each measurement. */
   readonly seconds: number
+  /** Starts of the command, of which the median counts. */
+  readonly starts: number
 }
 
 /** The figures of one peer in one round. */
-export async function measure(peer: Peer, load: Load, { metrics, seconds }: Wanted): Promise<Figures> {
+export async function measure(peer: Peer, load: Load, wanted: Wanted): Promise<Figures> {
   return {
-    ...(await carrying(peer.port, load, { metrics, seconds }, () => cpuSeconds(peer.pids))),
-    ...(metrics.has('start') && { start: await starting(peer) }),
+    ...(await carrying(peer.port, load, wanted, () => cpuSeconds(peer.pids))),
+    ...(wanted.metrics.has('start') && { start: await starting(peer, wanted.starts) }),
   }
 }
 
@@ -67,9 +67,9 @@ async function carrying(port: number, load: Load, { metrics, seconds }: Wanted, 
   return figures
 }
 
-async function starting(peer: Peer): Promise<number> {
+async function starting(peer: Peer, starts: number): Promise<number> {
   const times: number[] = []
-  for (let at = 0; at < STARTS; at++) {
+  for (let at = 0; at < starts; at++) {
     const took = await startToFirstByte(peer.command)
     if (took === undefined) throw new Error(`the command of ${peer.name} did not reach the service`)
     times.push(took)

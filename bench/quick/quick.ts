@@ -9,12 +9,9 @@ import { requireOpenSsh, startOpenSsh } from './openssh.ts'
 import type { Peer } from './peer.ts'
 import { startPostern } from './postern.ts'
 
-export interface QuickOptions {
+export interface QuickOptions extends Wanted {
   /** Every peer once in each. */
   readonly rounds: number
-  /** Seconds of each measurement. */
-  readonly seconds: number
-  readonly metrics: ReadonlySet<Metric>
   readonly say: (line: string) => void
   /** Ends it early, once what it has begun to start is up. */
   readonly signal: AbortSignal
@@ -44,7 +41,7 @@ export async function runQuick(
   options: QuickOptions,
   seen: (pids: readonly number[]) => void = () => {},
 ): Promise<QuickResult> {
-  const { rounds, seconds, metrics, say, signal } = options
+  const { rounds, seconds, metrics, starts, say, signal } = options
   if (process.platform !== 'linux') throw new Error('processor time is read from /proc: this needs Linux')
   requireOpenSsh()
   await using owned = new AsyncDisposableStack()
@@ -58,9 +55,9 @@ export async function runQuick(
 
   const results: Round<Metric>[] = []
   const work = async () => {
-    for (const peer of [postern, ssh]) await measure(peer, load, { metrics, seconds: seconds * WARM })
+    for (const peer of [postern, ssh]) await measure(peer, load, { metrics, seconds: seconds * WARM, starts: 1 })
     for (let round = 0; round < rounds; round++) {
-      results.push(await playRound(postern, ssh, load, { metrics, seconds }, round % 2 === 1))
+      results.push(await playRound(postern, ssh, load, { metrics, seconds, starts }, round % 2 === 1))
       say(`round ${round + 1} of ${rounds}`)
     }
   }
@@ -128,6 +125,7 @@ export async function quick(argv: readonly string[]): Promise<void> {
   const options: QuickOptions = {
     rounds: numberOf('--rounds', values.rounds ?? '5', 1),
     seconds: numberOf('--seconds', values.seconds ?? '2', 0.1),
+    starts: 5,
     metrics: new Set(values.only === undefined ? NAMES : values.only.split(',').map(metricOf)),
     say: line => console.error(`bench: ${line}`),
     signal: stop.signal,

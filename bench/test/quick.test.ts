@@ -18,7 +18,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-server openssh-client, Linux)', () => {
   it('finds a number for every metric of both peers, and leaves nothing behind', async () => {
     let started: readonly number[] = []
-    const options = { rounds: 2, seconds: 0.25, metrics: new Set(NAMES), say: () => {}, signal }
+    const options = { rounds: 2, seconds: 0.25, starts: 1, metrics: new Set(NAMES), say: () => {}, signal }
     const result = await runQuick(options, pids => {
       started = pidsOf(pids)
     })
@@ -41,7 +41,7 @@ describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-s
     let started: readonly number[] = []
     const stop = new AbortController()
     const metrics = new Set(['down'] as const)
-    const options = { rounds: 100, seconds: 5, metrics, say: () => {}, signal: stop.signal }
+    const options = { rounds: 100, seconds: 5, starts: 1, metrics, say: () => {}, signal: stop.signal }
     const running = runQuick(options, pids => {
       started = pidsOf(pids)
       setTimeout(() => stop.abort(new Error('enough')), 500)
@@ -53,7 +53,7 @@ describe.skipIf(!ready)('quick, at a tiny size (needs: apt-get install openssh-s
   })
 
   it('measures only what is wanted', async () => {
-    const options = { rounds: 1, seconds: 0.2, metrics: new Set(['down'] as const), say: () => {}, signal }
+    const options = { rounds: 1, seconds: 0.2, starts: 1, metrics: new Set(['down'] as const), say: () => {}, signal }
     expect(Object.keys((await runQuick(options)).table)).toEqual(['down'])
   })
 })
