@@ -142,7 +142,7 @@ describe('end-to-end sessions, with the programs themselves', { timeout: 60_000 
     const ends = await audited('stream.end')
     for (const { detail } of ends) expect(detail).toMatchObject({ service: 'tcp' })
     const sessions = await audited('session.end')
-    expect(sessions.map(({ detail }) => detail?.mode)).toContain('end-to-end')
+    expect(sessions.map(({ detail }) => (detail as { mode?: string }).mode)).toContain('end-to-end')
   })
 
   it.skipIf(!hasSsh)('ssh goes through one (needs: ssh, sshd)', async () => {

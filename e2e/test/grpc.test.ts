@@ -9,8 +9,10 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  type ServerUnaryCall,
   type ServiceClientConstructor,
   type ServiceError,
+  type sendUnaryData,
   status,
 } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -38,7 +40,7 @@ let calls = 0
 beforeAll(async () => {
   server = new Server()
   server.addService(ECHO, {
-    say: ({ request, metadata }: { request: string; metadata: Metadata }, done: (...args: unknown[]) => void) => {
+    say: ({ request, metadata }: ServerUnaryCall<string, string>, done: sendUnaryData<string>) => {
       calls += 1
       if (request === 'no') return done({ code: status.FAILED_PRECONDITION, details: 'not ∞ today' })
       const trailer = new Metadata()

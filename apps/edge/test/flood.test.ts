@@ -17,7 +17,7 @@ describe('row 133: who knocks without end', () => {
     const { Front } = await import('../src/front/front.ts')
     const { FRONT_LIMITS } = await import('../src/front/limits.ts')
     const front = new Front({
-      certificates: { server: {} },
+      certificates: { server: {}, asking: () => Promise.reject(new Error('nobody is asked')) },
       limits: { ...FRONT_LIMITS, connectionsPerAddress: 1 },
       log,
       exchange: () => {},

@@ -110,7 +110,7 @@ export function anyHello(random: (below: number) => number): {
 
 /** The bytes with some changed, taken out, put in or cut off. */
 export function mutated(sent: Uint8Array, random: (below: number) => number): Buffer {
-  let made = Buffer.from(sent)
+  let made: Buffer = Buffer.from(sent)
   for (let times = 1 + random(4); times > 0; times -= 1) {
     const at = random(made.length + 1)
     const kind = random(6)

@@ -226,6 +226,7 @@ describe('headers on their own', () => {
     remoteAddress: '2001:db8::1',
     requestId: 'r',
     identityToken: undefined,
+    certificate: undefined,
     framing: 'none',
     dropsAuthorization: true,
   } as const

@@ -57,7 +57,10 @@ describe('a connection to the edge', () => {
         key: server.key,
         requestCert: true,
         rejectUnauthorized: false,
-        ALPNCallback: ({ protocols }) => void offered.push(protocols) ?? 'http/1.1',
+        ALPNCallback: ({ protocols }) => {
+          offered.push(protocols)
+          return 'http/1.1'
+        },
       },
       socket => {
         shown.push(socket.getPeerX509Certificate()?.raw.toString('hex'))

@@ -74,7 +74,7 @@ async function verdict(shown: { cert: string; key?: string } | undefined, author
     ...(shown && { key, ...shown }),
   })
   const said: Buffer[] = []
-  socket.on('data', data => said.push(data))
+  socket.on('data', (data: Buffer) => said.push(data))
   const end = await Promise.race([once(socket, 'end'), once(socket, 'error')]).catch(() => undefined)
   socket.destroy()
   return end && said.length > 0 ? Buffer.concat(said).toString() : 'closed'

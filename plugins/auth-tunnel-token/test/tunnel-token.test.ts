@@ -35,13 +35,19 @@ async function verify(what: Presented, stored = rows({ hash: ours.hash })) {
 
 describe('the client', () => {
   test('presents its token', async () => {
-    const provider = await client.create({ token: ours.token }, {} as never)
+    const provider = await client.create(
+      { token: ours.token, connectorCertificate: undefined, connectorKey: undefined },
+      {} as never,
+    )
     const credential = await provider.authenticate({ purpose: 'connector', teamDomain: 'localhost' }, call)
     expect(credential).toEqual({ headers: { 'postern-tunnel-token': ours.token } })
   })
 
   test('cannot answer a refusal', async () => {
-    const provider = await client.create({ token: ours.token }, {} as never)
+    const provider = await client.create(
+      { token: ours.token, connectorCertificate: undefined, connectorKey: undefined },
+      {} as never,
+    )
     const refused = { status: 401, headers: {}, credential: {} }
     const failed = provider.authenticate({ purpose: 'connector', teamDomain: 'localhost', refused }, call)
     await expect(failed).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
@@ -50,7 +56,8 @@ describe('the client', () => {
   test.each(['', 'ptt_x', ours.token.slice(0, -2), `${ours.token}\n`])(
     'refuses %j without repeating it',
     async token => {
-      const failed = (async () => client.create({ token }, {} as never))()
+      const failed = (async () =>
+        client.create({ token, connectorCertificate: undefined, connectorKey: undefined }, {} as never))()
       await expect(failed).rejects.toMatchObject({ code: 'OPTION_INVALID' })
       if (token) await expect(failed).rejects.not.toThrow(token)
     },
