@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createConnector, signConnector } from '@postern/connector/issue'
@@ -257,6 +257,23 @@ describe.skipIf(!peers.includes('chromium'))(
       expect([EVICTED, REVOKED]).toContain(await two?.exit)
       expect(await serve('two').exit).toBe(REVOKED)
       expect((await tunnel()).connectors.map(({ id }) => id)).toEqual([credentialsOf('one').connector])
+      expect(await isCarried()).toContain('abc')
+    })
+
+    it('a login that is lost before its file is written leaves the machine as it was', async () => {
+      const before = credentialsOf('one')
+      const login = posternd('one', ['login'])
+      await login.says(/[A-Z]{4}-[A-Z]{4}/)
+      chmodSync(machine('one'), 0o777)
+      await approve(login, EMAIL, 'Yes, let it administer')
+      expect([await login.exit, login.stderr]).toEqual([
+        expect.any(Number),
+        expect.stringContaining('others can write'),
+      ])
+      chmodSync(machine('one'), 0o700)
+      expect(credentialsOf('one')).toEqual(before)
+      const { enrolled } = await tunnel()
+      expect(enrolled.find(({ id }) => id === before.connector)?.revokedAt).toBeUndefined()
       expect(await isCarried()).toContain('abc')
     })
 

@@ -115,6 +115,12 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
     const name = await identified(world)
     return { params: { name }, body: { certificate: await certificateOf(name), host: 'here' } }
   },
+  'connector.retire': async world => {
+    const name = await identified(world)
+    const body = { certificate: await certificateOf(name) }
+    const { id } = await world.edge.administration.call('connector.enrol', { params: { name }, body })
+    return { params: { name, id }, body: { overlapSeconds: 60 } }
+  },
   'connector-setup.create': async world => ({
     params: { name: await identified(world) },
     body: { authority: (await authority).cert },

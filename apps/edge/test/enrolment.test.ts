@@ -24,10 +24,10 @@ const at = () => ({ params: { name: 'home' } })
 const ask: World['edge']['administration']['call'] = (...asked) => world.edge.administration.call(...asked)
 const sign = async (by: Identity = identity, one?: NewConnector, tunnel = 'home') =>
   signConnector(by, tunnel, one ?? (await createConnector()))
-const enrol = async (more: object = {}) =>
-  ask('connector.enrol', { ...at(), body: { certificate: await sign(), host: 'here', ...more } })
+const enrol = async () => ask('connector.enrol', { ...at(), body: { certificate: await sign(), host: 'here' } })
 const put = (certificate: string, replace = false) =>
   ask('tunnel-identity.put', { ...at(), body: { certificate, replace } })
+const retire = (id: string) => ask('connector.retire', { params: { name: 'home', id }, body: { overlapSeconds: 3600 } })
 const enrolledOf = async (id: string) => (await ask('tunnel.get', at())).enrolled.find(one => one.id === id)
 const live = (one: EnrolledConnector | undefined) => one !== undefined && one.revokedAt === undefined
 const connectors = () => world.edge.counts().connectors
@@ -127,7 +127,8 @@ describe('daemons that are enrolled', () => {
 
   test('one takes the place of another, which is good for an hour more', async () => {
     const one = await enrol()
-    const two = await enrol({ replaces: one.id })
+    const two = await enrol()
+    await retire(one.id)
     const end = Date.parse((await enrolledOf(one.id))?.revokedAt ?? '') - Date.now()
     expect(end).toBeGreaterThan(3_000_000)
     expect(end).toBeLessThanOrEqual(3_600_000)
@@ -136,17 +137,18 @@ describe('daemons that are enrolled', () => {
 
   test('that hour is not begun anew by who logs in a second time', async () => {
     const one = await enrol()
-    await enrol({ replaces: one.id })
+    await retire(one.id)
     const keys = [`connector:home:${one.id}`, `tunnel-token:home:${one.tokenId}`]
     const ends = () => keys.map(key => world.edge.store.snapshot.revocations.get(key)?.at)
     const before = ends()
     expect(before).toEqual([expect.any(Number), before[0]])
     // Another millisecond at least.
     await expect.poll(() => Date.now() + 3_600_000).toBeGreaterThan(before[0] ?? 0)
-    await enrol({ replaces: one.id })
+    await retire(one.id)
     expect(ends()).toEqual(before)
     await ask('connector.evict', { params: { name: 'home', id: one.id } })
     expect(ends()).toEqual([undefined, undefined])
+    await expect(retire(one.id)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 
   test('no more daemons are enrolled than the verifier looks at: one too many would shut out all', async () => {

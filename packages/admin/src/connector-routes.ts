@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  connectorId,
   pem,
   shownConnector,
   shownConnectorSetup,
@@ -9,7 +10,7 @@ import {
 } from './connectors.ts'
 import type { Route } from './route.ts'
 import { tunnel } from './things.ts'
-import { tunnelName } from './words.ts'
+import { overlap, tunnelName } from './words.ts'
 
 const oneTunnel = z.strictObject({ name: tunnelName })
 const oneRequest = oneTunnel.extend({ id: z.string().min(1).max(64) })
@@ -36,6 +37,15 @@ export const CONNECTOR_ROUTES = {
     body: wantedConnector,
     answer: shownConnector,
   },
+  'connector.retire': {
+    method: 'POST',
+    path: '/tunnels/{name}/connectors/{id}/retire',
+    role: 'admin',
+    summary:
+      'Ends a daemon’s certificate and token after a while, never later than it was said before: it has others by now',
+    params: oneTunnel.extend({ id: connectorId }),
+    body: z.strictObject({ overlapSeconds: overlap }),
+  },
   'connector-setup.create': {
     method: 'POST',
     path: '/tunnels/{name}/setup-tokens',
@@ -50,7 +60,7 @@ export const CONNECTOR_ROUTES = {
     path: '/connectors',
     role: 'connector',
     summary: 'Enrols a daemon’s certificate for its setup token, once',
-    body: wantedConnector.pick({ certificate: true, host: true }),
+    body: wantedConnector,
     answer: shownConnector,
   },
   'signing-request.create': {

@@ -46,8 +46,6 @@ export const wantedConnector = z.strictObject({
   /** Signed by the tunnel’s identity; it names the tunnel and the connector, `postern:connector:<tunnel>:<id>`. */
   certificate: pem,
   host,
-  /** The certificate of the same machine that this one comes instead of: it is good for an hour more. */
-  replaces: connectorId.optional(),
 })
 
 /** RFC 7517 §5: public members only. */

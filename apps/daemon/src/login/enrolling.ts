@@ -15,12 +15,12 @@ import type { Administration } from './administering.ts'
 
 /** Milliseconds between looks whether somebody has signed. */
 const LOOK = 3_000
+/** Seconds that the certificate of a machine is good beside its successor: enough to start its daemon again. */
+const REPLACED = 3600
 
 export interface Wanted {
   readonly tunnel: string
   readonly identityFile: string | undefined
-  /** The connector that this machine was before. */
-  readonly replaces: string | undefined
 }
 
 export interface Enrolled {
@@ -43,7 +43,7 @@ export async function enrol(
   program: Program,
   call: Call,
 ): Promise<Enrolled> {
-  const { tunnel, replaces } = wanted
+  const { tunnel } = wanted
   const { identity } = await withIdentity(wanted, administration, program, call)
   if (identity === undefined) throw new PosternError('EDGE_PROTOCOL', `the tunnel ${tunnel} got no identity`)
   const one = await createConnector()
@@ -51,9 +51,26 @@ export async function enrol(
   const certificate = own
     ? await signConnector(own, tunnel, one)
     : await signedElsewhere(tunnel, one, identity.certificate, administration, call)
-  const body = { certificate, host: one.host, ...(replaces !== undefined && { replaces }) }
+  const body = { certificate, host: one.host }
   const made = await administration.call('connector.enrol', { params: { name: tunnel }, body }, call)
   return { made, one, certificate, identity: identity.certificate }
+}
+
+/** The connector that this machine was before, once what it is now is in its file: until then nothing ends. */
+export async function retire(tunnel: string, id: string, administration: Administration, call: Call): Promise<void> {
+  const asked = { params: { name: tunnel, id }, body: { overlapSeconds: REPLACED } }
+  await administration.call('connector.retire', asked, call).catch(error => {
+    const { code, message } = PosternError.from(error)
+    // It was put out before, by somebody.
+    if (code === 'NOT_FOUND') return
+    const next = `postern tunnel evict ${tunnel} ${id}`
+    call.log.warn('the certificate before stays good, which can be ended', {
+      connector: id,
+      code,
+      error: message,
+      next,
+    })
+  })
 }
 
 /** The tunnel, made where there is none, with an identity, made where it has none. */

@@ -107,9 +107,9 @@ async function loginByPerson(
   mustReplace(before, { edge: edge.origin, tunnel }, path)
   const trust = await trustOf(values.ca, before)
   const { administer } = await import('./administering.ts')
-  const { enrol } = await import('./enrolling.ts')
+  const { enrol, retire } = await import('./enrolling.ts')
   await using administration = await administer({ edge, tunnel, trust }, program, call)
-  const known = { tunnel, identityFile: values.identityFile, replaces: before?.connector }
+  const known = { tunnel, identityFile: values.identityFile }
   const { made, one, certificate, identity } = await enrol(known, administration, program, call)
   const { token, fingerprint, expiresAt, grantKeys } = made
   const [pem] = trust.ca
@@ -125,6 +125,7 @@ async function loginByPerson(
     identity,
     ...(grantKeys && { grantKeys }),
   })
+  if (before) await retire(tunnel, before.connector, administration, call)
   return { edge: edge.origin, tunnel, connector: one.id, fingerprint, expiresAt, credentials: path }
 }
 

@@ -16,9 +16,6 @@ import {
 } from './tunnel-record.ts'
 import { mustBeTunnel, room } from './tunnels.ts'
 
-/** Milliseconds that the certificate of a machine is good beside its successor: enough to start its daemon again. */
-const REPLACED = 3_600_000
-
 /** A setup token of one daemon: good once. */
 export interface ConnectorSetup extends Lives {
   readonly tunnel: string
@@ -36,16 +33,28 @@ export function connectorSetupsOf(snapshot: Snapshot): ReadonlyMap<string, Conne
   )
 }
 
-export const ENROLMENT: Handlers<'connector.enrol' | 'connector-setup.create' | 'connector-setup.use'> = {
-  'connector.enrol': (handling, { params: { name }, body: { certificate, host, replaces } }) =>
+export const ENROLMENT: Handlers<
+  'connector.enrol' | 'connector.retire' | 'connector-setup.create' | 'connector-setup.use'
+> = {
+  'connector.enrol': (handling, { params: { name }, body: { certificate, host } }) =>
     handling.change((snapshot, now) => {
       const issuer = identityOf(snapshot, name, now)
-      const secrets = tunnelSecretsOf(snapshot, name)
-      const ended = replaces && withoutConnector(name, secrets, replaces, now, now + REPLACED)
-      const before = ended ? ended.secrets : secrets
       const { id, fingerprint, expiresAt } = checked(() => checkConnector(certificate, issuer, name, now))
-      const enrolled = enrol(name, before, { id, fingerprint, expiresAt, ...(host && { host }) }, handling, now)
-      return { ...enrolled, changes: [...enrolled.changes, ...(ended ? ended.changes : [])], action: 'connector.enrol' }
+      const known = { id, fingerprint, expiresAt, ...(host && { host }) }
+      return { ...enrol(name, tunnelSecretsOf(snapshot, name), known, handling, now), action: 'connector.enrol' }
+    }),
+  'connector.retire': (handling, { params: { name, id }, body: { overlapSeconds } }) =>
+    handling.change((snapshot, now) => {
+      mustBeTunnel(snapshot, name)
+      const at = now + overlapSeconds * 1000
+      const ended = withoutConnector(name, tunnelSecretsOf(snapshot, name), id, now, at)
+      if (ended === undefined) throw new PosternError('NOT_FOUND', 'no such daemon', { speaker: 'edge' })
+      return {
+        changes: [putTunnelSecrets(name, ended.secrets), ...ended.changes],
+        action: 'connector.retire',
+        detail: { tunnel: name, connector: id, overlapSeconds },
+        answer: () => undefined,
+      }
     }),
   'connector-setup.create': (handling, { params: { name }, body: { authority } }) =>
     handling.change((snapshot, now) => {
