@@ -1,4 +1,6 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { keyFingerprint } from '@postern/connector'
 import { createConnector } from '@postern/connector/issue'
@@ -47,6 +49,18 @@ describe('the identity of a tunnel', () => {
     for (const name of ['plain', 'Office', '../office'])
       expect(failure(await local('tunnel', 'create', name, '--json')).code).toMatch(/ALREADY_EXISTS|BAD_USAGE/)
     expect(filesOf('local')).toEqual(before)
+  })
+
+  it('stays where the edge may have made the tunnel, and did not say so', async () => {
+    const before = filesOf('local').length
+    const data = join(world.folder, 'muddled')
+    mkdirSync(data, { mode: 0o700 })
+    const server = createServer((_request, response) => void response.end('{')).listen(join(data, 'admin.sock'))
+    await once(server, 'listening')
+    const made = await local('tunnel', 'create', 'muddled', '--data', data, '--json')
+    server.close()
+    expect(failure(made).code).toBe('EDGE_PROTOCOL')
+    expect(filesOf('local')).toHaveLength(before + 1)
   })
 
   it('is replaced by another one', async () => {

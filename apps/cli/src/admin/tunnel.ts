@@ -1,11 +1,14 @@
 import { rm } from 'node:fs/promises'
 import type { Tunnel } from '@postern/admin'
-import { PosternError } from '@postern/interface'
+import { type Code, PosternError } from '@postern/interface'
 import { command, group } from './command.ts'
 import { addressOf, IDENTITY_FILE, makeIdentity, ROTATE, SETUP_TOKEN, SIGN } from './identity.ts'
 import { EXPIRES, lifetime, OUT, OVERLAP, overlapping } from './options.ts'
 import { keep } from './secret-files.ts'
 import { facts, relative, shellWord, table, validity } from './show.ts'
+
+/** What does not say that there is no such tunnel now: its key is kept then. */
+const UNSAID: readonly Code[] = ['TIMED_OUT', 'EDGE_PROTOCOL', 'INTERNAL']
 
 export const TUNNEL = group('Make and see tunnels, and give their daemons tokens', {
   create: command({
@@ -28,7 +31,7 @@ export const TUNNEL = group('Make and see tunnels, and give their daemons tokens
         const tunnel = await ask('tunnel.create', { body: { name, ...(made && { identity: made.certificate }) } })
         return { ...tunnel, ...(made && { identityFile: made.file }) }
       } catch (error) {
-        if (made) await rm(made.file, { force: true }) // of a tunnel that there is not
+        if (made && PosternError.is(error) && !UNSAID.includes(error.code)) await rm(made.file, { force: true })
         throw error
       }
     },
