@@ -274,16 +274,16 @@ describe('a leg', () => {
     const daemon = await idle()
     const asked = joins.client()
     const ticket = await daemon.ticket()
-    const thief = { ...who, token: (await joins.enrol()).token }
     const other = await joins.enrol()
-    await expect(
-      joins.leg({ ...who, cert: other.cert, key: other.key }, { 'postern-join': ticket }),
-    ).rejects.toMatchObject({
-      code: 'CONFLICT', // it is the other one, then
-    })
-    await expect(joins.leg({ ...thief, token: 'ptt_x' }, { 'postern-join': ticket })).rejects.toMatchObject({
-      code: 'AUTH_REJECTED',
-    })
+    // One's token goes with no other's certificate.
+    for (const mixed of [
+      { ...who, cert: other.cert, key: other.key },
+      { ...who, token: other.token },
+      { ...who, token: 'ptt_x' },
+    ])
+      await expect(joins.leg(mixed, { 'postern-join': ticket })).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
+    // Whole, it is the other one, whose ticket it is not.
+    await expect(joins.leg(other, { 'postern-join': ticket })).rejects.toMatchObject({ code: 'CONFLICT' })
     const leg = await daemon.leg(ticket)
     await asked
     leg.destroy()
