@@ -1,8 +1,11 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startBrowser, type TestBrowser } from '../world/browser.ts'
+import { temporaryFolder } from '../world/folder.ts'
+import { CA, LEAF, noOpenssl, OpensslCa } from '../world/openssl-ca.ts'
 import { echoThenTail, type Origin, startOrigin } from '../world/origin.ts'
 import type { Running } from '../world/program.ts'
 import { type Site, startSite, startWebOrigin, TEAM, type WebOrigin } from '../world/site.ts'
@@ -11,6 +14,7 @@ const peers = (process.env.POSTERN_PEERS ?? '').split(' ')
 const PASSWORD = 'correct horse battery staple'
 const EMAIL = 'ann@example.com'
 const LOGIN_REQUIRED = 10
+const ACCESS_DENIED = 14
 const staff = [{ name: 'staff', action: 'allow' as const, include: [{ group: 'staff' }] }]
 
 describe.skipIf(!['chromium', 'curl'].every(name => peers.includes(name)))(
@@ -34,6 +38,7 @@ describe.skipIf(!['chromium', 'curl'].every(name => peers.includes(name)))(
           rules: staff,
         },
         'echo.localhost': { protocols: ['tcp'], service: `tcp://127.0.0.1:${echo.port}`, rules: staff },
+        'both.localhost': { protocols: ['tcp'], service: `tcp://127.0.0.1:${echo.port}`, rules: staff },
         'keepers.localhost': {
           protocols: ['tcp'],
           service: `tcp://127.0.0.1:${echo.port}`,
@@ -117,6 +122,29 @@ describe.skipIf(!['chromium', 'curl'].every(name => peers.includes(name)))(
 
       const denied = await done(['access', 'tcp', '--hostname', address('keepers.localhost')])
       expect([denied.code, denied.stdout]).toEqual([14, ''])
+    })
+
+    it.skipIf(noOpenssl)('a rule that wants the person and a certificate: neither alone, both together', async () => {
+      using folder = temporaryFolder()
+      const ca = OpensslCa.root(join(folder.path, 'ca'), '/CN=Laptops', CA)
+      const { certFile, keyFile } = ca.issue({ extensions: `${LEAF}subjectAltName=DNS:laptop-7.example.com\n` })
+      const { administration } = site.edge
+      await administration.call('ca.import', { body: { name: 'laptops', certificates: ca.cert } } as never)
+      const rule = { name: 'both', action: 'allow', include: [{ group: 'staff' }] }
+      const rules = [{ ...rule, require: [{ certificate: { ca: 'laptops', dns: 'laptop-7.example.com' } }] }]
+      await administration.call('policy.put', { params: { hostname: 'both.localhost' }, body: { rules } } as never)
+      const certificate = ['--auth', 'mtls', '--cert', certFile, '--key', keyFile]
+      const access = ['access', 'tcp', '--hostname', address('both.localhost')]
+      const before = echo.connections
+
+      const alone = await done(access)
+      expect([alone.code, alone.stdout]).toEqual([ACCESS_DENIED, ''])
+      const nobody = await done([...access, ...certificate])
+      expect([nobody.code, nobody.stdout]).toEqual([LOGIN_REQUIRED, ''])
+      expect(echo.connections).toBe(before)
+
+      const both = await done([...access, '--auth', 'browser-sso', ...certificate], 'abc')
+      expect([both.code, both.stdout], both.stderr).toEqual([0, `HELLO\nabc${'t'.repeat(1000)}`])
     })
 
     it('a local address that adds who one is', async () => {

@@ -234,7 +234,7 @@ export const CODES = {
   TUNNEL_KEY_CHANGED: {
     exit: 39,
     title: 'The tunnel’s key is not the one that was pinned',
-    next: 'Ask the tunnel’s administrator for its fingerprint. If it is the new one: postern access pin --hostname HOST --set FINGERPRINT',
+    next: 'Ask the tunnel’s administrator for its fingerprint; where it is the new one, set it with postern access pin.',
   },
 
   STREAM_CUT: {

@@ -1,6 +1,7 @@
 import type { Application } from '@postern/admin'
 import { formatDuration } from '@postern/options'
 import { APPLICATION_OPTIONS, optionsFrom, UNSET } from './application-options.ts'
+import { asSeen } from './as-seen.ts'
 import { command, group } from './command.ts'
 import { facts, relative, safe, table } from './show.ts'
 
@@ -64,15 +65,17 @@ export const APPLICATION = group('Make, see and remove applications', {
     example: 'postern admin app update db.example.com --tunnel office',
     async run({ words, values, ask }) {
       const params = { hostname: words.HOSTNAME }
-      const { version: ifVersion } = await ask('status.get', {})
-      const { tunnel, protocols, rules, options } = await ask('application.get', { params })
-      const wanted = {
-        tunnel: values.tunnel ?? tunnel,
-        protocols: values.protocol.length > 0 ? [...values.protocol] : protocols,
-      }
-      return ask('application.put', {
-        params,
-        body: { ...wanted, rules, ...optionsFrom(values, options, values.unset), ifVersion },
+      return asSeen(async () => {
+        const { version: ifVersion } = await ask('status.get', {})
+        const { tunnel, protocols, rules, options } = await ask('application.get', { params })
+        const wanted = {
+          tunnel: values.tunnel ?? tunnel,
+          protocols: values.protocol.length > 0 ? [...values.protocol] : protocols,
+        }
+        return ask('application.put', {
+          params,
+          body: { ...wanted, rules, ...optionsFrom(values, options, values.unset), ifVersion },
+        })
       })
     },
     show: describe,

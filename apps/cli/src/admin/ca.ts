@@ -1,6 +1,7 @@
 import type { Authority } from '@postern/admin'
 import { PosternError } from '@postern/interface'
 import type { HostOptionSpecs } from '@postern/options'
+import { asSeen } from './as-seen.ts'
 import { certificatesIn, keyIn, listIn } from './ca-files.ts'
 import { type Context, command, group } from './command.ts'
 import { seconds } from './options.ts'
@@ -185,9 +186,11 @@ async function changingRules(
   { ask }: Pick<Context<never, Record<never, never>>, 'ask'>,
   change: (rules: Rules) => Rules,
 ): Promise<Authority> {
-  const { version } = await ask('status.get', {})
-  const { rules } = await ask('ca.get', { params: { ca } })
-  return ask('ca.put', { params: { ca }, body: { rules: change(rules), ifVersion: version } })
+  return asSeen(async () => {
+    const { version } = await ask('status.get', {})
+    const { rules } = await ask('ca.get', { params: { ca } })
+    return ask('ca.put', { params: { ca }, body: { rules: change(rules), ifVersion: version } })
+  })
 }
 
 function settingsIn({
