@@ -1,8 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { createAuthority, issueCertificate, makeKey, publicKeyOf } from '@postern/pki'
+import { benchCommand } from '../command.ts'
 import { requireNginx } from '../http/nginx.ts'
 import { cpuSeconds } from '../processes.ts'
 import { compare, type Figures, type MetricFacts, median, type Round, render, type Table } from '../report.ts'
@@ -140,28 +140,15 @@ const USAGE = `npm run bench -- certificates [options]
 Prints a table, and writes bench/results/certificates.json unless an option was given.`
 
 /** The command. */
-export async function certificates(argv: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...argv],
-    options: { rounds: { type: 'string' }, seconds: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+export function certificates(argv: readonly string[]): Promise<void> {
+  const command = { name: 'certificates', argv, usage: USAGE, defaults: ['6', '3'] as [string, string] }
+  return benchCommand(command, runCertificates, ({ table, own }) => {
+    console.log(render(table, CERTIFICATE_METRICS, 'nginx'))
+    for (const [name, figures] of Object.entries(own)) {
+      const ratios = (Object.keys(FIGURES) as Figure[]).map(
+        one => `${FIGURES[one].title} ${figures[one]?.ratio.median}×`,
+      )
+      console.log(`${name}, with a client certificate beside without: ${ratios.join('; ')}`)
+    }
   })
-  if (values.help) return console.log(USAGE)
-  const whole = (flag: string, text: string): number => {
-    if (/^[1-9]\d{0,3}$/.test(text)) return Number(text)
-    throw new Error(`${flag} is a whole number from 1 on, not ${JSON.stringify(text)}`)
-  }
-  const result = await runCertificates({
-    rounds: whole('--rounds', values.rounds ?? '6'),
-    seconds: whole('--seconds', values.seconds ?? '3'),
-    say: line => console.error(`bench: ${line}`),
-  })
-  console.log(render(result.table, CERTIFICATE_METRICS, 'nginx'))
-  for (const [name, own] of Object.entries(result.own)) {
-    const ratios = (Object.keys(FIGURES) as Figure[]).map(one => `${FIGURES[one].title} ${own[one]?.ratio.median}×`)
-    console.log(`${name}, with a client certificate beside without: ${ratios.join('; ')}`)
-  }
-  if (argv.length > 0) return
-  const results = join(import.meta.dirname, '../results')
-  mkdirSync(results, { recursive: true })
-  writeFileSync(join(results, 'certificates.json'), `${JSON.stringify(result, null, 2)}\n`)
 }

@@ -1,7 +1,7 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { benchCommand } from '../command.ts'
 import { cpuSeconds } from '../processes.ts'
 import { compare, type Figures, type MetricFacts, type Round, render, type Table } from '../report.ts'
 import { makeCertificate } from './certificate.ts'
@@ -115,24 +115,7 @@ const USAGE = `npm run bench -- http [options]
 Prints a table, and writes bench/results/http.json unless an option was given.`
 
 /** The command. */
-export async function http(argv: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...argv],
-    options: { rounds: { type: 'string' }, seconds: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-  })
-  if (values.help) return console.log(USAGE)
-  const whole = (flag: string, text: string): number => {
-    if (/^[1-9]\d{0,3}$/.test(text)) return Number(text)
-    throw new Error(`${flag} is a whole number from 1 on, not ${JSON.stringify(text)}`)
-  }
-  const result = await runHttp({
-    rounds: whole('--rounds', values.rounds ?? '5'),
-    seconds: whole('--seconds', values.seconds ?? '3'),
-    say: line => console.error(`bench: ${line}`),
-  })
-  console.log(render(result.table, HTTP_METRICS, 'nginx'))
-  if (argv.length > 0) return
-  const results = join(import.meta.dirname, '../results')
-  mkdirSync(results, { recursive: true })
-  writeFileSync(join(results, 'http.json'), `${JSON.stringify(result, null, 2)}\n`)
+export function http(argv: readonly string[]): Promise<void> {
+  const command = { name: 'http', argv, usage: USAGE, defaults: ['5', '3'] as [string, string] }
+  return benchCommand(command, runHttp, ({ table }) => console.log(render(table, HTTP_METRICS, 'nginx')))
 }

@@ -1,6 +1,4 @@
-import { spawn } from 'node:child_process'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +8,7 @@ import { authoritiesIn, fingerprintOf } from '../src/certificates/authorities.ts
 import { certificateRows, issuedRow, issuedRowIn, revokedRow, revokedRowIn } from '../src/certificates/records.ts'
 import { initialiseEdge } from '../src/index.ts'
 import { Seal } from '../src/keys/seal.ts'
+import { killedAfter } from './killed-after.ts'
 import { call } from './world.ts'
 
 const ROUNDS = 3
@@ -20,7 +19,7 @@ test('row 156: kill -9 while CAs are made, rotated and issue leaves each as it w
   const data = await mkdtemp(join(tmpdir(), 'postern-kill-'))
   await initialiseEdge({ data, teamDomain: 'edge.localhost' }, call)
   for (let round = 0; round < ROUNDS; round += 1) {
-    const said = await killedAfter(data, 23 + round * 7)
+    const said = await killedAfter('authority-victim.ts', data, 23 + round * 7)
     await using store = await openStore({ path: join(data, 'edge.db') }, call)
     expect((await store.check()).integrity).toBe('ok')
     expect((await store.check()).broken).toBeUndefined()
@@ -36,21 +35,6 @@ test('row 156: kill -9 while CAs are made, rotated and issue leaves each as it w
   }
   await rm(data, { recursive: true })
 })
-
-async function killedAfter(data: string, lines: number): Promise<readonly string[]> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'authority-victim.ts'), data], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const gone = once(child, 'exit')
-  let said = ''
-  for await (const chunk of child.stdout.setEncoding('utf8')) {
-    said += chunk
-    if (said.split('\n').length > lines) child.kill('SIGKILL')
-  }
-  await gone
-  expect(child.signalCode).toBe('SIGKILL')
-  return said.split('\n').slice(0, -1)
-}
 
 function checkWhole({ snapshot }: Store, seal: Seal): void {
   const authorities = authoritiesIn(snapshot)

@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +7,7 @@ import { openStore, type Store } from '@postern/store'
 import { expect, test } from 'vitest'
 import { initialiseEdge } from '../src/index.ts'
 import { Seal } from '../src/keys/seal.ts'
+import { killedAfter } from './killed-after.ts'
 import { call } from './world.ts'
 
 const ROUNDS = 3
@@ -19,7 +18,7 @@ test('row 156: kill -9 while SSH authorities are made and certificates are given
   const data = await mkdtemp(join(tmpdir(), 'postern-kill-'))
   await initialiseEdge({ data, teamDomain: 'edge.localhost', hostname: 'db.localhost', tunnel: 'home' }, call)
   for (let round = 0; round < ROUNDS; round += 1) {
-    const said = await killedAfter(data, 23 + round * 7)
+    const said = await killedAfter('ssh-authority-victim.ts', data, 23 + round * 7)
     await using store = await openStore({ path: join(data, 'edge.db') }, call)
     expect((await store.check()).integrity).toBe('ok')
     expect((await store.check()).broken).toBeUndefined()
@@ -29,21 +28,6 @@ test('row 156: kill -9 while SSH authorities are made and certificates are given
   }
   await rm(data, { recursive: true })
 })
-
-async function killedAfter(data: string, lines: number): Promise<readonly string[]> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'ssh-authority-victim.ts'), data], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const gone = once(child, 'exit')
-  let said = ''
-  for await (const chunk of child.stdout.setEncoding('utf8')) {
-    said += chunk
-    if (said.split('\n').length > lines) child.kill('SIGKILL')
-  }
-  await gone
-  expect(child.signalCode).toBe('SIGKILL')
-  return said.split('\n').slice(0, -1)
-}
 
 /** Every authority is that of an application, and opens. */
 function checkWhole({ snapshot }: Store, seal: Seal): void {

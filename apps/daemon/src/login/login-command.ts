@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
+import type { Trust } from '@postern/client'
 import {
   type Credentials,
   credentialsFile,
@@ -112,11 +113,7 @@ async function loginByPerson(
   const known = { tunnel, identityFile: values.identityFile }
   const { made, one, certificate, identity } = await enrol(known, administration, program, call)
   const { token, fingerprint, expiresAt, grantKeys } = made
-  const [pem] = trust.ca
-  await writeJson(path, {
-    version: 1,
-    edge: edge.origin,
-    ...(pem !== undefined && { ca: pem }),
+  await keep(path, edge, trust, {
     tunnel,
     connector: one.id,
     token,
@@ -150,21 +147,21 @@ async function loginBySetupToken(
   const client = createAdminClient({ edge, token: file.token, ca: trust.ca })
   const body = { certificate, host: one.host }
   const { tunnel, token, fingerprint, expiresAt } = await client.call('connector-setup.use', { body }, call)
-  const [pem] = trust.ca
-  await writeJson(path, {
-    version: 1,
-    edge: edge.origin,
-    ...(pem !== undefined && { ca: pem }),
-    tunnel,
-    connector: one.id,
-    token,
-    certificate,
-    key: one.key,
-  })
+  await keep(path, edge, trust, { tunnel, connector: one.id, token, certificate, key: one.key })
   call.log.info('the setup token is used up; its file can be removed', { file: resolve(setupToken) })
   if (before)
     call.log.info('the certificate before stays good: postern tunnel evict ends it', { connector: before.connector })
   return { edge: edge.origin, tunnel, connector: one.id, fingerprint, expiresAt, credentials: path }
+}
+
+/** All that the daemon needs, in one file. */
+async function keep(
+  path: string,
+  { origin }: URL,
+  { ca: [pem] }: Trust,
+  what: Omit<Credentials, 'version' | 'edge' | 'ca'>,
+): Promise<void> {
+  await writeJson(path, { version: 1, edge: origin, ...(pem !== undefined && { ca: pem }), ...what })
 }
 
 async function credentialsAt(path: string, call: Call): Promise<Credentials | undefined> {
