@@ -12,6 +12,13 @@ export {
   MAX_MESSAGES,
   type TunnelLimits,
 } from './limits.ts'
-export type { DeclineMessage, HostMessage, JoinMessage, ReportMessage } from './messages.ts'
+export type {
+  DeclineMessage,
+  GrantKeysMessage,
+  HostMessage,
+  JoinCutMessage,
+  JoinMessage,
+  ReportMessage,
+} from './messages.ts'
 export { reasonOf } from './reasons.ts'
 export { type OfferedTunnelStream, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'

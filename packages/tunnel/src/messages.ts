@@ -9,6 +9,8 @@ export interface JoinMessage {
   readonly requestId: string
   /** The application's: lower case, 1–253 characters of a name. */
   readonly hostname: string
+  /** Transports by which the daemon may come with the ticket and no credential: 1–8 names. Absent: none. */
+  readonly legs?: readonly string[]
 }
 
 /** A daemon does not come for a join. */
@@ -39,14 +41,38 @@ export interface ReportMessage {
   readonly lost?: number
 }
 
+/**
+ * The edge is about to cut one end-to-end session, and says why to the daemon, which alone can tell the client. It does not wait for the
+ * daemon longer than a moment.
+ */
+export interface JoinCutMessage {
+  readonly type: 'join-cut'
+  /** Of the grant: 1–128 visible ASCII characters. */
+  readonly sid: string
+  /** Capitals, digits and underscores: a later version may know more codes. */
+  readonly code: string
+  /** For people: 1–256 characters. */
+  readonly message?: string
+}
+
+/** The edge signs grants with other keys from now on: a JWS by one that the daemon knows already, at most 8 KiB. */
+export interface GrantKeysMessage {
+  readonly type: 'grant-keys'
+  readonly token: string
+}
+
 /** What the hosts of two tunnels tell each other beside the streams. */
-export type HostMessage = JoinMessage | DeclineMessage | ReportMessage
+export type HostMessage = JoinMessage | DeclineMessage | ReportMessage | JoinCutMessage | GrantKeysMessage
 
 const TICKET = /^[a-z2-7]{26}$/
 const WORD = /^[\x21-\x7e]{1,128}$/
 const HOSTNAME = /^[a-z0-9_][a-z0-9_.-]{0,252}$/
 const SERVICE = /^[\x21-\x7e]{1,64}$/
+const TRANSPORT = /^[a-z0-9-]{1,32}$/
+const MOST_LEGS = 8
 const CODE = /^[A-Z][A-Z0-9_]{0,63}$/
+const TOKEN = /^[A-Za-z0-9_.-]{1,8192}$/
+const LONGEST_WORDS = 256
 
 /**
  * Reads one of them strictly. Members that are not known are of a later version, and left out.
@@ -57,13 +83,22 @@ const CODE = /^[A-Z][A-Z0-9_]{0,63}$/
 export function readMessage(value: Readonly<Record<string, unknown>>): HostMessage | undefined {
   if (value.type === 'join') return readJoin(value)
   if (value.type === 'decline') return readDecline(value)
+  if (value.type === 'join-cut') return readJoinCut(value)
+  if (value.type === 'grant-keys') return readGrantKeys(value)
   return value.type === 'report' ? readReport(value) : undefined
 }
 
-function readJoin({ ticket, requestId, hostname }: Readonly<Record<string, unknown>>): JoinMessage {
+function readJoin({ ticket, requestId, hostname, legs }: Readonly<Record<string, unknown>>): JoinMessage {
   if (!matches(ticket, TICKET) || !matches(requestId, WORD) || !matches(hostname, HOSTNAME))
     throw violation('A join that is not whole')
-  return { type: 'join', ticket, requestId, hostname }
+  if (legs !== undefined && !areLegs(legs)) throw violation('A join by transports that are none')
+  return { type: 'join', ticket, requestId, hostname, ...(legs && { legs }) }
+}
+
+function areLegs(legs: unknown): legs is readonly string[] {
+  return (
+    Array.isArray(legs) && legs.length > 0 && legs.length <= MOST_LEGS && legs.every(name => matches(name, TRANSPORT))
+  )
 }
 
 function readDecline({ ticket, code }: Readonly<Record<string, unknown>>): DeclineMessage {
@@ -90,6 +125,18 @@ function readReport(value: Readonly<Record<string, unknown>>): ReportMessage | u
     ...(code !== undefined && { code }),
     ...(lost !== undefined && { lost }),
   }
+}
+
+function readJoinCut({ sid, code, message }: Readonly<Record<string, unknown>>): JoinCutMessage {
+  if (!matches(sid, WORD) || !matches(code, CODE)) throw violation('A cut of a session that is not whole')
+  if (message !== undefined && (typeof message !== 'string' || message === '' || message.length > LONGEST_WORDS))
+    throw violation('A cut of a session with words that are none')
+  return { type: 'join-cut', sid, code, ...(message !== undefined && { message }) }
+}
+
+function readGrantKeys({ token }: Readonly<Record<string, unknown>>): GrantKeysMessage {
+  if (!matches(token, TOKEN)) throw violation('Keys of grants that are no token')
+  return { type: 'grant-keys', token }
 }
 
 function isCount(value: unknown): value is number {

@@ -25,13 +25,17 @@ const REPORT: HostMessage = {
   lost: 2,
 }
 
+const JOIN_CUT: HostMessage = { type: 'join-cut', sid: 'req-1', code: 'ACCESS_ENDED', message: 'it was revoked' }
+const GRANT_KEYS: HostMessage = { type: 'grant-keys', token: 'eyJh.eyJi.c2ln' }
+const ALL = [JOIN, REPORT, DECLINE, JOIN_CUT, GRANT_KEYS]
+
 test('both ends tell each other’s host, in order; who does not listen is not disturbed', async () => {
   const heard: HostMessage[] = []
   const { client, server } = await tunnels({ onMessage: message => void heard.push(message) })
-  for (const message of [JOIN, REPORT, DECLINE]) expect(server.tell(message)).toBe(true)
+  for (const message of ALL) expect(server.tell(message)).toBe(true)
   expect(client.tell(REPORT)).toBe(true) // nobody listens there
   await Promise.all([client.ping(call), server.ping(call)])
-  expect(heard).toEqual([JOIN, REPORT, DECLINE])
+  expect(heard).toEqual(ALL)
   await client.close()
   expect(server.tell(JOIN)).toBe(false)
   expect(await server.closed).toBeUndefined()
@@ -95,12 +99,20 @@ test.each<[string, object]>([
   ['half a millisecond', { ...REPORT, ms: 0.5 }],
   ['a code that is a sentence', { ...REPORT, code: 'It broke' }],
   ['lost ones past counting', { ...REPORT, lost: 2 ** 60 }],
+  ['a cut of no session', { ...JOIN_CUT, sid: undefined }],
+  ['a cut without a code', { ...JOIN_CUT, code: undefined }],
+  ['a cut with words that are none', { ...JOIN_CUT, message: 7 }],
+  ['a cut with a book', { ...JOIN_CUT, message: 'x'.repeat(257) }],
+  ['keys that are no token', { ...GRANT_KEYS, token: 'a b' }],
+  ['keys of nine thousand characters', { ...GRANT_KEYS, token: 'x'.repeat(9000) }],
 ])('%s ends the session', async (_name, line) => {
   expect(await afterHearing(line)).toMatchObject({ code: 'PROTOCOL_VIOLATION' })
 })
 
 test.each<[string, object]>([
   ['the messages as they are', JOIN],
+  ['a cut without words', { ...JOIN_CUT, message: undefined }],
+  ['new keys', GRANT_KEYS],
   ['members of a later version', { ...JOIN, hurry: true }],
   ['an event of a later version', { type: 'report', event: 'stream.begin', what: [] }],
   ['a type of a later version', { type: 'joined', ticket: 1 }],
@@ -110,10 +122,24 @@ test.each<[string, object]>([
 
 test('whatever the fields are, what is read is what was told, or nothing', () => {
   const field = fc.oneof(fc.string(), fc.integer(), fc.double(), fc.constant(undefined), fc.constant(null))
-  const keys = ['hostname', 'ticket', 'requestId', 'sid', 'event', 'service', 'up', 'down', 'ms', 'code', 'lost']
+  const keys = [
+    'hostname',
+    'ticket',
+    'requestId',
+    'sid',
+    'event',
+    'service',
+    'up',
+    'down',
+    'ms',
+    'code',
+    'lost',
+    'message',
+    'token',
+  ]
   const some = fc.record(Object.fromEntries(keys.map(key => [key, field])))
   fc.assert(
-    fc.property(fc.constantFrom<HostMessage>(JOIN, DECLINE, REPORT), some, fc.subarray(keys), (good, noise, kept) => {
+    fc.property(fc.constantFrom<HostMessage>(...ALL), some, fc.subarray(keys), (good, noise, kept) => {
       const value = { ...good, ...Object.fromEntries(kept.map(key => [key, noise[key]])) }
       let read: HostMessage | undefined
       try {
