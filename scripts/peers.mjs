@@ -27,6 +27,10 @@ export const PEERS = {
   },
   'perl-string-random': { package: 'libstring-random-perl', path: '/usr/share/perl5/String/Random.pm' },
   'perl-io-string': { package: 'libio-string-perl', path: '/usr/share/perl5/IO/String.pm' },
+  tcpdump: { package: 'tcpdump', program: 'tcpdump' },
+  faketime: { package: 'faketime', program: 'faketime' },
+  ip: { package: 'iproute2', program: 'ip' },
+  tc: { package: 'iproute2', program: 'tc' },
   go: { package: 'golang-go', program: 'go' },
   'go-yamux': {
     package: 'golang-github-hashicorp-yamux-dev',

@@ -75,10 +75,15 @@ export class Running {
   }
 }
 
-/** Starts one of our programs under this Node. */
-export function start(name: ProgramName, args: readonly string[], options: SpawnOptions = {}): Running {
+/** Starts one of our programs under this Node. @param through what starts it, and is replaced by it: `ip netns exec NAME` */
+export function start(
+  name: ProgramName,
+  args: readonly string[],
+  { through = [], ...options }: SpawnOptions & { readonly through?: readonly string[] } = {},
+): Running {
+  const [program = process.execPath, ...words] = [...through, process.execPath, scriptOf(name), ...args]
   return new Running(
-    spawn(process.execPath, [scriptOf(name), ...args], {
+    spawn(program, words, {
       stdio: ['pipe', 'pipe', 'pipe'],
       ...options,
       env: { ...process.env, POSTERN_HOME: '/nonexistent', ...options.env },

@@ -10,12 +10,12 @@ export interface SshOrigin extends AsyncDisposable {
   readonly keys: SshKeys
 }
 
-/** A real sshd of this machine. */
-export async function startSshOrigin(folder: string): Promise<SshOrigin> {
+/** A real sshd of this machine. @param more further lines of its configuration */
+export async function startSshOrigin(folder: string, more: readonly string[] = []): Promise<SshOrigin> {
   const program = findSshd()
   if (!program) throw new Error('no sshd')
   const keys = makeSshKeys(join(folder, 'ssh'))
-  const server: SampleServer = await startSshd(program, folder, keys)
+  const server: SampleServer = await startSshd(program, folder, keys, more)
   return { port: server.port, keys, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
 }
 

@@ -18,17 +18,18 @@ export function findSshd(): string | undefined {
   return folders.map(folder => join(folder, 'sshd')).find(runnable)
 }
 
-/** Starts OpenSSH's server on a free loopback port: this user only, this key only, no PAM, no password. */
+/** Starts OpenSSH's server on a free loopback port: this user only, this key only, no PAM, no password. @param more further lines of its configuration */
 export async function startSshd(
   program: string,
   folder: string,
   keys: SshKeys,
+  more: readonly string[] = [],
 ): Promise<SampleServer & { readonly pid: number }> {
   const port = await freePort()
   const made = process.getuid?.() === 0 && !existsSync(PRIVILEGE_SEPARATION)
   if (made) mkdirSync(PRIVILEGE_SEPARATION, { mode: 0o755 })
   const config = join(folder, 'sshd_config')
-  writeFileSync(config, settings(port, keys))
+  writeFileSync(config, settings(port, keys, more))
   const child = spawn(program, ['-D', '-e', '-f', config], { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
   child.stderr.on('data', chunk => {
@@ -53,8 +54,9 @@ export async function startSshd(
   }
 }
 
-function settings(port: number, keys: SshKeys): string {
+function settings(port: number, keys: SshKeys, more: readonly string[]): string {
   return [
+    ...more,
     `Port ${port}`,
     'ListenAddress 127.0.0.1',
     `HostKey "${keys.hostKeyFile}"`,
