@@ -1,11 +1,11 @@
 import net from 'node:net'
 import type { Duplex } from 'node:stream'
+import { leftOpen, resources } from '@postern/compliance'
+import { Random } from '@postern/compliance/random'
 import { PosternError, problem } from '@postern/interface'
 import { cut, pump, startTunnel, type Tunnel } from '../src/index.ts'
 import { pipePair, tcpPair, turns, until } from '../test/pipe.ts'
-import { Random } from '../test/random.ts'
 import { call, headerOf, origin, quiet } from '../test/rig.ts'
-import { gone, resources } from './schedules.ts'
 
 export interface Size {
   readonly seed: number
@@ -33,7 +33,8 @@ export default async function resets(size: Size): Promise<Record<string, number 
       await session(random, sum)
       if (sum.sessions % 200 === 0) process.stderr.write(`${JSON.stringify(sum)}\n`)
     }
-    await gone(before)
+    const left = await leftOpen(before, 10_000)
+    if (left.length > 0) throw new Error(`Left open: ${left.join(', ')}`)
     await turns()
   } finally {
     process.off('uncaughtException', note).off('unhandledRejection', note)

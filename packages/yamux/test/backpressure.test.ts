@@ -1,9 +1,9 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { content, matches } from '@postern/compliance/random'
 import { describe, expect, test } from 'vitest'
 import { DATA, SYN, WINDOW_UPDATE } from '../src/frame.ts'
 import { YamuxSession, type YamuxStream } from '../src/index.ts'
-import { content, matches } from './content.ts'
 import { pipePair } from './pipe.ts'
 import { RawPeer, turns } from './raw-peer.ts'
 

@@ -1,9 +1,9 @@
 // Mutated transcripts against the parser and the session. The same code runs in the tests and, longer, in soak/fuzz.ts.
 import { Duplex } from 'node:stream'
+import { Random } from '@postern/compliance/random'
 import { encodeHeader } from '../src/frame.ts'
 import { YamuxSession, type YamuxStream } from '../src/index.ts'
 import { FrameParser } from '../src/parser.ts'
-import { Random } from './random.ts'
 
 export interface FuzzReport {
   executions: number

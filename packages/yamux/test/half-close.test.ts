@@ -1,6 +1,6 @@
+import { content, matches } from '@postern/compliance/random'
 import { describe, expect, test } from 'vitest'
 import { type YamuxError, YamuxSession, type YamuxStream } from '../src/index.ts'
-import { content, matches } from './content.ts'
 import { type PipeEnd, pipePair } from './pipe.ts'
 import { turns } from './raw-peer.ts'
 

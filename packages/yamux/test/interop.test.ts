@@ -6,9 +6,9 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
+import { content } from '@postern/compliance/random'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { YamuxSession, type YamuxStream } from '../src/index.ts'
-import { content } from './content.ts'
 
 const peers = (process.env.POSTERN_PEERS ?? '').split(' ')
 const BULK = 64 * 1024 * 1024

@@ -1,7 +1,7 @@
+import { content } from '@postern/compliance/random'
 import { describe, expect, test } from 'vitest'
 import { encodeHeader } from '../src/frame.ts'
 import { FrameParser } from '../src/parser.ts'
-import { content } from './content.ts'
 
 function trace(feed: (parser: FrameParser) => void): { events: string[]; payload: Buffer; parser: FrameParser } {
   const events: string[] = []

@@ -1,5 +1,5 @@
 import { Duplex } from 'node:stream'
-import type { Random } from './random.ts'
+import type { Random } from '@postern/compliance/random'
 
 export interface PipeOptions {
   /** Cuts what is written into random pieces and delays each by random turns of the loop. */

@@ -1,9 +1,8 @@
 // One random schedule: two sessions, a pipe that cuts and delays, hundreds of streams that write, half-close, stall, reset and are killed.
 // Every byte and every end is accounted for. The same code runs in the tests and, longer, in soak/schedules.ts.
+import { content, matches, Random } from '@postern/compliance/random'
 import { YamuxError, type YamuxOptions, YamuxSession, type YamuxStream } from '../src/index.ts'
-import { content, matches } from './content.ts'
 import { type PipeEnd, pipePair } from './pipe.ts'
-import { Random } from './random.ts'
 
 export interface ScheduleOptions {
   /** Streams of one schedule, of both directions together. */
