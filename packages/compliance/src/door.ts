@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { HttpDoor, Presented } from '@postern/interface'
 import type { Certificate } from './certificates.ts'
+import { TEAM_DOMAIN } from './hosts.ts'
 import { listen, track } from './listening.ts'
 
 export interface DoorTls extends Certificate {
@@ -12,7 +13,7 @@ export interface DoorTls extends Certificate {
   readonly ca: string
 }
 
-/** An edge's public port, on loopback. */
+/** An edge's public port, on loopback. Connections are offered as requests, and by how they begin to nobody. */
 export interface TestDoor extends HttpDoor, AsyncDisposable {
   readonly url: URL
   /** How many claims are in place. */
@@ -24,6 +25,12 @@ export interface TestDoor extends HttpDoor, AsyncDisposable {
 /** Opens it over TLS with `tls`, else in the clear. Disposing it destroys what is still connected. */
 export async function openDoor(tls?: DoorTls): Promise<TestDoor> {
   const claims = new Set<Parameters<HttpDoor['onUpgrade']>[0]>()
+  const others = new Set<object>()
+  const claiming = (claim: object): (() => void) => {
+    const own = { claim }
+    others.add(own)
+    return () => void others.delete(own)
+  }
   const answer: http.RequestListener = (_request, response) => void response.writeHead(404).end()
   const server = tls
     ? https.createServer({ ...tls, requestCert: true, rejectUnauthorized: false }, answer)
@@ -38,9 +45,10 @@ export async function openDoor(tls?: DoorTls): Promise<TestDoor> {
   const { port } = server.address() as AddressInfo
   return {
     kind: 'http',
+    teamDomain: TEAM_DOMAIN,
     url: new URL(`${tls ? 'https' : 'http'}://127.0.0.1:${port}`),
     get claims() {
-      return claims.size
+      return claims.size + others.size
     },
     get connections() {
       return sockets.size
@@ -49,6 +57,8 @@ export async function openDoor(tls?: DoorTls): Promise<TestDoor> {
       claims.add(claim)
       return () => void claims.delete(claim)
     },
+    onServerName: claiming,
+    onPreface: claiming,
     present,
     [Symbol.asyncDispose]: () => {
       const closed = new Promise<void>(resolve => server.close(() => resolve()))

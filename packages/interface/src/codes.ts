@@ -284,6 +284,11 @@ export const CODES = {
     title: 'The daemon was put out of its tunnel',
     next: 'Ask the tunnel’s administrator why before you start it again.',
   },
+  TICKET_RACED: {
+    exit: 49,
+    title: 'Somebody used a connection’s ticket before its owner did',
+    next: 'Connect again. Somebody between you and the edge may be watching: --transport websocket shows them no ticket.',
+  },
 
   PLUGIN_NOT_FOUND: {
     exit: 60,

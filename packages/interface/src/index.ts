@@ -47,6 +47,7 @@ export type {
   RuleSpec,
 } from './protocol.ts'
 export type {
+  AcceptWatch,
   Dialled,
   DialRequest,
   Door,
@@ -54,6 +55,7 @@ export type {
   Incoming,
   Pipe,
   PipePurpose,
+  Preface,
   Securing,
   Transport,
   TransportListener,

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Credential, Presented } from './auth.ts'
 import type { Problem } from './errors.ts'
@@ -9,7 +10,8 @@ import type { Call, ReceivedHeaders, SentHeaders } from './words.ts'
  *
  * - `end()` flushes what was written, then closes cleanly; the peer reads every byte, then `end`.
  * - `destroy(error)` is a cut; the peer gets an error and no `end`. The two can always be told apart
- *   (WebSocket 1000, gRPC OK, TLS close_notify, against anything else).
+ *   (WebSocket 1000, gRPC OK, against anything else), with one exception: where the bytes are a connection's own, a FIN that
+ *   somebody between the two made looks like a clean end. So what is inside says its own end, and takes one without for a cut.
  * - It need not half-close: after the peer's clean end, what is still to be written may be dropped.
  * - Backpressure is mandatory: `write()` returns false while the peer does not read, and memory stays bounded.
  * - Bytes that arrive before somebody reads wait; they are never lost.
@@ -56,7 +58,10 @@ export interface Dialled {
   readonly pipe: Pipe
   /** What the edge said with its yes. */
   readonly answer: ReceivedHeaders
-  /** Set by a transport whose outer layer is the session's own TLS. */
+  /**
+   * Set by a transport whose outer layer is the session's own TLS: the pipe is a bare TCP connection to the edge. The first bytes in
+   * it are to be a ClientHello with this name in its SNI, soon: it is good for one connection and a few seconds.
+   */
   readonly serverName?: string
 }
 
@@ -64,6 +69,8 @@ export interface Dialled {
 export interface TransportListener extends Partial<AsyncDisposable> {
   /** Which door it wants: an edge that has no such door refuses it at start. */
   readonly door: Door['kind']
+  /** Where daemons may come for a client by it with {@link Incoming.ticket} alone: the name that they are told, the transport's own. */
+  readonly leg?: string
   /** Resolves once it listens; it lets go when `call.signal` aborts. Pipes it handed over live on. */
   mount(door: Door, accept: (incoming: Incoming) => Promise<void>, call: Call): Promise<void>
 }
@@ -71,9 +78,11 @@ export interface TransportListener extends Partial<AsyncDisposable> {
 /** The edge's own ports, as a listener sees them. */
 export type Door = HttpDoor
 
-/** HTTP/1.1 on the public port, before anything was answered. */
+/** HTTP/1.1 on the public port, before anything was answered; and connections to that port by how they begin, before TLS. */
 export interface HttpDoor {
   readonly kind: 'http'
+  /** The edge's own hostname. */
+  readonly teamDomain: string
   /**
    * Offers each upgrade request. The first claim that says true owns the socket and must end it.
    * @returns takes the claim back
@@ -81,6 +90,30 @@ export interface HttpDoor {
   onUpgrade(claim: (request: IncomingMessage, socket: Duplex, head: Buffer) => boolean): () => void
   /** The request as plain data, with the certificate this socket proved. */
   present(request: IncomingMessage): Presented
+  /**
+   * Offers each TLS connection by the name in its ClientHello (lower case), before anybody reads that as TLS. The first claim that says
+   * true owns the socket and must end it: paused, with all that was read back in it, and half-closes kept.
+   *
+   * @returns takes the claim back
+   */
+  onServerName(claim: (serverName: string, socket: Socket) => boolean): () => void
+  /**
+   * Takes the connections that begin with these bytes instead of a ClientHello: each is offered once as many bytes are there as `length`
+   * says, as latin1; the socket is as above, without those bytes. Whoever sends them too slowly is cut by the door, and so is who is
+   * not claimed.
+   *
+   * @param preface no TLS begins so, and no other preface of the door
+   * @returns takes the claim back
+   */
+  onPreface(preface: Preface, claim: (sent: string, socket: Socket) => boolean): () => void
+}
+
+/** What a connection begins with that is not TLS. */
+export interface Preface {
+  /** 1–32 visible ASCII characters and spaces. */
+  readonly start: string
+  /** Bytes in all, 64 at most. */
+  readonly length: number
 }
 
 /** Somebody at the door. Exactly one of `reject` and `accept` is called, once. */
@@ -89,7 +122,19 @@ export interface Incoming {
   /** As sent in Host or :authority, not yet checked. */
   readonly host: string
   readonly presented: Presented
+  /** What a daemon shows instead of any credential: it heard it over its own connection, and comes for the client who waits with it. */
+  readonly ticket?: string
   /** Before anything was accepted. Headers: a challenge, for instance. */
   reject(problem: Problem, headers?: SentHeaders): Promise<void>
-  accept(answer?: SentHeaders): Promise<Pipe>
+  /** @throws PosternError STREAM_CUT, TIMED_OUT when whoever was let in does not come for the pipe */
+  accept(answer?: SentHeaders, watch?: AcceptWatch): Promise<Pipe>
+}
+
+/** Who accepts somebody may want to hear of this. */
+export interface AcceptWatch {
+  /**
+   * A ticket of the transport's own was shown a second time: one of the two addresses is not who was let in. Called once at most,
+   * perhaps long after the first one's pipe was handed over.
+   */
+  raced(first: string, second: string): void
 }

@@ -8,8 +8,8 @@ import {
   type ReceivedHeaders,
   type SentHeaders,
 } from '@postern/interface'
+import { readRefusal, receivedHeaders } from '@postern/interface/http1'
 import { BOUNDS, ClosingSocket, WebSocketPipe } from './pipe.ts'
-import { readRefusal, receivedHeaders } from './refusal.ts'
 import { subprotocolOf } from './upgrade.ts'
 
 /** Milliseconds the edge has to answer the upgrade, once connected. */

@@ -12,9 +12,9 @@ import {
   problem,
   type SentHeaders,
 } from '@postern/interface'
+import { endWith, headerLines, refusalBytes } from '@postern/interface/http1'
 import { WebSocketServer } from 'ws'
 import { BOUNDS, ClosingSocket, WebSocketPipe } from './pipe.ts'
-import { endWith, headerLines, refusalBytes } from './refusal.ts'
 import { readUpgrade, subprotocolOf, wantsWebSocket } from './upgrade.ts'
 
 /**

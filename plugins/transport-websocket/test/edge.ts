@@ -131,6 +131,9 @@ function door(server: ReturnType<typeof createServer>): HttpDoor {
   })
   return {
     kind: 'http',
+    teamDomain: 'edge.localhost',
+    onServerName: () => () => {},
+    onPreface: () => () => {},
     onUpgrade(claim) {
       claims.add(claim)
       return () => claims.delete(claim)

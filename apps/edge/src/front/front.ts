@@ -82,6 +82,18 @@ export class Front implements HttpDoor {
     }
   }
 
+  get teamDomain(): string {
+    return this.#options.teamDomain
+  }
+
+  onServerName(claim: Parameters<HttpDoor['onServerName']>[0]): () => void {
+    return this.#port.onServerName(claim)
+  }
+
+  onPreface(...claim: Parameters<HttpDoor['onPreface']>): () => void {
+    return this.#port.onPreface(...claim)
+  }
+
   present(request: IncomingMessage): Presented {
     const presented = this.#presented.get(request)
     if (presented === undefined) throw new PosternError('INTERNAL', 'a request that was not offered is not known here')

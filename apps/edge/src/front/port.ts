@@ -1,13 +1,13 @@
 import { createSecureServer, type Http2SecureServer } from 'node:http2'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import type { SecureContext, TLSSocket, TlsOptions } from 'node:tls'
-import { type Call, type Logger, PosternError } from '@postern/interface'
+import { type Call, type HttpDoor, type Logger, PosternError, type Preface } from '@postern/interface'
 import { ASKING, type Certificates } from './certificates.ts'
 import { type ClientHello, serverNameOf } from './client-hello.ts'
 import { Connections } from './connections.ts'
 import { type CertificateRule, CONNECTOR, type Handshake, peerCertificateOf } from './handshake.ts'
 import { HeavyHandshakes } from './heavy.ts'
-import { Hellos } from './hellos.ts'
+import { Hellos, type Prefaced } from './hellos.ts'
 import { http1Options } from './http1.ts'
 import { http2Options } from './http2.ts'
 import type { FrontLimits } from './limits.ts'
@@ -45,6 +45,8 @@ export class Port {
   readonly #connections: Connections
   readonly #hellos: Hellos
   readonly #heavy = new HeavyHandshakes()
+  readonly #named = new Set<ByName>()
+  readonly #prefaced = new Map<Preface, ByPreface>()
   #stopping = false
   /** What each connection that is asked for a certificate was made with, until it is made. */
   readonly #made = new WeakMap<object, Made>()
@@ -76,6 +78,22 @@ export class Port {
       })
     }
     this.#tcp = createServer({ noDelay: true }, socket => this.#take(socket))
+  }
+
+  /** As the door says. */
+  onServerName(claim: ByName): () => void {
+    this.#named.add(claim)
+    return () => void this.#named.delete(claim)
+  }
+
+  /** As the door says. */
+  onPreface(preface: Preface, claim: ByPreface): () => void {
+    this.#prefaced.set(preface, claim)
+    this.#hellos.prefaces.add(preface)
+    return () => {
+      this.#prefaced.delete(preface)
+      this.#hellos.prefaces.delete(preface)
+    }
   }
 
   /** For whoever answers requests. */
@@ -131,7 +149,21 @@ export class Port {
   }
 
   #take(socket: Socket): void {
-    if (this.#connections.take(socket)) this.#hellos.read(socket, hello => this.#hand(socket, hello))
+    if (this.#connections.take(socket)) this.#hellos.read(socket, beginning => this.#begin(socket, beginning))
+  }
+
+  /** Some belong to a transport, before anybody reads them as TLS. */
+  #begin(socket: Socket, beginning: ClientHello | Prefaced | undefined): void {
+    // Whoever claims it keeps half-closes, as a connection of bytes does.
+    socket.allowHalfOpen = true
+    if (beginning !== undefined && 'preface' in beginning) {
+      if (this.#prefaced.get(beginning.preface)?.(beginning.sent, socket) !== true) socket.resetAndDestroy()
+      return
+    }
+    const { serverName } = beginning ?? {}
+    if (serverName !== undefined) for (const claim of this.#named) if (claim(serverName, socket)) return
+    socket.allowHalfOpen = false
+    this.#hand(socket, beginning)
   }
 
   /** What nobody can read goes where no certificate is asked for: OpenSSL says what is wrong with it. */
@@ -189,6 +221,8 @@ export class Port {
   }
 }
 
+type ByName = Parameters<HttpDoor['onServerName']>[0]
+type ByPreface = Parameters<HttpDoor['onPreface']>[1]
 type Answered = (error: Error | null, context?: SecureContext) => void
 
 /** The name whose CAs OpenSSL was given, and the rule that has them. */

@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { PosternError, type Problem, type ReceivedHeaders, readProblem, type SentHeaders } from '@postern/interface'
+import { PosternError, type Problem, readProblem } from './errors.ts'
+import type { ReceivedHeaders, SentHeaders } from './words.ts'
+
+// How a transport that upgrades an HTTP/1.1 connection says no, and reads it: the bytes of a Problem as a response.
 
 const TYPE = 'application/problem+json'
 /** Bytes of a refusal's body that are read. */

@@ -1,0 +1,94 @@
+import type { Duplex } from 'node:stream'
+import { type Call, type Dialled, type DialRequest, PosternError } from '@postern/interface'
+import { type Asked, ask } from './ask.ts'
+import { pipeOf } from './pipe.ts'
+import { END_TO_END, JOIN_HEADER, MODE_HEADER, PREFACE, TICKET, TICKET_HEADER, WELCOME } from './wire.ts'
+
+/** Milliseconds the edge has to say that a daemon is welcome: something between may swallow what is not TLS. */
+const WELCOME_TIME = 2000
+
+/**
+ * Connects through the host's own TCP and TLS. A daemon that comes for a client (`join` with a ticket) needs no more than TCP; everybody
+ * else asks for an upgrade inside TLS. A client that is to be joined end-to-end connects once more, as the edge's answer tells it to.
+ *
+ * @throws PosternError BAD_USAGE for the purpose `raw`; EDGE_UNREACHABLE when the connection is cut before any answer; TIMED_OUT
+ */
+export async function dial(request: DialRequest, call: Call): Promise<Dialled> {
+  call.signal.throwIfAborted()
+  const ticket = request.headers[JOIN_HEADER]
+  if (request.purpose === 'join' && ticket !== undefined) return comeFor(String(ticket), request, call)
+  const asked = await ask(request, call)
+  if (request.purpose !== 'join' || asked.answer[MODE_HEADER]?.[0] !== END_TO_END)
+    return { pipe: asked.connection, answer: asked.answer }
+  return around(asked, request, call)
+}
+
+/** A bare TCP connection for a daemon, to the client who waits with this ticket. */
+async function comeFor(ticket: string, request: DialRequest, call: Call): Promise<Dialled> {
+  if (!TICKET.test(ticket)) throw new PosternError('BAD_USAGE', 'a join’s ticket is 26 characters of base32')
+  const connection = await tcp(request, call)
+  try {
+    connection.write(`${PREFACE}${ticket}\n`, 'latin1')
+    await welcomed(connection, call.signal)
+    return { pipe: pipeOf(connection), answer: {} }
+  } catch (error) {
+    connection.on('error', ignore).destroy()
+    throw error
+  }
+}
+
+/** Reads the edge's word and not a byte more. @throws PosternError EDGE_PROTOCOL, TIMED_OUT, STREAM_CUT; `signal.reason` */
+function welcomed(connection: Duplex, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const timer = setTimeout(
+    () => reject(new PosternError('TIMED_OUT', `the edge did not answer a daemon that came for a client`)),
+    WELCOME_TIME,
+  )
+  const read = () => {
+    const said = connection.read(WELCOME.length) as Buffer | null
+    if (said === null) return
+    if (said.toString('latin1') === WELCOME) resolve()
+    else reject(new PosternError('EDGE_PROTOCOL', 'what answered a daemon that came for a client is not an edge'))
+  }
+  const gone = () =>
+    reject(new PosternError('EDGE_PROTOCOL', 'the connection ended before the edge welcomed the daemon on it'))
+  const aborted = () => reject(signal.reason)
+  connection.on('readable', read).on('end', gone).on('error', gone).on('close', gone)
+  signal.addEventListener('abort', aborted)
+  return promise.finally(() => {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', aborted)
+    connection.off('readable', read).off('end', gone).off('error', gone).off('close', gone)
+  })
+}
+
+/** The client's own connection, for the TLS that the daemon is the other end of. What asked for it ends with it, or before. */
+async function around({ connection: asking, answer }: Asked, request: DialRequest, call: Call): Promise<Dialled> {
+  asking.on('error', ignore)
+  try {
+    const serverName = serverNameIn(answer[TICKET_HEADER])
+    const pipe = pipeOf(await tcp(request, call))
+    pipe.once('close', () => asking.destroy())
+    // The edge ends it once it has the other one, and says nothing more on it.
+    asking.once('end', () => asking.end()).resume()
+    return { pipe, answer, serverName }
+  } catch (error) {
+    asking.destroy()
+    throw error
+  }
+}
+
+function serverNameIn(values: readonly string[] | undefined): string {
+  const [name = '', ...more] = values ?? []
+  if (more.length === 0 && TICKET.test(name.slice(0, 26)) && /^\.[a-z0-9_.-]{1,226}$/.test(name.slice(26))) return name
+  throw new PosternError('EDGE_PROTOCOL', 'the edge said end-to-end, and not where: it sent no ticket')
+}
+
+async function tcp(request: DialRequest, call: Call): Promise<Duplex> {
+  const connection = await request.connect(undefined, call)
+  if (!call.signal.aborted) return connection
+  connection.on('error', ignore).destroy()
+  throw call.signal.reason
+}
+
+function ignore(): void {}
