@@ -230,7 +230,7 @@ class Daemon implements RunningDaemon {
         log: call.log,
         speaker: 'daemon',
         about: { ...this.#about, connection, ...(this.#joins && { join: 1 }) },
-        onMessage: message => void (message.type === 'join' && this.#joins?.take(message)),
+        onMessage: message => this.#hear(message),
         onStream: offered =>
           void (offered.header.purpose === 'http'
             ? this.#web.serve(offered, this.#call)
@@ -250,6 +250,12 @@ class Daemon implements RunningDaemon {
     this.#first.resolve()
     this.#tellNews()
     return { closed: Promise.race([tunnel.closed, drained.promise]) }
+  }
+
+  /** What the edge tells beside the streams. */
+  #hear(message: HostMessage): void {
+    if (message.type === 'join') this.#joins?.take(message)
+    if (message.type === 'join-cut') this.#joins?.cut(message)
   }
 
   #dial(purpose: 'connector' | 'join', headers: SentHeaders, call: Call): Promise<Dialled> {

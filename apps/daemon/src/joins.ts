@@ -2,9 +2,17 @@ import type { Socket } from 'node:net'
 import type { Credentials } from '@postern/connector/files'
 import { checkConnector, checkIdentity, keyFingerprint } from '@postern/end-to-end'
 import { type DaemonContext, daemonContext, secureAsDaemon } from '@postern/end-to-end/tls'
-import { type Call, type Pipe, PosternError, problem } from '@postern/interface'
+import { type Call, isCode, type Pipe, PosternError, problem } from '@postern/interface'
 import { type Grant, readGrant, readJwks, rememberUntil, type VerificationKey } from '@postern/tokens'
-import { type HostMessage, type JoinMessage, type OfferedTunnelStream, startTunnel, type Tunnel } from '@postern/tunnel'
+import {
+  type HostMessage,
+  type JoinCutMessage,
+  type JoinMessage,
+  type OfferedTunnelStream,
+  reasonOf,
+  startTunnel,
+  type Tunnel,
+} from '@postern/tunnel'
 import type { FailureLog } from './failure-log.ts'
 import type { DaemonObserver, ObservedStream, StreamEnd } from './observer.ts'
 import type { Rules } from './rules.ts'
@@ -69,6 +77,8 @@ export class Joins implements AsyncDisposable {
   readonly #parts: JoinParts
   readonly #call: Call
   readonly #sessions = new Set<Tunnel>()
+  /** By the id of the admission at the edge, once their grant was taken. */
+  readonly #granted = new Map<string, Tunnel>()
   /** By `jti`: until when, in milliseconds since the epoch. In the order in which they came. */
   readonly #taken = new Map<string, number>()
   #coming = 0
@@ -93,6 +103,13 @@ export class Joins implements AsyncDisposable {
     if (rule && rule.mode !== 'hop' && !isFull && !this.#draining) return void this.#serve(ticket, requestId)
     const code = rule?.mode === 'end-to-end' ? (this.#draining ? 'DRAINING' : 'LIMIT_EXCEEDED') : undefined
     this.#parts.tell({ type: 'decline', ticket, ...(code && { code }) })
+  }
+
+  /** The edge cuts a session, and cannot say why to the client: this end can, as the edge's word. */
+  cut({ sid, code, message }: JoinCutMessage): void {
+    const detail = message !== undefined && { detail: message }
+    const reason = problem(isCode(code) ? code : 'STREAM_CUT', sid, { speaker: 'edge', ...detail })
+    this.#granted.get(sid)?.cut(reasonOf(reason))
   }
 
   /** Never rejects: what goes wrong with one client ends that client. */
@@ -146,9 +163,10 @@ export class Joins implements AsyncDisposable {
     try {
       const grant = await this.#grant(tunnel.peerAbout?.grant, client)
       log.debug('an end-to-end session begins', { hostname: grant.hostname, requestId: grant.sid })
+      this.#granted.set(grant.sid, tunnel)
       granted.resolve(grant)
       if (this.#draining) void tunnel.drain(this.#call).catch(() => {})
-      await tunnel.closed
+      await tunnel.closed.finally(() => this.#granted.delete(grant.sid))
     } catch (thrown) {
       const error = PosternError.from(thrown)
       granted.reject(error)

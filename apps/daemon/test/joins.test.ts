@@ -193,6 +193,25 @@ describe('an end-to-end session', () => {
     expect(world.grants).toHaveLength(1)
   })
 
+  it('ends with the edge’s reason where the edge says it; another session’s changes nothing', async () => {
+    const client = world.client()
+    const stream = await client.open(call)
+    const cut = once(stream.resume(), 'error')
+    world.joins.cut({ type: 'join-cut', sid: 's-2', code: 'ACCESS_ENDED', message: 'another one' })
+    expect(await echoed(client.open(call))).toBe('hello')
+    world.joins.cut({ type: 'join-cut', sid: 's-1', code: 'ACCESS_ENDED', message: 'the credential was revoked' })
+    const told = { code: 'ACCESS_ENDED', message: 'the credential was revoked', speaker: 'edge', requestId: 's-1' }
+    expect(await cut).toMatchObject([told])
+    await expect.poll(() => world.reports.map(({ code }) => code)).toContain('ACCESS_ENDED')
+  })
+
+  it('ends without one where the edge’s is not known here', async () => {
+    const stream = await world.client().open(call)
+    const ended = once(stream.resume(), 'error')
+    world.joins.cut({ type: 'join-cut', sid: 's-1', code: 'OF_A_LATER_VERSION' })
+    expect(await ended).toMatchObject([{ code: 'STREAM_CUT', speaker: 'edge' }])
+  })
+
   it('is served as whom the grant says, whatever the client says of itself', async () => {
     let asked: unknown
     const seen: ProtocolServer = {

@@ -1,6 +1,7 @@
-import { PosternError } from '@postern/interface'
+import { type PosternError, problem } from '@postern/interface'
 import { decide } from '@postern/policy'
 import type { ApplicationRecord, Snapshot, Store } from '@postern/store'
+import { reasonOf } from '@postern/tunnel'
 import type { AccessAdmission, Admission, ConnectorAdmission } from './authorize/authorize.ts'
 import { policyOf } from './authorize/policy.ts'
 import { hasListEnded } from './certificates/list-ended.ts'
@@ -12,6 +13,7 @@ const CHECK_INTERVAL = 1000
 type Watched = Pick<Store, 'snapshot' | 'onChange'>
 
 interface Open {
+  readonly requestId: string
   /** What ends it by being revoked. */
   readonly keys: readonly string[]
   readonly ended: (snapshot: Snapshot, now: number) => string | undefined
@@ -67,12 +69,12 @@ export class Live implements Disposable {
       if (identities.length < admission.identities.length) return 'the session has ended'
       return accessEnded(admission, current, snapshot, now)
     }
-    return this.#keep({ cut, ended, keys: keysOf(admission) })
+    return this.#keep({ requestId: admission.requestId, cut, ended, keys: keysOf(admission) })
   }
 
   keepConnector(admission: ConnectorAdmission, cut: (reason: PosternError) => void): () => void {
     const ended = (snapshot: Snapshot, now: number) => connectorEnded(admission, snapshot, now)
-    return this.#keep({ cut, ended, keys: keysOf(admission) })
+    return this.#keep({ requestId: admission.requestId, cut, ended, keys: keysOf(admission) })
   }
 
   [Symbol.dispose](): void {
@@ -96,7 +98,8 @@ export class Live implements Disposable {
     const why = open.ended(this.#store.snapshot, now)
     if (why === undefined) return
     this.#open.delete(open)
-    open.cut(new PosternError('ACCESS_ENDED', why, { speaker: 'edge' }))
+    // Whole, with its words: who is cut off hears them.
+    open.cut(reasonOf(problem('ACCESS_ENDED', open.requestId, { speaker: 'edge', detail: why })))
   }
 }
 

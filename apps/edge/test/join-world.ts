@@ -32,6 +32,8 @@ export interface Daemon {
   readonly tunnel: Tunnel
   /** What it was told. */
   readonly told: JoinMessage[]
+  /** What it was told besides. */
+  readonly heard: HostMessage[]
   /** Dials the pipe for a ticket, whoever's it is. */
   leg(ticket: string): Promise<Duplex>
 }
@@ -99,14 +101,15 @@ export async function startJoinWorld(config: Partial<EdgeConfig> = {}): Promise<
     async daemon(who, answers = echoing, about = { connector: who.id, connection: 0, join: 1 }) {
       const { pipe } = await dial('edge.localhost', 'connector', credential(who), who)
       const told: JoinMessage[] = []
+      const heard: HostMessage[] = []
       const onMessage = (message: HostMessage) => {
-        if (message.type !== 'join') return
+        if (message.type !== 'join') return void heard.push(message)
         told.push(message)
         answers(daemon, message)
       }
       const tunnel = await startTunnel(pipe, { role: 'client', log: quiet, onStream: echo, onMessage, about }, call)
       tunnels.push(tunnel)
-      const daemon: Daemon = { who, tunnel, told, leg: ticket => made.leg(who, { 'postern-join': ticket }) }
+      const daemon: Daemon = { who, tunnel, told, heard, leg: ticket => made.leg(who, { 'postern-join': ticket }) }
       // Answered once the edge has taken it in: what it read before that is its hello.
       await tunnel.ping(call)
       return daemon

@@ -336,6 +336,40 @@ describe('a leg', () => {
       .toMatchObject([{ code: 'ACCESS_ENDED', detail: { why: 'the credential was revoked', said: 'edge' } }])
   })
 
+  test('row 67: the daemon hears why, a moment before; what it does then changes nothing', async () => {
+    const daemon = await idle()
+    const { administration } = joins.world.edge
+    const asked = joins.client()
+    const leg = await daemon.leg(await daemon.ticket())
+    const dialled = await asked
+    const sid = said(dialled, 'postern-request-id')
+    // It goes on sending, for as long as it can, and never ends anything itself.
+    const timer = setInterval(() => leg.write('more'), 5)
+    const fates = Promise.all([fateOf(dialled.pipe), fateOf(leg)])
+    const began = performance.now()
+    await administration.call('service-token.revoke', { params: { token: joins.world.token.id } })
+    expect(await fates).toMatchObject([{ code: 'STREAM_CUT' }, { code: 'STREAM_CUT' }])
+    clearInterval(timer)
+    expect(performance.now() - began).toBeLessThan(5000)
+    const why = 'the credential was revoked'
+    const cut = { type: 'join-cut', sid, code: 'ACCESS_ENDED', message: why }
+    expect(daemon.heard.filter(({ type }) => type === 'join-cut')).toEqual([cut])
+    await expect.poll(() => joins.rows('session.end')).toMatchObject([{ code: 'ACCESS_ENDED', detail: { why } }])
+  })
+
+  test('row 67: a daemon that is not there any more is not waited for', async () => {
+    const daemon = await idle()
+    const asked = joins.client()
+    const leg = await daemon.leg(await daemon.ticket())
+    const { pipe } = await asked
+    await daemon.tunnel.close()
+    await expect.poll(() => counts().connectors).toBe(0)
+    const fates = Promise.all([fateOf(pipe), fateOf(leg)])
+    await joins.world.edge.administration.call('service-token.revoke', { params: { token: joins.world.token.id } })
+    expect(await fates).toMatchObject([{ code: 'STREAM_CUT' }, { code: 'STREAM_CUT' }])
+    await expect.poll(() => joins.rows('session.end')).toMatchObject([{ code: 'ACCESS_ENDED' }])
+  })
+
   test('row 98: a connector that is put out loses what it was joined to', async () => {
     const daemon = await idle()
     const asked = joins.client()
@@ -373,6 +407,8 @@ describe('a leg', () => {
     const fates = Promise.all([fateOf(pipe), fateOf(leg)])
     await joins.world.edge.close()
     expect(await fates).toMatchObject([{ code: 'STREAM_CUT' }, { code: 'STREAM_CUT' }])
+    const cut = { type: 'join-cut', code: 'DRAINING', message: 'the edge was stopped' }
+    expect(daemon.heard.filter(({ type }) => type === 'join-cut')).toMatchObject([cut])
     expect(counts()).toMatchObject({ sessions: 0, admitted: 0 })
   })
 })

@@ -89,7 +89,7 @@ describe('a client who waits', () => {
 test('a report is about a session of that daemon, open or just ended', () => {
   let now = 0
   const joins = new Joins(20, () => now)
-  const end = joins.begin(ADMISSION, SIDE)
+  const end = joins.begin(ADMISSION, SIDE, () => {})
   expect(joins.size).toBe(1)
   expect(joins.reported(report('req-1'), SIDE)).toBe(ADMISSION)
   expect(joins.reported(report('req-1'), { ...SIDE, connectorId: 'two' })).toBeUndefined()
@@ -101,7 +101,7 @@ test('a report is about a session of that daemon, open or just ended', () => {
   expect(joins.reported(report('req-1'), SIDE)).toBe(ADMISSION)
   now = 60_000
   expect(joins.reported(report('req-1'), SIDE)).toBeUndefined()
-  for (let n = 0; n < 2000; n += 1) joins.begin({ ...ADMISSION, requestId: `r${n}` }, SIDE)()
+  for (let n = 0; n < 2000; n += 1) joins.begin({ ...ADMISSION, requestId: `r${n}` }, SIDE, () => {})()
   expect(joins.reported(report('r0'), SIDE)).toBeUndefined()
   expect(joins.reported(report('r1999'), SIDE)).toBeDefined()
 })

@@ -23,6 +23,8 @@ export async function drain(
   const drained = (tunnels: Iterable<Tunnel>) => Promise.allSettled([...tunnels].map(tunnel => tunnel.drain(call)))
   await drained(tunnels)
   await untilAborted(Promise.allSettled([...carried, finished]), call.signal)
+  // While their daemons are there, who tell them.
+  await untilAborted(joins.cut(stopping()), AbortSignal.any([AbortSignal.timeout(LAST_WORD), signal]))
   idle()
   await drained(routes.all().map(({ tunnel }) => tunnel))
   const cut = stopping()

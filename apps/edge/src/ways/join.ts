@@ -6,6 +6,7 @@ import type { Connection } from '../routes/routes.ts'
 import { certificateOf } from './connector.ts'
 import { note, refusalOf, saidBy, type WayContext } from './context.ts'
 import { copy } from './copy.ts'
+import { Farewell } from './farewell.ts'
 import type { Leg } from './joins.ts'
 import { acceptHeaders, serveSession } from './session.ts'
 import { placeOf } from './stream.ts'
@@ -129,13 +130,19 @@ async function carryJoint(
 ): Promise<void> {
   const { joins, live, store, signal } = context
   const started = Date.now()
-  const forget = live.keepConnector(leg, reason => stop.abort(reason))
-  const end = joins.begin(admission, connection)
+  // A daemon that is put out is told nothing, and asked for nothing.
+  const gone = new AbortController()
+  const forget = live.keepConnector(leg, reason => gone.abort(reason))
+  const end = joins.begin(admission, connection, reason => stop.abort(reason))
+  using farewell = new Farewell(stop.signal, reason => tellWhy(reason, admission, connection, context))
   try {
     stop.signal.throwIfAborted()
+    gone.signal.throwIfAborted()
     const client = await incoming.accept(headers)
-    const pumped = await copy(client, daemon, context, AbortSignal.any([signal, stop.signal]))
-    const { sent, received, error } = pumped
+    const pumped = await copy(client, daemon, context, AbortSignal.any([signal, gone.signal, farewell.signal]))
+    const { sent, received } = pumped
+    // Whoever was quicker than the cut, daemon or client: it is the edge that ended it.
+    const error: unknown = stop.signal.aborted ? stop.signal.reason : pumped.error
     const code = error === undefined ? undefined : PosternError.from(error, 'STREAM_CUT').code
     const { connectorId: connector, id } = connection
     const how = { mode: 'end-to-end', connector, connection: id, sent, received, ms: Date.now() - started }
@@ -147,6 +154,19 @@ async function carryJoint(
     forget()
     end()
   }
+}
+
+/** Only the daemon can tell the client. @returns whether it hears it, over whichever of its connections */
+function tellWhy(
+  { code, message }: PosternError,
+  { requestId: sid }: AccessAdmission,
+  connection: Connection,
+  { routes }: WayContext,
+): boolean {
+  const { tunnelId, connectorId } = connection
+  const others = routes.inTurn(tunnelId).filter(one => one !== connection && one.connectorId === connectorId)
+  const words = message !== '' && { message: message.slice(0, 256) }
+  return [connection, ...others].some(({ tunnel }) => tunnel.tell({ type: 'join-cut', sid, code, ...words }))
 }
 
 async function refuse(

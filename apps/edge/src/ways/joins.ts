@@ -49,6 +49,9 @@ interface Waiter extends Side {
 
 interface Joined extends Side {
   readonly admission: AccessAdmission
+  readonly cut: (reason: PosternError) => void
+  /** Resolves at its end. */
+  readonly over: PromiseWithResolvers<void>
   /** Milliseconds since the epoch, once it has ended. */
   until?: number
 }
@@ -133,17 +136,25 @@ export class Joins {
     this.#waiters.clear()
   }
 
-  /** Something is joined. @returns to be called at its end */
-  begin(admission: AccessAdmission, { tunnelId, connectorId }: Side): () => void {
+  /** Something is joined. @param cut ends it, in a moment @returns to be called at its end */
+  begin(admission: AccessAdmission, { tunnelId, connectorId }: Side, cut: (reason: PosternError) => void): () => void {
     const sid = admission.requestId
-    const joined: Joined = { tunnelId, connectorId, admission }
+    const joined: Joined = { tunnelId, connectorId, admission, cut, over: Promise.withResolvers() }
     this.#open.set(sid, joined)
     return () => {
       this.#open.delete(sid)
+      joined.over.resolve()
       joined.until = this.#now() + REPORTED_TIME
       this.#ended.set(sid, joined)
       if (this.#ended.size > MOST_ENDED) this.#ended.delete(this.#ended.keys().next().value ?? '')
     }
+  }
+
+  /** Cuts everything that is joined. Resolves when that is over. */
+  async cut(reason: PosternError): Promise<void> {
+    const open = [...this.#open.values()]
+    for (const one of open) one.cut(reason)
+    await Promise.all(open.map(({ over }) => over.promise))
   }
 
   /** The session a report is about. @returns undefined: there is none of this daemon's, or it ended long ago */
