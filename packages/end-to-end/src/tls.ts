@@ -1,15 +1,13 @@
 import { constants, type X509Certificate } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { connect, createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
-import { type Call, type Pipe, PosternError, type Speaker } from '@postern/interface'
-import { Below } from './below.ts'
+import { connect, createSecureContext, type SecureContext, TLSSocket, type TLSSocketOptions } from 'node:tls'
+import { type Call, type Pipe, PosternError } from '@postern/interface'
 import { checkConnector, checkIdentity } from './check.ts'
 import { keyFingerprint } from './fingerprint.ts'
 import { connectorUri } from './name.ts'
+import { secure } from './secured.ts'
 import { certificateOf, type SessionKey } from './session-key.ts'
 
-/** Milliseconds for the handshake: both ends are there when it begins. */
-const HANDSHAKE = 10_000
 const ALPN = 'postern/1'
 /** AES-128 first: a fifth faster than AES-256 where one core carries all, and nobody breaks either. */
 const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256'
@@ -31,12 +29,15 @@ export interface WantedDaemon {
   /** The one connector: as its certificate names it. */
   readonly tunnel: string
   readonly connector: string
+  /** What the ClientHello names, for whoever carries the pipe. Default: a name that says nothing to anybody. */
+  readonly serverName?: string
 }
 
 /**
  * TLS 1.3 as the client, with a certificate of its session key. OpenSSL verifies that the daemon's certificate ends in the identity's,
- * the identity's key is the pinned one, and the certificate names tunnel and connector. The pipe belongs to the result from here on:
- * close_notify is a clean end, everything else is a cut.
+ * the identity's key is the pinned one, and the certificate names tunnel and connector. The pipe belongs to the result from here on.
+ * A reset is a cut. On a socket, an end may also be that of whoever carries it: the session inside has to say its own. In any other
+ * pipe, close_notify alone is an end.
  *
  * @throws PosternError TUNNEL_KEY_CHANGED; DAEMON_UNTRUSTED; PROTOCOL_VIOLATION: no TLS 1.3, or not for Postern; TIMED_OUT after 10 s;
  *   what cut the pipe; `signal.reason`. The pipe is destroyed then
@@ -45,25 +46,19 @@ export async function secureAsClient(pipe: Pipe, want: WantedDaemon, key: Sessio
   try {
     call.signal.throwIfAborted()
     const identity = pinned(want)
-    const below = new Below(pipe, () => secured.belowEnded())
-    const secured: Secured = new Secured(
-      connect({
-        ...COMMON,
-        socket: below,
-        // For nobody's eyes: who it is, the certificate's URI says.
-        servername: `${want.connector}.${want.tunnel}.postern.invalid`,
-        checkServerIdentity: () => undefined,
-        rejectUnauthorized: true,
-        ca: [identity.toString()],
-        cert: certificateOf(key),
-        key: key.privateKey.export({ type: 'pkcs8', format: 'pem' }),
-        ALPNProtocols: [ALPN],
-      }),
-      pipe,
-      below,
-      'client',
-    )
-    await secured.ready('secureConnect', call.signal)
+    const options = {
+      ...COMMON,
+      // For nobody's eyes: who it is, the certificate's URI says.
+      servername: want.serverName ?? `${want.connector}.${want.tunnel}.postern.invalid`,
+      checkServerIdentity: () => undefined,
+      rejectUnauthorized: true,
+      ca: [identity.toString()],
+      cert: certificateOf(key),
+      key: key.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+      ALPNProtocols: [ALPN],
+    }
+    const secured = secure(pipe, socket => connect({ ...options, socket }), 'client')
+    await secured.ready('secureConnect', ALPN, call.signal)
     const found = secured.peer()
     try {
       checkConnector(found.toString(), identity, want.tunnel)
@@ -115,24 +110,24 @@ export async function secureAsDaemon(
 ): Promise<{ readonly pipe: Pipe; readonly client: string }> {
   try {
     call.signal.throwIfAborted()
-    const below = new Below(pipe, () => secured.belowEnded())
     const options = { isServer: true, secureContext, ALPNProtocols: [ALPN] }
     // Signed by itself, so OpenSSL cannot say who it is; that its key is there, the handshake proves all the same.
     const asking = { requestCert: true, rejectUnauthorized: false }
-    // Declared for sockets; any Duplex is taken, as by tls.connect.
-    const socket = new TLSSocket(below as unknown as ConstructorParameters<typeof TLSSocket>[0], {
-      ...options,
-      ...asking,
-    })
-    // A server of Node's hears errors here, and destroys the socket for them; this one has no server.
-    socket.on('_tlsError', (error: Error) => socket.destroy(error))
-    const secured: Secured = new Secured(socket, pipe, below, 'daemon')
-    await secured.ready('secure', call.signal)
+    const secured = secure(pipe, below => serverOn(below, { ...options, ...asking }), 'daemon')
+    await secured.ready('secure', ALPN, call.signal)
     return { pipe: secured.socket, client: keyFingerprint(secured.peer().publicKey) }
   } catch (error) {
     pipe.on('error', () => {}).destroy()
     throw error
   }
+}
+
+function serverOn(below: Duplex, options: TLSSocketOptions): TLSSocket {
+  // Declared for sockets; any Duplex is taken, as by tls.connect.
+  const socket = new TLSSocket(below as ConstructorParameters<typeof TLSSocket>[0], options)
+  // A server of Node's hears errors here, and destroys the socket for them; this one has no server.
+  socket.on('_tlsError', (error: Error) => socket.destroy(error))
+  return socket
 }
 
 /** @throws PosternError TUNNEL_KEY_CHANGED, DAEMON_UNTRUSTED */
@@ -159,110 +154,3 @@ function pemOf(der: Uint8Array): string {
 function untrusted(why: string, cause?: unknown): PosternError {
   return new PosternError('DAEMON_UNTRUSTED', why, { cause, speaker: 'client' })
 }
-
-/** A TLS socket with the pipe that it is in: one's end is the other's, and every error has a code. */
-class Secured {
-  readonly socket: TLSSocket
-  readonly #pipe: Duplex
-  readonly #below: Below
-  readonly #speaker: Speaker
-  #ready = false
-  /** The other end said close_notify: nothing else ends what is read. */
-  #ended = false
-
-  constructor(socket: TLSSocket, pipe: Duplex, below: Below, speaker: Speaker) {
-    this.socket = socket
-    this.#pipe = pipe
-    this.#below = below
-    this.#speaker = speaker
-    const { push, destroy } = socket
-    // The two places where all that happens inside passes, errors of OpenSSL too.
-    socket.push = (chunk, encoding) => {
-      this.#ended ||= chunk === null
-      return push.call(socket, chunk, encoding)
-    }
-    socket.destroy = error => destroy.call(socket, error && this.#explain(error))
-    socket.on('error', () => {}).once('close', this.#onClose)
-    below.on('error', () => {})
-    pipe.on('error', error => socket.destroy(error)).once('close', this.#onPipeClose)
-  }
-
-  /** Resolves when the handshake is done. @throws PosternError; `signal.reason` */
-  async ready(event: 'secure' | 'secureConnect', signal: AbortSignal): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const late = () =>
-      reject(this.fail(new PosternError('TIMED_OUT', `no TLS inside the pipe within ${HANDSHAKE / 1000} s`)))
-    const aborted = () => {
-      this.socket.destroy()
-      reject(signal.reason)
-    }
-    const timer = setTimeout(late, HANDSHAKE)
-    signal.addEventListener('abort', aborted)
-    this.socket
-      .once(event, resolve)
-      .once('error', reject)
-      .once('close', () => reject(this.#cut()))
-    try {
-      await promise
-      this.#ready = true
-      if (this.socket.alpnProtocol !== ALPN)
-        throw this.fail(new PosternError('PROTOCOL_VIOLATION', `the TLS inside the pipe is not for ${ALPN}`))
-    } finally {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', aborted)
-      this.socket.off('error', reject)
-    }
-  }
-
-  /** @throws PosternError PROTOCOL_VIOLATION: none */
-  peer(): X509Certificate {
-    const found = this.socket.getPeerX509Certificate()
-    if (found) return found
-    throw this.fail(new PosternError('PROTOCOL_VIOLATION', 'who is at the other end showed no certificate'))
-  }
-
-  fail(error: PosternError): PosternError {
-    this.socket.destroy(error)
-    return error
-  }
-
-  /** The pipe ended, and TLS has all of it. A clean end was said inside, or is of no more use to us. */
-  belowEnded(): void {
-    if (this.#ended) return
-    if (this.socket.writableEnded) this.#below.finish()
-    else this.socket.destroy(this.#cut())
-  }
-
-  readonly #onPipeClose = (): void => {
-    if (!this.#ended && !this.socket.writableFinished) this.socket.destroy(this.#cut())
-  }
-
-  /** After two clean ends the pipe ends by itself. */
-  readonly #onClose = (): void => {
-    this.#below.destroy()
-    if (!this.#pipe.writableEnded || !this.#ended) this.#pipe.destroy(this.socket.errored ?? undefined)
-    else this.#pipe.resume()
-  }
-
-  #cut(): PosternError {
-    const message = this.#ready ? 'the pipe ended without an end inside it' : 'the pipe ended before TLS was agreed on'
-    return new PosternError('STREAM_CUT', message)
-  }
-
-  #explain(error: NodeJS.ErrnoException): Error {
-    if (PosternError.is(error)) return error
-    const { code = '', message } = error
-    const facts = { cause: error, speaker: this.#speaker }
-    if (UNTRUSTED.test(code)) {
-      const why = code === 'CERT_HAS_EXPIRED' ? 'has expired' : `is not vouched for by its tunnel (${code})`
-      return new PosternError('DAEMON_UNTRUSTED', `the daemon’s certificate ${why}`, facts)
-    }
-    if (code === 'EPROTO' || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS'))
-      return new PosternError('PROTOCOL_VIOLATION', `the TLS inside the pipe is broken (${code})`, facts)
-    return new PosternError('STREAM_CUT', `the pipe was cut: ${code || message}`, facts)
-  }
-}
-
-/** What OpenSSL and Node say of a certificate. */
-const UNTRUSTED =
-  /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT_ALTNAME|HOSTNAME_MISMATCH|INVALID_|PATH_LENGTH|ERROR_IN_CERT)/
