@@ -1,0 +1,14 @@
+import { describe, expect, it } from 'vitest'
+import schedules from '../soak/schedules.ts'
+import { combinations } from '../world/chaos-site.ts'
+
+// The long form: npm run soak -- schedules. Another first seed: POSTERN_SEED=n.
+const seed = Number(process.env.POSTERN_SEED ?? 1)
+
+describe('random schedules over every transport and mode', () => {
+  it('every byte accounted for, every end true, nothing left', { timeout: 120_000 }, async () => {
+    const result = await schedules({ seed, schedules: combinations().length * 4 })
+    expect(result.clean).toBeGreaterThan(combinations().length * 4)
+    expect(result.cut).toBeGreaterThan(combinations().length)
+  })
+})
