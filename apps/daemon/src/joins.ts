@@ -117,7 +117,7 @@ export class Joins implements AsyncDisposable {
     const { log, signal } = this.#call
     try {
       const { pipe, client } = await this.#come(ticket)
-      await this.#session(pipe, client)
+      await this.#session(pipe, client, requestId)
     } catch (thrown) {
       if (signal.aborted) return
       const { code, message: cause } = PosternError.from(thrown, 'TIMED_OUT')
@@ -145,7 +145,7 @@ export class Joins implements AsyncDisposable {
   }
 
   /** No stream is looked at before the grant was. */
-  async #session(pipe: Pipe, client: string): Promise<void> {
+  async #session(pipe: Pipe, client: string, requestId: string): Promise<void> {
     const granted = Promise.withResolvers<Grant>()
     granted.promise.catch(() => {}) // told below
     const onStream = (offered: OfferedTunnelStream) =>
@@ -161,7 +161,7 @@ export class Joins implements AsyncDisposable {
     )
     this.#sessions.add(tunnel)
     try {
-      const grant = await this.#grant(tunnel.peerAbout?.grant, client)
+      const grant = await this.#grant(tunnel.peerAbout?.grant, client, requestId)
       log.debug('an end-to-end session begins', { hostname: grant.hostname, requestId: grant.sid })
       this.#granted.set(grant.sid, tunnel)
       granted.resolve(grant)
@@ -179,11 +179,13 @@ export class Joins implements AsyncDisposable {
   }
 
   /** @throws PosternError TOKEN_EXPIRED, AUTH_REJECTED, LIMIT_EXCEEDED */
-  async #grant(token: unknown, client: string): Promise<Grant> {
+  async #grant(token: unknown, client: string, requestId: string): Promise<Grant> {
     const { tunnel, connector, grantKeys } = this.#parts.identity
     const grant = await readGrant(token, grantKeys, { tunnel, connector })
     const refused = (why: string) => new PosternError('AUTH_REJECTED', `the grant ${why}`, { speaker: 'daemon' })
     if (grant.cnf !== client) throw refused('is for another key than was proved')
+    // The edge cuts a pipe with the admission that it joined it for: under another one somebody would stay who was put out.
+    if (grant.sid !== requestId) throw refused('is of another admission than this pipe')
     const now = Date.now()
     for (const [jti, until] of this.#taken) if (until <= now) this.#taken.delete(jti)
     if (this.#taken.has(grant.jti)) throw refused('was used already')

@@ -116,7 +116,7 @@ class World implements AsyncDisposable {
       const ticket = `t${this.#ticket++}`
       const coming = Promise.withResolvers<Pipe>()
       this.#coming.set(ticket, coming)
-      this.joins.take({ type: 'join', ticket, requestId: 'r-1', hostname: host })
+      this.joins.take({ type: 'join', ticket, requestId: 's-1', hostname: host })
       const grant = await this.sign(String(headers['postern-key']))
       edge.on('data', chunk => this.seen.push(chunk)).pause()
       const leg = await coming.promise
@@ -313,6 +313,11 @@ describe('a grant that is not for this', () => {
   it('is for another key: a stolen grant', async () => {
     await refused()
     world.grantInstead = world.grants[0]
+    expect(await refused()).toBe('AUTH_REJECTED')
+  })
+
+  it('is of another admission: somebody who was put out, in the pipe of somebody who was not', async () => {
+    world.grant = { sid: 's-2' }
     expect(await refused()).toBe('AUTH_REJECTED')
   })
 
