@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { TLSSocket } from 'node:tls'
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { dialTls, upgrade } from '../world/attacker.ts'
+import { floods } from '../world/floods.ts'
 import * as frames from '../world/h2frames.ts'
 import { CROOKED, CUT, startLiveSite } from '../world/live-site.ts'
 import { ask2, dialLine, http2, plain, say, statusOf } from '../world/web.ts'
@@ -142,54 +143,12 @@ describe('row 126: floods, while somebody works', () => {
     steady.destroy()
     return { socket, isOver: () => over }
   }
-  const me = () => Object.entries(credential())
-  it.each<[string, () => Buffer]>([
-    [
-      'resets',
-      () =>
-        Buffer.concat(
-          Array.from({ length: 4000 }, (_, at) => [
-            frames.frame(frames.HEADERS, 5, at * 2 + 1, frames.head('/plain', 'web.localhost', me())),
-            frames.frame(frames.RST_STREAM, 0, at * 2 + 1, frames.word(8)),
-          ]).flat(),
-        ),
-    ],
-    [
-      'resets that it provokes',
-      () =>
-        Buffer.concat(
-          Array.from({ length: 4000 }, (_, at) => [
-            frames.frame(frames.HEADERS, 5, at * 2 + 1, frames.head('/plain', 'web.localhost')),
-            frames.frame(frames.WINDOW_UPDATE, 0, at * 2 + 1, frames.word(0)),
-          ]).flat(),
-        ),
-    ],
-    [
-      'continuations',
-      () =>
-        Buffer.concat([
-          frames.frame(frames.HEADERS, 0, 1, frames.head('/', 'web.localhost')),
-          ...Array.from({ length: 20_000 }, () =>
-            frames.frame(frames.CONTINUATION, 0, 1, frames.fields([['x', 'y'.repeat(100)]])),
-          ),
-        ]),
-    ],
-    ['settings', () => Buffer.concat(Array.from({ length: 50_000 }, () => frames.frame(frames.SETTINGS, 0, 0)))],
-    [
-      'pings',
-      () => Buffer.concat(Array.from({ length: 100_000 }, () => frames.frame(frames.PING, 0, 0, Buffer.alloc(8)))),
-    ],
-    [
-      'empty data',
-      () =>
-        Buffer.concat([
-          frames.frame(frames.HEADERS, 4, 1, frames.head('/slow', 'web.localhost', me(), 'POST')),
-          ...Array.from({ length: 100_000 }, () => frames.frame(frames.DATA, 0, 1)),
-        ]),
-    ],
-  ])('%s: the connection is all that it costs', async (_, make) => {
-    const { socket, isOver } = await settled(socket => void socket.write(make()))
-    await expect.poll(isOver, { timeout: 15_000 }).toBe(true)
-    socket.destroy()
-  })
+  it.each(floods('web.localhost', Object.entries(credential())))(
+    '%s: the connection is all that it costs',
+    async (_, make) => {
+      const { socket, isOver } = await settled(socket => void socket.write(make()))
+      await expect.poll(isOver, { timeout: 15_000 }).toBe(true)
+      socket.destroy()
+    },
+  )
 })

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { DATA, FIN, framed, GO_AWAY, PING, type RawSession, RST, SYN, WINDOW, yamux } from '../world/attacker.ts'
 import { type Lab, startLab } from '../world/lab.ts'
+import { FRAMES_THAT_LIE } from '../world/lies.ts'
 import { type Origin, startOrigin } from '../world/origin.ts'
 
 // Row 74: inside a session that was let in, from somebody who holds a good token and speaks raw yamux.
@@ -169,21 +170,7 @@ describe('a control stream that lies', () => {
 })
 
 describe('frames that lie', () => {
-  it.each<[string, readonly Buffer[]]>([
-    ['version 1', [Buffer.from([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])]],
-    ['type 9', [yamux(9, 0, 0)]],
-    ['an id of the edge’s', [yamux(WINDOW, SYN, 4)]],
-    ['stream 0', [yamux(DATA, SYN, 0, 'x')]],
-    ['an id used before', [yamux(WINDOW, SYN, 3), yamux(WINDOW, SYN, 3)]],
-    ['a stream nobody opened', [yamux(DATA, 0, 99, 'x')]],
-    ['4 GiB in one frame', [yamux(WINDOW, SYN, 3), yamux(DATA, 0, 3, '', 0xffffffff)]],
-    ['more than the window', [yamux(WINDOW, SYN, 3), yamux(DATA, 0, 3, Buffer.alloc(2 ** 21))]],
-    ['a window past 2³²', [yamux(WINDOW, SYN, 3, '', 0xffffffff), yamux(WINDOW, 0, 3, '', 0xffffffff)]],
-    ['a ping of a stream', [yamux(PING, SYN, 3)]],
-    ['go-away with an error', [yamux(GO_AWAY, 0, 0, '', 1)]],
-    ['the control stream reset', [yamux(WINDOW, RST, 1)]],
-    ['HTTP', [Buffer.from('GET / HTTP/1.1\r\nHost: db.localhost\r\n\r\n')]],
-  ])('%s: that session ends, and no other', async (_, frames) => {
+  it.each(FRAMES_THAT_LIE)('%s: that session ends, and no other', async (_, frames) => {
     const visitor = await lab.visitor()
     await visitor.until(() => visitor.text(1).includes('hello'), 'hello')
     visitor.send(...frames)
