@@ -13,7 +13,7 @@ export interface Size {
 export const stated: Size & Record<string, number> = { schedules: 10_000, seed: 1 }
 
 /** Sites at once: most of a schedule is waiting. */
-const LANES = 4
+const LANES = 8
 /** Schedules of one site. Then it is stopped, and what is left of it is counted. */
 const BATCH = 25
 

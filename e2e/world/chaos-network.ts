@@ -145,10 +145,12 @@ class Link {
       [far, near],
     ] as const) {
       one.on('error', () => {})
+      one.on('end', () => this.#broken === 'silence' && this.#gone())
       one.on('close', hadError => {
         if (near.closed && far.closed) over()
         const isWhole = !hadError && one.readableEnded && one.writableFinished
-        if (!isWhole && (this.#broken === undefined || this.#broken === 'half')) cut(other)
+        if (this.#broken === 'silence') this.#gone()
+        else if (!isWhole && (this.#broken === undefined || this.#broken === 'half')) cut(other)
       })
     }
   }
@@ -156,6 +158,12 @@ class Link {
   /** Whether what one of them says still gets through. */
   carries(from: Socket): boolean {
     return this.#broken === undefined || (this.#broken === 'half' && from === this.#near)
+  }
+
+  /** Silence goes on until both ends have given up: who did is told nothing. */
+  #gone(): void {
+    const both = [this.#near, this.#far]
+    if (both.every(socket => socket.readableEnded || socket.closed)) for (const socket of both) socket.destroy()
   }
 
   break(deed: Deed): void {

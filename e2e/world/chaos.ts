@@ -88,7 +88,7 @@ class Schedule {
   }
 
   async run(tally: Tally): Promise<void> {
-    const count = this.#random.pick([1, 5, 15, 15, 40, 80])
+    const count = this.#random.pick([1, 3, 8, 8, 15, 15, 30, 100])
     const { client, daemon } = this.#site.networks
     this.#weather(count)
     const fate = this.#befall()
@@ -253,6 +253,7 @@ class Schedule {
     await this.#client[Symbol.asyncDispose]()
     const left = () => ({
       sessions: edge.counts().sessions,
+      sockets: this.isStopped ? 0 : Math.abs(CONNECTIONS - edge.counts().sockets),
       service: origin.open,
       client: networks.client.connections,
       missing: this.isStopped ? 0 : Math.abs(CONNECTIONS - daemon.connections),
@@ -269,9 +270,9 @@ class Schedule {
 
 function weatherOf(random: Random): Weather {
   return {
-    single: random.pick([0, 0, 60, 600]),
+    single: random.pick([0, 0, 20, 300]),
     piece: random.pick([7, 100, 1448]),
-    pieces: random.pick([0, 3000, 20_000]),
+    pieces: random.pick([0, 1000, 5000]),
     hold: random.pick([0, 0.02, 0.2]),
     holdMs: random.pick([2, 25]),
   }

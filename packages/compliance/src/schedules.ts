@@ -69,7 +69,7 @@ export class Party {
     const largest = random.pick([10, 1000, 16_384, LARGEST])
     const isPatient = random.chance(0.8)
     while (this.sent < length && !this.#stream.destroyed) {
-      const most = Math.min(length - this.sent, LARGEST, Math.max(largest, length >> 8))
+      const most = Math.min(length - this.sent, LARGEST, Math.max(largest, length >> 5))
       const piece = content(key * 2 + Number(!first), this.sent, random.between(1, most))
       this.sent += piece.length
       const isFull = !this.#stream.write(piece)
