@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createConnector, signConnector } from '@postern/connector/issue'
@@ -198,11 +198,15 @@ describe.skipIf(!peers.includes('chromium'))(
       ).rejects.toMatchObject({ code: 'BAD_USAGE' })
     })
 
+    let stolen = ''
     it('a setup token brings a second daemon, which is seen', async () => {
       const setup = join(site.folder, 'setup')
       const made = await postern('one', 'tunnel', 'setup-token', TUNNEL, '--file', setup)
       expect([made.code, modeOf(setup)]).toEqual([0, '600'])
+      stolen = readFileSync(setup, 'utf8')
       expect(await posternd('two', ['login', '--setup-token', setup]).exit).toBe(0)
+      // What could sign for it in front of clients is not left behind.
+      expect(existsSync(setup)).toBe(false)
       const daemon = serve('two')
       await daemon.says(/connected to the edge/)
       const { connectors, enrolled } = await tunnel()
@@ -221,9 +225,11 @@ describe.skipIf(!peers.includes('chromium'))(
 
     it('a setup token is good once, whoever comes with it and whatever it signs', async () => {
       const setup = join(site.folder, 'setup')
+      writeFileSync(setup, stolen, { mode: 0o600 })
       const again = posternd('three', ['login', '--setup-token', setup])
       expect([await again.exit, again.stderr]).toEqual([REVOKED, expect.stringContaining('used already')])
       expect(readdirSync(site.folder)).not.toContain('three')
+      expect(existsSync(setup)).toBe(true)
       const { authority, authorityKey } = JSON.parse(readFileSync(setup, 'utf8')) as Record<string, string>
       const signed = await signConnector(
         { cert: authority ?? '', key: authorityKey ?? '' },

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
-import { keyFingerprint } from '@postern/connector'
+import { checkAuthority, checkIdentity, keyFingerprint } from '@postern/connector'
 import { createConnector } from '@postern/connector/issue'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type AdminWorld, failure, json, startAdminWorld } from './admin-world.ts'
@@ -87,6 +87,11 @@ describe('a setup token', () => {
     })
     const { identity } = await infoOf('home-two')
     expect(keyFingerprint(file.authorityKey ?? '')).not.toBe(identity?.fingerprint)
+    expect(file.identity).toBe(identity?.certificate)
+    // It can be used for an hour; what it makes is good for a year, and for one connector.
+    expect(Date.parse(String(made.expiresAt))).toBeLessThanOrEqual(Date.now() + 3_600_000)
+    const { connector } = checkAuthority(file.authority ?? '', checkIdentity(file.identity ?? ''), 'home-two')
+    expect(connector).toMatch(/^[0-9a-f-]{36}$/)
     const again = await local('tunnel', 'setup-token', 'home-two', '--file', out, '--json')
     expect(failure(again).code).toBe('ALREADY_EXISTS')
   })

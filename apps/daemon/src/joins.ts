@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Credentials } from '@postern/connector/files'
-import { checkConnector, checkIdentity, keyFingerprint } from '@postern/end-to-end'
+import { checkChain, checkIdentity, keyFingerprint } from '@postern/end-to-end'
 import { type DaemonContext, daemonContext, secureAsDaemon } from '@postern/end-to-end/tls'
 import { type Call, isCode, type Pipe, PosternError, problem } from '@postern/interface'
 import { type Grant, readGrant, readJwks, rememberUntil, type VerificationKey } from '@postern/tokens'
@@ -40,7 +40,7 @@ export interface JoinIdentity {
 /**
  * Out of what `posternd login` left.
  *
- * @returns undefined where that is not enough: of an older login, or by a setup token, whose authority has ended when a client looks
+ * @returns undefined where that is not enough: of an older login, or by an older setup token, whose authority ended after a day
  * @throws PosternError CONFIG_INVALID
  */
 export function joinIdentity(credentials: Credentials | undefined): JoinIdentity | undefined {
@@ -49,7 +49,7 @@ export function joinIdentity(credentials: Credentials | undefined): JoinIdentity
     return undefined
   try {
     const authority = checkIdentity(identity)
-    checkConnector(certificate, authority, tunnel)
+    checkChain(credentials, authority, tunnel)
     const fingerprint = keyFingerprint(authority.publicKey)
     return { tunnel, connector, fingerprint, context: daemonContext(credentials), grantKeys: readJwks(grantKeys) }
   } catch (cause) {

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { type ApplicationClient, createClient, type EndToEnd } from '@postern/client'
-import { createConnector, createIdentity, signConnector } from '@postern/connector/issue'
+import { keyFingerprint } from '@postern/connector'
+import { createConnector, createIdentity, createSetupAuthority, signConnector } from '@postern/connector/issue'
 import {
   type Call,
   type Dialled,
@@ -343,7 +344,26 @@ describe('a grant that is not for this', () => {
   })
 })
 
-it('what a setup token or an older login left is not enough for end-to-end', async () => {
+it('a daemon of a setup token serves end-to-end, by the authority that signed it', async () => {
+  const identity = await createIdentity('home')
+  const one = await createConnector()
+  const setup = await createSetupAuthority(identity, 'home', one.id)
+  const certificate = await signConnector(setup, 'home', one)
+  const left = { version: 1, edge: 'https://e', token: 't', tunnel: 'home', connector: one.id, certificate } as const
+  const more = { key: one.key, identity: identity.cert, grantKeys: ring.jwks() }
+  const other = new World(joinIdentity({ ...left, ...more, authority: setup.cert }))
+  other.identity = identity.cert
+  other.grant = { aud: { tunnel: 'home', connector: one.id } }
+  const client = other.client({ pin: keyFingerprint(identity.key) })
+  expect(await echoed(client.open(call))).toBe('hello')
+  await other[Symbol.asyncDispose]()
+  // Without the authority, or with one for another connector, it is found at start.
+  const another = await createSetupAuthority(identity, 'home')
+  for (const authority of [undefined, another.cert])
+    expect(() => joinIdentity({ ...left, ...more, ...(authority && { authority }) })).toThrow('cannot be used')
+})
+
+it('what an older setup token or login left is not enough for end-to-end', async () => {
   const { cert, key } = await createIdentity('home')
   const one = await createConnector()
   const certificate = await signConnector({ cert, key }, 'home', one)

@@ -60,7 +60,9 @@ const wantedProvider = () => ({
 
 /** One identity for all tunnels here: what it signs names the tunnel. */
 const identity = createIdentity('any')
-const authority = identity.then(one => createSetupAuthority(one, 'any'))
+const authorityOf = async (tunnel: string, id?: string) => createSetupAuthority(await identity, tunnel, id)
+const ONE = await createConnector()
+const setUp = authorityOf('set-up', ONE.id)
 const identified = async ({ edge }: World, name: string = fresh('t')) => {
   const { cert } = await identity
   await edge.administration.call('tunnel.create', { body: { name, identity: cert } })
@@ -121,12 +123,12 @@ const SAMPLES: { readonly [N in RouteName]: Sample<N> } = {
     const { id } = await world.edge.administration.call('connector.enrol', { params: { name }, body })
     return { params: { name, id }, body: { overlapSeconds: 60 } }
   },
-  'connector-setup.create': async world => ({
-    params: { name: await identified(world) },
-    body: { authority: (await authority).cert },
-  }),
+  'connector-setup.create': async world => {
+    const name = await identified(world)
+    return { params: { name }, body: { authority: (await authorityOf(name)).cert } }
+  },
   'connector-setup.use': async () => ({
-    body: { certificate: await signConnector(await authority, 'set-up', await createConnector()) },
+    body: { certificate: await signConnector(await setUp, 'set-up', ONE) },
   }),
   'signing-request.create': async world => {
     const { id: connector, publicKey, host } = await createConnector()
@@ -240,7 +242,7 @@ interface Somebody {
 const asAdmin = ({ role }: Route) => (role === 'setup' || role === 'connector' ? 'ACCESS_DENIED' : undefined)
 const connectorSetup = async (world: World) => {
   const name = world.edge.store.snapshot.tunnels.has('set-up') ? 'set-up' : await identified(world, 'set-up')
-  const body = { authority: (await authority).cert }
+  const body = { authority: (await setUp).cert }
   return world.edge.administration.call('connector-setup.create', { params: { name }, body })
 }
 const EVERYBODY: Readonly<Record<string, Somebody>> = {

@@ -173,12 +173,13 @@ describe('daemons that are enrolled', () => {
 
   test('a setup token is gone with its tunnel, and useless under another identity', async () => {
     await ask('tunnel.create', { body: { name: 'gone', identity: identity.cert } })
-    const authority = await createSetupAuthority(identity, 'gone')
+    const one = await createConnector()
+    const authority = await createSetupAuthority(identity, 'gone', one.id)
     const create = () =>
       ask('connector-setup.create', { params: { name: 'gone' }, body: { authority: authority.cert } })
     const { id } = await create()
     const caller = { kind: 'connector-setup', id } as const
-    const certificate = await sign(authority, undefined, 'gone')
+    const certificate = await sign(authority, one, 'gone')
     await ask('tunnel-identity.put', { params: { name: 'gone' }, body: { certificate: other.cert, replace: true } })
     await expect(ask('connector-setup.use', { body: { certificate } }, caller)).rejects.toMatchObject({
       code: 'BAD_USAGE',
@@ -193,15 +194,42 @@ describe('daemons that are enrolled', () => {
   })
 
   test('row 97: of one setup token there are not two daemons, however fast they come', async () => {
-    const authority = await createSetupAuthority(identity, 'home')
+    const one = await createConnector()
+    const authority = await createSetupAuthority(identity, 'home', one.id)
     const { id } = await ask('connector-setup.create', { ...at(), body: { authority: authority.cert } })
     const caller = { kind: 'connector-setup', id } as const
-    const certificates = await Promise.all(Array.from({ length: 4 }, () => sign(authority)))
+    const certificates = await Promise.all(Array.from({ length: 4 }, () => sign(authority, one)))
     const uses = certificates.map(certificate => ask('connector-setup.use', { body: { certificate } }, caller))
     const done = await Promise.allSettled(uses)
     expect(done.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
     const refused = done.flatMap(one => (one.status === 'rejected' ? [one.reason.code] : []))
     expect(refused).toEqual(['TOKEN_REVOKED', 'TOKEN_REVOKED', 'TOKEN_REVOKED'])
+  })
+
+  test('row 101: a setup token is for one connector, which its authority names, and for a day at most', async () => {
+    const one = await createConnector()
+    const authority = await createSetupAuthority(identity, 'home', one.id)
+    const create = (cert: string, more: object = {}) =>
+      ask('connector-setup.create', { ...at(), body: { authority: cert, ...more } })
+    const refusal = { code: 'BAD_USAGE' }
+    // An authority for another tunnel, of another identity, and what is none.
+    await expect(create((await createSetupAuthority(identity, 'far', one.id)).cert)).rejects.toMatchObject(refusal)
+    await expect(create((await createSetupAuthority(other, 'home', one.id)).cert)).rejects.toMatchObject(refusal)
+    for (const cert of [identity.cert, await sign(identity)]) await expect(create(cert)).rejects.toMatchObject(refusal)
+    for (const expiresInSeconds of [86_401, 59])
+      await expect(create(authority.cert, { expiresInSeconds })).rejects.toMatchObject(refusal)
+    const { id, expiresAt } = await create(authority.cert)
+    expect(Date.parse(expiresAt)).toBeLessThanOrEqual(Date.now() + 86_400_000)
+    const caller = { kind: 'connector-setup', id } as const
+    const use = async (by: Parameters<typeof sign>[0], daemon?: Parameters<typeof sign>[1]) =>
+      ask('connector-setup.use', { body: { certificate: await sign(by, daemon) } }, caller)
+    await expect(use(authority)).rejects.toMatchObject({
+      ...refusal,
+      message: expect.stringContaining('another connector'),
+    })
+    // The identity's own signature is for who has the identity, and not for a setup token.
+    await expect(use(identity, one)).rejects.toMatchObject(refusal)
+    await expect(use(authority, one)).resolves.toMatchObject({ tunnel: 'home', id: one.id })
   })
 
   test('a key is signed for the one that asked, and for no other', async () => {

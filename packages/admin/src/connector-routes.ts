@@ -50,9 +50,10 @@ export const CONNECTOR_ROUTES = {
     method: 'POST',
     path: '/tunnels/{name}/setup-tokens',
     role: 'admin',
-    summary: 'A setup token for one daemon, with the authority that signs it; shown once',
+    summary:
+      'A setup token for one daemon, with the authority that signs that one; redeemed once, within a day; shown once',
     params: oneTunnel,
-    body: z.strictObject({ authority: pem }),
+    body: z.strictObject({ authority: pem, expiresInSeconds: z.int().min(60).max(86_400).default(86_400) }),
     answer: shownConnectorSetup,
   },
   'connector-setup.use': {

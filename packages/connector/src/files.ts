@@ -75,12 +75,17 @@ export interface Credentials {
   readonly token: string
   readonly certificate: string
   readonly key: string
+  /** PEM of what signed the certificate, where that was not the identity but the authority of a setup token. */
+  readonly authority?: string
   /** PEM of the tunnel's identity, and the edge's JWK set for grants: what end-to-end sessions need besides. */
   readonly identity?: string
   readonly grantKeys?: object
 }
 
-/** What makes one daemon's {@link Credentials}, once: it goes to its machine in a file. */
+/**
+ * What makes one daemon's {@link Credentials}, once: it goes to its machine in a file. Which connector that is to be, the authority's certificate
+ * says.
+ */
 export interface SetupFile {
   readonly version: 1
   readonly edge: string
@@ -91,10 +96,12 @@ export interface SetupFile {
   /** PEM: what signs the daemon's certificate, and its key. */
   readonly authority: string
   readonly authorityKey: string
+  /** PEM of the tunnel's identity. */
+  readonly identity: string
 }
 
 const CREDENTIALS = ['edge', 'tunnel', 'connector', 'token', 'certificate', 'key'] as const
-const SETUP = ['edge', 'tunnel', 'token', 'authority', 'authorityKey'] as const
+const SETUP = ['edge', 'tunnel', 'token', 'authority', 'authorityKey', 'identity'] as const
 
 /** Where `posternd login` leaves them and `posternd` looks for them, unless told otherwise. */
 export function credentialsFile(env: Env): string {

@@ -1,14 +1,14 @@
 import { createPublicKey, randomUUID, X509Certificate } from 'node:crypto'
 import { hostname } from 'node:os'
-import { connectorUri } from '@postern/end-to-end'
+import { connectorUri, setupUri } from '@postern/end-to-end'
 import { issueCertificate, type KeyAndCertificate, createAuthority as makeAuthority, makeKey } from '@postern/pki'
 
 /** Twenty years: it is replaced when its key was lost, and not for its age. */
 const IDENTITY_DAYS = 7305
 /** A year: a daemon logs in again before that. */
 const CONNECTOR_SECONDS = 365 * 86_400
-/** What goes from hand to hand does not live longer. */
-const MOST_AUTHORITY_SECONDS = 86_400
+/** The daemon's chain is good as long as its certificate: a day more, in which the setup token is redeemed. */
+const AUTHORITY_SECONDS = CONNECTOR_SECONDS + 86_400
 
 /** What vouches for a tunnel's daemons: a CA with a key of P-256, for one CA below it. */
 export function createIdentity(tunnel: string): Promise<KeyAndCertificate> {
@@ -16,21 +16,20 @@ export function createIdentity(tunnel: string): Promise<KeyAndCertificate> {
 }
 
 /**
- * An authority of the identity's, for a setup token: whoever has it signs one daemon's certificate.
- *
- * @param seconds 60 to a day
+ * An authority of the identity's, for a setup token: whoever has it signs the certificate of this one connector, and no other. Until it
+ * ends, a year and a day from now, its key is as good as that daemon's, so whoever signed with it destroys it.
  */
 export async function createSetupAuthority(
   identity: KeyAndCertificate,
   tunnel: string,
-  seconds: number = MOST_AUTHORITY_SECONDS,
+  connector: string = randomUUID(),
 ): Promise<KeyAndCertificate> {
   const key = await makeKey()
   const { cert } = await issueCertificate(identity, {
     publicKey: publicKeyOf(key),
     commonName: named('postern setup ', tunnel),
-    san: [],
-    seconds,
+    san: [{ type: 'uri', value: setupUri(tunnel, connector) }],
+    seconds: AUTHORITY_SECONDS,
     usage: 'connector-authority',
   })
   return { cert, key }
@@ -47,10 +46,11 @@ export interface NewConnector {
   readonly host: string
 }
 
-export async function createConnector(): Promise<NewConnector> {
+/** @param id where a setup token says which */
+export async function createConnector(id: string = randomUUID()): Promise<NewConnector> {
   const key = await makeKey()
   return {
-    id: randomUUID(),
+    id,
     key,
     publicKey: publicKeyOf(key),
     host:
@@ -72,7 +72,6 @@ export async function signConnector(
     san: [{ type: 'uri', value: connectorUri(tunnel, id) }],
     seconds: CONNECTOR_SECONDS,
     usage: 'connector',
-    outlives: true,
   })
   return cert
 }

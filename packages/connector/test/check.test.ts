@@ -1,13 +1,15 @@
-import { generateKeyPairSync, X509Certificate } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { createAuthority, issueCertificate, makeKey } from '@postern/pki'
 import { beforeAll, describe, expect, test } from 'vitest'
 import {
   certificateFingerprint,
   checkAuthority,
+  checkChain,
   checkConnector,
   checkIdentity,
   connectorUri,
   keyFingerprint,
+  setupUri,
 } from '../src/index.ts'
 import {
   createConnector,
@@ -126,28 +128,90 @@ describe('a daemon’s certificate', () => {
 })
 
 describe('the authority of a setup token', () => {
-  test('signs a daemon’s certificate, which lasts longer than itself', async () => {
-    const setup = await createSetupAuthority(home, 'home')
-    const authority = checkAuthority(setup.cert, issuer)
+  const authorityFor = async (san: string[], seconds = 3600) => {
+    const key = await makeKey()
+    const publicKey = createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString()
+    const names = san.map(value => ({ type: 'uri', value }) as const)
+    const { cert } = await issueCertificate(home, { publicKey, san: names, seconds, usage: 'connector-authority' })
+    return { cert, key }
+  }
+
+  test('signs the certificate of its connector, and lasts as long as that', async () => {
+    const setup = await createSetupAuthority(home, 'home', daemon.id)
+    expect(checkAuthority(setup.cert, issuer, 'home')).toMatchObject({ connector: daemon.id })
     const certificate = await signConnector(setup, 'home', daemon)
-    const found = checkConnector(certificate, authority, 'home')
-    expect(found.expiresAt).toBeGreaterThan(authority.validToDate.getTime() + 300 * DAY)
-    // The identity did not sign it itself: without the setup token nothing comes of it.
-    expect(() => checkConnector(certificate, issuer, 'home')).toThrow('not signed')
+    const chain = { certificate, authority: setup.cert }
+    const found = checkChain(chain, issuer, 'home')
+    expect(found.id).toBe(daemon.id)
+    expect(found.expiresAt).toBeGreaterThan(Date.now() + 364 * DAY)
+    expect(checkChain(chain, issuer, 'home', found.expiresAt - 1000).id).toBe(daemon.id)
+    expect(() => checkChain(chain, issuer, 'home', found.expiresAt + 1000)).toThrow('has expired')
+    // The identity did not sign it itself: without the authority nothing comes of it.
+    expect(() => checkChain({ certificate }, issuer, 'home')).toThrow('not signed')
+    // The twin, of a daemon that was logged in by a person.
+    expect(checkChain({ certificate: await signConnector(home, 'home', daemon) }, issuer, 'home').id).toBe(daemon.id)
   })
 
-  test('it signs no further authority, and no identity of another tunnel is one', async () => {
-    const setup = await createSetupAuthority(home, 'home')
-    await expect(createSetupAuthority(setup, 'home')).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
-    expect(() => checkAuthority(other.cert, issuer)).toThrow('not signed')
+  test('signs no other connector, of this tunnel or another', async () => {
+    const setup = await createSetupAuthority(home, 'home', daemon.id)
+    const second = await signConnector(setup, 'home', await createConnector())
+    const elsewhere = await signConnector(setup, 'far', daemon)
+    const refused = (certificate: string, tunnel = 'home') =>
+      expect(() => checkChain({ certificate, authority: setup.cert }, issuer, tunnel))
+    refused(second).toThrow('another connector')
+    refused(elsewhere).toThrow('not for one connector')
+    refused(elsewhere, 'far').toThrow('not for one connector')
+    // The twin: as often as it likes for its own, which the edge enrols once.
+    for (let n = 0; n < 2; n += 1) {
+      const certificate = await signConnector(setup, 'home', daemon)
+      expect(checkChain({ certificate, authority: setup.cert }, issuer, 'home').id).toBe(daemon.id)
+    }
+  })
+
+  test('vouches for nothing that it did not sign, nor where another identity signed it', async () => {
+    const [setup, sibling] = [await createSetupAuthority(home, 'home', daemon.id), await authorityFor([])]
+    const certificate = await signConnector(setup, 'home', daemon)
+    const foreign = await createSetupAuthority(other, 'home', daemon.id)
+    for (const authority of [foreign.cert, home.cert, sibling.cert, certificate])
+      expect(() => checkChain({ certificate, authority }, issuer, 'home')).toThrow()
+    const theirs = await signConnector(foreign, 'home', daemon)
+    expect(() => checkChain({ certificate: theirs, authority: foreign.cert }, issuer, 'home')).toThrow('not signed')
+    expect(() => checkChain({ certificate: theirs, authority: setup.cert }, issuer, 'home')).toThrow('not signed')
+    expect(checkChain({ certificate, authority: setup.cert }, issuer, 'home').id).toBe(daemon.id)
+  })
+
+  test('signs no further authority', async () => {
+    const setup = await createSetupAuthority(home, 'home', daemon.id)
+    await expect(createSetupAuthority(setup, 'home', daemon.id)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    // Made by other means, a longer chain is none: what signed the certificate was not signed by the identity.
+    const between = await createAuthority({ commonName: 'postern setup home', days: 30, pathLength: 1 })
+    const below = await createSetupAuthority(between, 'home', daemon.id)
+    const certificate = await signConnector(below, 'home', daemon)
+    expect(() => checkChain({ certificate, authority: below.cert }, issuer, 'home')).toThrow('not signed')
+    expect(() => checkAuthority(other.cert, issuer, 'home')).toThrow('not signed')
     const { cert } = await leaf({})
-    expect(() => checkAuthority(cert, issuer)).toThrow('no certificate authority')
+    expect(() => checkAuthority(cert, issuer, 'home')).toThrow('no certificate authority')
   })
 
-  test('it is over after a day, and one that lives longer is refused', async () => {
-    const { cert } = await createSetupAuthority(home, 'home')
-    expect(() => checkAuthority(cert, issuer, Date.now() + DAY + 60_000)).toThrow('expired')
-    // The identity's own certificate is signed by it, too, and is a CA: it lives for years.
-    expect(() => checkAuthority(home.cert, issuer)).toThrow('longer than a day')
+  const one = crypto.randomUUID()
+  test.each<[string, string[], number?]>([
+    ['no name, as those of before had none', []],
+    ['another tunnel’s name', [setupUri('far', one)]],
+    ['two connectors', [setupUri('home', one), setupUri('home', crypto.randomUUID())]],
+    ['a connector’s own name', [connectorUri('home', one)]],
+    ['a name of a tunnel and no connector', ['postern:setup:home']],
+    ['any connector', [setupUri('home', '*')]],
+    ['a longer life', [setupUri('home', one)], 400 * 86_400],
+  ])('with %s is refused', async (_what, san, seconds) => {
+    const { cert } = await authorityFor(san, seconds)
+    expect(() => checkAuthority(cert, issuer, 'home')).toThrow(expect.objectContaining({ code: 'BAD_USAGE' }))
+  })
+
+  test('the allow twin of those: one connector, of this tunnel', async () => {
+    const { cert } = await authorityFor([setupUri('home', one)])
+    expect(checkAuthority(cert, issuer, 'home').connector).toBe(one)
+    expect(() => checkAuthority(cert, issuer, 'home', Date.now() + DAY)).toThrow('expired')
+    // The identity's own certificate is signed by it, too, and is a CA.
+    expect(() => checkAuthority(home.cert, issuer, 'home')).toThrow(expect.objectContaining({ code: 'BAD_USAGE' }))
   })
 })

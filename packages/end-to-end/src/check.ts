@@ -1,16 +1,14 @@
 import { X509Certificate } from 'node:crypto'
 import { PosternError } from '@postern/interface'
 import { certificateFingerprint } from './fingerprint.ts'
-import { connectorUri, isConnectorId } from './name.ts'
+import { connectorUri, isConnectorId, setupUri } from './name.ts'
 
 /** Characters of a PEM; ours have 700. */
 const LARGEST = 8192
 /** Milliseconds that clocks may differ: what was made just now is good. */
 const SKEW = 60_000
 const DAY = 86_400_000
-/** What a setup token carries lives no longer. */
-export const LONGEST_AUTHORITY: number = DAY
-/** A daemon's certificate lives no longer; ours live a year. */
+/** A daemon's certificate lives no longer, and neither does what may have signed it alone; ours live a year. */
 export const LONGEST_CONNECTOR: number = 398 * DAY
 
 /** A daemon's certificate, looked at. */
@@ -22,6 +20,19 @@ export interface ConnectorCertificate {
   readonly expiresAt: number
   /** Of the key that it is for. */
   readonly publicKey: X509Certificate['publicKey']
+}
+
+/** The authority of a setup token, looked at. */
+export interface SetupAuthority {
+  readonly certificate: X509Certificate
+  /** The one connector that it may sign. */
+  readonly connector: string
+}
+
+/** What a daemon proves itself with: its certificate, and where that was signed by a setup token's authority, that one's. Both PEM. */
+export interface ConnectorChain {
+  readonly certificate: string
+  readonly authority?: string | undefined
 }
 
 /**
@@ -38,18 +49,46 @@ export function checkIdentity(pem: string, now: number = Date.now()): X509Certif
 }
 
 /**
- * What a setup token carries: an authority that the identity signed, for a day at most.
+ * What a setup token carries: an authority that the identity signed, for one connector.
  *
  * @throws PosternError BAD_USAGE
  */
-export function checkAuthority(pem: string, identity: X509Certificate, now: number = Date.now()): X509Certificate {
-  const certificate = read(pem, 'the setup token’s authority')
-  if (!certificate.ca) throw wrong('the setup token’s authority is no certificate authority')
-  mustBeSignedBy(certificate, identity, 'the setup token’s authority')
-  mustBeValid(certificate, now, 'the setup token’s authority')
-  if (endOf(certificate) > now + LONGEST_AUTHORITY + SKEW)
-    throw wrong('the setup token’s authority lives longer than a day')
-  return certificate
+export function checkAuthority(
+  pem: string,
+  identity: X509Certificate,
+  tunnel: string,
+  now: number = Date.now(),
+): SetupAuthority {
+  const what = 'the setup token’s authority'
+  const certificate = read(pem, what)
+  if (!certificate.ca) throw wrong(`${what} is no certificate authority`)
+  mustBeSignedBy(certificate, identity, what)
+  mustBeValid(certificate, now, what)
+  if (endOf(certificate) > now + LONGEST_CONNECTOR + SKEW) throw wrong(`${what} lives longer than 398 days`)
+  const connector = nameIn(certificate, id => setupUri(tunnel, id))
+  if (connector === undefined)
+    throw wrong(`${what} is not for one connector of the tunnel ${tunnel}: one of an older postern is good no longer`)
+  return { certificate, connector }
+}
+
+/**
+ * A daemon's certificate, vouched for by the identity itself or by the authority of a setup token that is for this very connector. No chain
+ * is longer.
+ *
+ * @throws PosternError BAD_USAGE
+ */
+export function checkChain(
+  { certificate, authority }: ConnectorChain,
+  identity: X509Certificate,
+  tunnel: string,
+  now: number = Date.now(),
+): ConnectorCertificate {
+  if (authority === undefined) return checkConnector(certificate, identity, tunnel, now)
+  const setup = checkAuthority(authority, identity, tunnel, now)
+  const found = checkConnector(certificate, setup.certificate, tunnel, now)
+  if (found.id !== setup.connector)
+    throw wrong('the daemon’s certificate is for another connector than its setup token is for')
+  return found
 }
 
 /**
@@ -70,12 +109,16 @@ export function checkConnector(
   mustBeValid(certificate, now, 'the daemon’s certificate')
   const expiresAt = endOf(certificate)
   if (expiresAt > now + LONGEST_CONNECTOR + SKEW) throw wrong('the daemon’s certificate lives longer than 398 days')
-  const name = certificate.subjectAltName ?? ''
-  const id = name.slice(name.lastIndexOf(':') + 1)
-  if (!isConnectorId(id) || name !== `URI:${connectorUri(tunnel, id)}`)
-    throw wrong(`the daemon’s certificate is not for one connector of the tunnel ${tunnel}`)
+  const id = nameIn(certificate, found => connectorUri(tunnel, found))
+  if (id === undefined) throw wrong(`the daemon’s certificate is not for one connector of the tunnel ${tunnel}`)
   const { publicKey } = certificate
   return { id, fingerprint: certificateFingerprint(certificate), expiresAt, publicKey }
+}
+
+/** The connector in a certificate's one and only name. */
+function nameIn({ subjectAltName = '' }: X509Certificate, uriOf: (id: string) => string): string | undefined {
+  const id = subjectAltName.slice(subjectAltName.lastIndexOf(':') + 1)
+  return isConnectorId(id) && subjectAltName === `URI:${uriOf(id)}` ? id : undefined
 }
 
 function read(pem: string, what: string): X509Certificate {

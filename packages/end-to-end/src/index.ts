@@ -1,3 +1,11 @@
-export { type ConnectorCertificate, checkAuthority, checkConnector, checkIdentity } from './check.ts'
+export {
+  type ConnectorCertificate,
+  type ConnectorChain,
+  checkAuthority,
+  checkChain,
+  checkConnector,
+  checkIdentity,
+  type SetupAuthority,
+} from './check.ts'
 export { certificateFingerprint, keyFingerprint } from './fingerprint.ts'
-export { connectorUri, isConnectorId } from './name.ts'
+export { connectorUri, isConnectorId, setupUri } from './name.ts'

@@ -9,3 +9,8 @@ export function isConnectorId(word: string): boolean {
 export function connectorUri(tunnel: string, connector: string): string {
   return `postern:connector:${tunnel}:${connector}`
 }
+
+/** What the authority of a setup token is for: its only subject alternative name. It may sign this one connector, and nothing else. */
+export function setupUri(tunnel: string, connector: string): string {
+  return `postern:setup:${tunnel}:${connector}`
+}

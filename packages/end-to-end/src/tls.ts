@@ -2,7 +2,7 @@ import { constants, type X509Certificate } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { connect, createSecureContext, type SecureContext, TLSSocket, type TLSSocketOptions } from 'node:tls'
 import { type Call, type Pipe, PosternError } from '@postern/interface'
-import { checkConnector, checkIdentity } from './check.ts'
+import { type ConnectorChain, checkChain, checkIdentity } from './check.ts'
 import { keyFingerprint } from './fingerprint.ts'
 import { connectorUri } from './name.ts'
 import { secure } from './secured.ts'
@@ -35,7 +35,8 @@ export interface WantedDaemon {
 
 /**
  * TLS 1.3 as the client, with a certificate of its session key. OpenSSL verifies that the daemon's certificate ends in the identity's,
- * the identity's key is the pinned one, and the certificate names tunnel and connector. The pipe belongs to the result from here on.
+ * the identity's key is the pinned one, and the certificate names tunnel and connector; between the two there is nothing, or the authority
+ * of a setup token for this connector. The pipe belongs to the result from here on.
  * A reset is a cut. On a socket, an end may also be that of whoever carries it: the session inside has to say its own. In any other
  * pipe, close_notify alone is an end.
  *
@@ -61,7 +62,7 @@ export async function secureAsClient(pipe: Pipe, want: WantedDaemon, key: Sessio
     await secured.ready('secureConnect', ALPN, call.signal)
     const found = secured.peer()
     try {
-      checkConnector(found.toString(), identity, want.tunnel)
+      checkChain(chainOf(found, identity), identity, want.tunnel)
     } catch (cause) {
       throw secured.fail(untrusted(PosternError.from(cause).message, cause))
     }
@@ -74,22 +75,27 @@ export async function secureAsClient(pipe: Pipe, want: WantedDaemon, key: Sessio
   }
 }
 
+/** What a daemon showed: the second certificate that it sent, where there is one, has to have signed the first. */
+function chainOf(found: X509Certificate, identity: X509Certificate): ConnectorChain {
+  const next = found.issuerCertificate
+  const authority = next && !next.raw.equals(identity.raw) ? next.toString() : undefined
+  return { certificate: found.toString(), authority }
+}
+
 /** What a daemon proves itself with: made once, used for each pipe. */
 export type DaemonContext = SecureContext
 
 /**
- * @param credentials PEM of the connector's certificate and of its key
+ * @param credentials PEM of the connector's certificate, with what signed it where that is not the identity, and of its key
  * @throws PosternError CONFIG_INVALID
  */
 export function daemonContext({
   certificate,
+  authority = '',
   key,
-}: {
-  readonly certificate: string
-  readonly key: string
-}): DaemonContext {
+}: ConnectorChain & { readonly key: string }): DaemonContext {
   try {
-    return createSecureContext({ ...COMMON, cert: certificate, key })
+    return createSecureContext({ ...COMMON, cert: certificate + authority, key })
   } catch (cause) {
     throw new PosternError('CONFIG_INVALID', 'the connector’s certificate and key cannot be used', { cause })
   }

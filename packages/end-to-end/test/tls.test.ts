@@ -1,12 +1,14 @@
 import { once } from 'node:events'
 import { finished } from 'node:stream/promises'
 import { connect } from 'node:tls'
+import { createAuthority } from '@postern/pki'
 import { leftOpen, memoryPair as pair, resources } from '@postern/testkit'
 import fc from 'fast-check'
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { setupUri } from '../src/index.ts'
 import { makeSessionKey } from '../src/session-key.ts'
 import { daemonContext, secureAsClient, secureAsDaemon } from '../src/tls.ts'
-import { call, join, log, type TestTunnel, testTunnel } from './world.ts'
+import { authorityBy, call, join, log, setupTunnel, type TestTunnel, testTunnel } from './world.ts'
 
 let tunnel: TestTunnel
 beforeAll(async () => {
@@ -236,6 +238,47 @@ describe('whoever is not who it says', () => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 3600_000 })
     const ended = await testTunnel('home', { identity: tunnel.identity, seconds: 60 }).finally(() => vi.useRealTimers())
     const found = await refused(ended, { connector: ended.connector })
+    expect(found.client).toBe('DAEMON_UNTRUSTED')
+    expect(found.message).toContain('expired')
+  })
+
+  it('a daemon of a setup token: let in by its authority, and refused by every other', async () => {
+    const { identity } = tunnel
+    const own = await setupTunnel(identity)
+    const twin = await join(own)
+    twin.client.end()
+    expect(await endOf(twin.daemon)).toBe('end')
+    await endOf(twin.client)
+    const untrusted = async (shown: TestTunnel, wanted = shown.wanted) =>
+      expect(await refused(shown, wanted)).toMatchObject({ client: 'DAEMON_UNTRUSTED' })
+    const { authority: _, ...alone } = own
+    await untrusted(alone)
+    await untrusted({ ...own, authority: (await setupTunnel(identity)).authority ?? '' })
+    // An authority for one connector that signed another, for another tunnel, or for none.
+    await untrusted(await setupTunnel(identity, { uri: setupUri('home', crypto.randomUUID()) }))
+    await untrusted(await setupTunnel(identity, { uri: setupUri('far', crypto.randomUUID()) }))
+    await untrusted(await setupTunnel(identity, { uri: 'postern:setup:home' }))
+    // Another tunnel's, whose identity has the same name.
+    const other = await testTunnel()
+    await untrusted(await setupTunnel(identity, { by: other.identity }))
+    // What one is granted for, another with its own good chain is not.
+    await untrusted(await setupTunnel(identity), own.wanted)
+  })
+
+  it('a longer chain than one authority below the identity', async () => {
+    const { identity } = tunnel
+    // One that may sign for this very connector, of an authority that has the right name, key and signature of the identity.
+    const between = await createAuthority({ commonName: 'postern setup home', days: 30, pathLength: 1 })
+    const above = await authorityBy(identity, setupUri('home', crypto.randomUUID()), undefined, between.key)
+    const long = await setupTunnel(identity, { by: between })
+    for (const authority of [long.authority + above.cert, above.cert + long.authority, long.authority ?? ''])
+      expect(await refused({ ...long, authority }, long.wanted)).toMatchObject({ client: 'DAEMON_UNTRUSTED' })
+  })
+
+  it('a setup token’s authority that has ended', async () => {
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 3600_000 })
+    const ended = await setupTunnel(tunnel.identity, { seconds: 60 }).finally(() => vi.useRealTimers())
+    const found = await refused(ended, ended.wanted)
     expect(found.client).toBe('DAEMON_UNTRUSTED')
     expect(found.message).toContain('expired')
   })

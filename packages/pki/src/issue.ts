@@ -12,15 +12,13 @@ export interface Profile {
   /** At most 100; as they are, exactly. */
   readonly san: readonly SubjectName[]
   /**
-   * How long it lasts. `client`, `server` and `connector` (both): 60 seconds to 825 days. `connector-authority`: to 24 hours; it
-   * is a CA for connectors. Never longer than the CA itself, unless it {@link outlives} it.
+   * How long it lasts: 60 seconds to 825 days, and never longer than the CA itself. `connector` is for both ends, and
+   * `connector-authority` is a CA for connectors.
    */
   readonly seconds: number
   /** Milliseconds since the epoch. Default: five minutes ago, for clocks that are behind. */
   readonly notBefore?: number
   readonly usage: 'client' | 'server' | 'connector' | 'connector-authority'
-  /** It may last longer than the CA, for who looks at the CA's signature once, in time, and afterwards at this certificate alone. */
-  readonly outlives?: boolean
 }
 
 export interface IssuedCertificate {
@@ -36,13 +34,8 @@ export interface IssuedCertificate {
 }
 
 const LEAST_SECONDS = 60
-/** CA/Browser Forum’s former most for leaves; a day for a CA that goes through people’s hands. */
-const MOST_SECONDS = {
-  client: 825 * 86_400,
-  server: 825 * 86_400,
-  connector: 825 * 86_400,
-  'connector-authority': 86_400,
-} as const
+/** CA/Browser Forum’s former most for leaves. */
+const MOST_SECONDS = 825 * 86_400
 const BACK = 300_000
 
 /**
@@ -95,15 +88,17 @@ function readIssuer({ cert, key: pem }: KeyAndCertificate): Signer {
   return { ca, der, key }
 }
 
-function timesOf({ seconds, usage, notBefore = Date.now() - BACK, outlives = false }: Profile, ca: X509Certificate) {
-  const most = MOST_SECONDS[usage]
-  if (!(seconds >= LEAST_SECONDS && seconds <= most))
-    throw new PosternError('BAD_USAGE', `a certificate lasts from ${LEAST_SECONDS} to ${most} seconds, not ${seconds}`)
+function timesOf({ seconds, notBefore = Date.now() - BACK }: Profile, ca: X509Certificate) {
+  if (!(seconds >= LEAST_SECONDS && seconds <= MOST_SECONDS))
+    throw new PosternError(
+      'BAD_USAGE',
+      `a certificate lasts from ${LEAST_SECONDS} to ${MOST_SECONDS} seconds, not ${seconds}`,
+    )
   const now = Date.now()
   const end = ca.validToDate.getTime()
   if (end <= now || ca.validFromDate.getTime() > now)
     throw new PosternError('CONFIG_INVALID', `the CA is valid from ${ca.validFrom} to ${ca.validTo}, and not now`)
-  const notAfter = outlives ? now + seconds * 1000 : Math.min(now + seconds * 1000, end)
+  const notAfter = Math.min(now + seconds * 1000, end)
   if (notBefore < notAfter) return { notBefore, notAfter }
   throw new PosternError('BAD_USAGE', 'a certificate cannot end before it begins')
 }

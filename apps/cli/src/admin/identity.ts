@@ -91,7 +91,7 @@ export const SETUP_TOKEN = command({
   words: ['NAME'],
   options: {
     file: { type: 'path', required: true, summary: 'the new file (mode 0600), which goes to that machine' },
-    expiresIn: { type: 'duration', default: '24h', summary: 'how long it is good, a day at most' },
+    expiresIn: { type: 'duration', default: '24h', summary: 'how long it can be used, a day at most' },
     ...IDENTITY_FILE,
   },
   example: 'postern tunnel setup-token home --file ./home-setup',
@@ -100,11 +100,11 @@ export const SETUP_TOKEN = command({
     const tunnel = await ask('tunnel.get', { params: { name } })
     const identity = await identityHere(tunnel, values.identityFile, program)
     const { createSetupAuthority } = await import('@postern/connector/issue')
-    const { cert, key } = await createSetupAuthority(identity, name, seconds(values.expiresIn))
+    const { cert, key } = await createSetupAuthority(identity, name)
     await using reserved = await reserve([values.file])
     const { id, token, expiresAt } = await ask('connector-setup.create', {
       params: { name },
-      body: { authority: cert },
+      body: { authority: cert, expiresInSeconds: seconds(values.expiresIn) },
     })
     const [pem] = (await readTrust(trust)).ca
     const setup = {
@@ -115,6 +115,7 @@ export const SETUP_TOKEN = command({
       token,
       authority: cert,
       authorityKey: key,
+      identity: identity.cert,
     }
     await reserved.write(values.file, JSON.stringify(setup, null, 2))
     return { tunnel: name, id, expiresAt, file: values.file }

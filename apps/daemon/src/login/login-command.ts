@@ -1,6 +1,8 @@
+import { unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import type { Trust } from '@postern/client'
+import { checkAuthority, checkIdentity } from '@postern/connector'
 import {
   type Credentials,
   credentialsFile,
@@ -142,16 +144,31 @@ async function loginBySetupToken(
   const trust = await trustOf(ca, file)
   const { createConnector, signConnector } = await import('@postern/connector/issue')
   const { createAdminClient } = await import('@postern/admin/client')
-  const one = await createConnector()
-  const certificate = await signConnector({ cert: file.authority, key: file.authorityKey }, file.tunnel, one)
+  const { authority, identity } = file
+  const { connector } = checkAuthority(authority, checkIdentity(identity), file.tunnel)
+  const one = await createConnector(connector)
+  const certificate = await signConnector({ cert: authority, key: file.authorityKey }, file.tunnel, one)
   const client = createAdminClient({ edge, token: file.token, ca: trust.ca })
   const body = { certificate, host: one.host }
-  const { tunnel, token, fingerprint, expiresAt } = await client.call('connector-setup.use', { body }, call)
-  await keep(path, edge, trust, { tunnel, connector: one.id, token, certificate, key: one.key })
-  call.log.info('the setup token is used up; its file can be removed', { file: resolve(setupToken) })
+  const made = await client.call('connector-setup.use', { body }, call)
+  const { tunnel, token, fingerprint, expiresAt, grantKeys } = made
+  const proved = { certificate, authority, key: one.key, identity, ...(grantKeys && { grantKeys }) }
+  await keep(path, edge, trust, { tunnel, connector, token, ...proved })
+  await destroy(resolve(setupToken), call)
   if (before)
     call.log.info('the certificate before stays good: postern tunnel evict ends it', { connector: before.connector })
   return { edge: edge.origin, tunnel, connector: one.id, fingerprint, expiresAt, credentials: path }
+}
+
+/** What a setup token's file holds can sign for this daemon, in front of its clients, for as long as its certificate lasts. */
+async function destroy(file: string, { log }: Call): Promise<void> {
+  try {
+    await unlink(file)
+    log.info('the setup token is used up, and its file was removed: remove what copies of it there are', { file })
+  } catch (cause) {
+    const next = 'Remove it, and every copy: the key in it can pass for this daemon in front of clients.'
+    log.warn('the setup token is used up, and its file cannot be removed', { file, cause: String(cause), next })
+  }
 }
 
 /** All that the daemon needs, in one file. */

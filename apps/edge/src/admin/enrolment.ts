@@ -1,5 +1,5 @@
 import type { ShownConnector } from '@postern/admin'
-import { checkAuthority, checkConnector, checkIdentity } from '@postern/connector'
+import { checkAuthority, checkChain, checkConnector, checkIdentity } from '@postern/connector'
 import { PosternError } from '@postern/interface'
 import type { Change, Snapshot } from '@postern/store'
 import { createConnectorSetup, createTunnelToken, hashId } from '@postern/tokens'
@@ -21,7 +21,7 @@ export interface ConnectorSetup extends Lives {
   readonly tunnel: string
   readonly hash: string
   readonly expiresAt: number
-  /** PEM of the certificate that signs the daemon's: it signs one. */
+  /** PEM of the certificate that signs the daemon's: it is for one connector. */
   readonly authority: string
 }
 
@@ -56,16 +56,17 @@ export const ENROLMENT: Handlers<
         answer: () => undefined,
       }
     }),
-  'connector-setup.create': (handling, { params: { name }, body: { authority } }) =>
+  'connector-setup.create': (handling, { params: { name }, body: { authority, expiresInSeconds } }) =>
     handling.change((snapshot, now) => {
       const issuer = identityOf(snapshot, name, now)
-      const expiresAt = checked(() => checkAuthority(authority, issuer, now)).validToDate.getTime()
+      const { connector } = checked(() => checkAuthority(authority, issuer, name, now))
+      const expiresAt = now + expiresInSeconds * 1000
       const { id, token, hash } = createConnectorSetup()
       const value = { tunnel: name, hash, authority, createdAt: now, expiresAt }
       return {
         changes: [...forgetOld(snapshot, now), { put: 'record', namespace: CONNECTOR_SETUPS, id, value }],
         action: 'connector-setup.create',
-        detail: { tunnel: name, id, expiresAt: instantOf(expiresAt) },
+        detail: { tunnel: name, id, connector, expiresAt: instantOf(expiresAt) },
         answer: () => ({ tunnel: name, id, token, expiresAt: instantOf(expiresAt) }),
       }
     }),
@@ -74,8 +75,8 @@ export const ENROLMENT: Handlers<
       const { id, setup } = setupOf(handling.caller, snapshot)
       const { tunnel } = setup
       // The tunnel may have another identity meanwhile.
-      const issuer = checked(() => checkAuthority(setup.authority, identityOf(snapshot, tunnel, now), now))
-      const found = checked(() => checkConnector(certificate, issuer, tunnel, now))
+      const issuer = identityOf(snapshot, tunnel, now)
+      const found = checked(() => checkChain({ certificate, authority: setup.authority }, issuer, tunnel, now))
       const { id: connector, fingerprint, expiresAt } = found
       const known = { id: connector, fingerprint, expiresAt, ...(host && { host }) }
       const enrolled = enrol(tunnel, tunnelSecretsOf(snapshot, tunnel), known, handling, now)
