@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Credential, Presented } from './auth.ts'
@@ -78,7 +79,7 @@ export interface TransportListener extends Partial<AsyncDisposable> {
 /** The edge's own ports, as a listener sees them. */
 export type Door = HttpDoor
 
-/** HTTP/1.1 on the public port, before anything was answered; and connections to that port by how they begin, before TLS. */
+/** HTTP on the public port, before anything was answered; and connections to that port by how they begin, before TLS. */
 export interface HttpDoor {
   readonly kind: 'http'
   /** The edge's own hostname. */
@@ -88,8 +89,14 @@ export interface HttpDoor {
    * @returns takes the claim back
    */
   onUpgrade(claim: (request: IncomingMessage, socket: Duplex, head: Buffer) => boolean): () => void
+  /**
+   * Offers each request over HTTP/2 that can be read in one way. The first claim that says true owns the response and must end it; the
+   * connection may carry other people's requests too. Without compression; a write to the stream is of bytes, never of text.
+   * @returns takes the claim back
+   */
+  onRequest(claim: (request: Http2ServerRequest, response: Http2ServerResponse) => boolean): () => void
   /** The request as plain data, with the certificate this socket proved. */
-  present(request: IncomingMessage): Presented
+  present(request: IncomingMessage | Http2ServerRequest): Presented
   /**
    * Offers each TLS connection by the name in its ClientHello (lower case), before anybody reads that as TLS. The first claim that says
    * true owns the socket and must end it: paused, with all that was read back in it, and half-closes kept.

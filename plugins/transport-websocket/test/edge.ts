@@ -134,6 +134,7 @@ function door(server: ReturnType<typeof createServer>): HttpDoor {
     teamDomain: 'edge.localhost',
     onServerName: () => () => {},
     onPreface: () => () => {},
+    onRequest: () => () => {},
     onUpgrade(claim) {
       claims.add(claim)
       return () => claims.delete(claim)
@@ -141,7 +142,7 @@ function door(server: ReturnType<typeof createServer>): HttpDoor {
     present: request => ({
       method: request.method ?? '',
       url: request.url ?? '',
-      headers: request.headersDistinct as Record<string, string[]>,
+      headers: (request as IncomingMessage).headersDistinct as Record<string, string[]>,
       remoteAddress: request.socket.remoteAddress ?? '',
     }),
   }

@@ -29,6 +29,7 @@ import {
 } from './upgrade.ts'
 
 type Claim = Parameters<HttpDoor['onUpgrade']>[0]
+type RequestClaim = Parameters<HttpDoor['onRequest']>[0]
 
 export interface FrontOptions extends PortOptions {
   /** Answers a request. Whatever goes wrong in it is its own to answer. */
@@ -48,8 +49,9 @@ export class Front implements HttpDoor {
   readonly #options: FrontOptions
   readonly #port: Port
   readonly #claims: Claim[] = []
+  readonly #requestClaims = new Set<RequestClaim>()
   readonly #http1 = new Map<Duplex, Http1Connection>()
-  readonly #presented = new WeakMap<IncomingMessage, Presented>()
+  readonly #presented = new WeakMap<IncomingMessage | Http2ServerRequest, Presented>()
   /** Of each connection, by its socket, or its session over HTTP/2. */
   readonly #handshakes = new WeakMap<object, Handshake>()
   /** Requests and upgrades that are not over, and what says that they are. */
@@ -94,7 +96,12 @@ export class Front implements HttpDoor {
     return this.#port.onPreface(...claim)
   }
 
-  present(request: IncomingMessage): Presented {
+  onRequest(claim: RequestClaim): () => void {
+    this.#requestClaims.add(claim)
+    return () => void this.#requestClaims.delete(claim)
+  }
+
+  present(request: IncomingMessage | Http2ServerRequest): Presented {
     const presented = this.#presented.get(request)
     if (presented === undefined) throw new PosternError('INTERNAL', 'a request that was not offered is not known here')
     return presented
@@ -174,23 +181,32 @@ export class Front implements HttpDoor {
 
   #begin(request: Exchange['request'], response: Exchange['response']): HttpExchange | undefined {
     // Who leaves before being looked at, a thousand times a second perhaps, is not looked at.
-    if (response instanceof Http2ServerResponse) {
-      if (response.stream.destroyed || response.stream.aborted) return undefined
-      closeAfterAnswer(response.stream)
-    }
+    const stream = response instanceof Http2ServerResponse ? response.stream : undefined
+    if (stream?.destroyed || stream?.aborted) return undefined
     let exchange: HttpExchange
     try {
-      exchange = new HttpExchange(request, response, this.#read(request))
+      const head = this.#read(request)
+      if (response instanceof Http2ServerResponse && this.#isClaimed(request as Http2ServerRequest, response, head))
+        return undefined
+      if (stream !== undefined) closeAfterAnswer(stream)
+      exchange = new HttpExchange(request, response, head)
     } catch (error) {
-      if (!(response instanceof Http2ServerResponse)) response.shouldKeepAlive = false
+      if (response instanceof Http2ServerResponse) closeAfterAnswer(response.stream)
+      else response.shouldKeepAlive = false
       request.on('error', ignore)
       sendProblem(request, response, refusalOf(error), {})
-      if (error instanceof Outdated && response instanceof Http2ServerResponse) response.stream.session?.close()
+      if (error instanceof Outdated) stream?.session?.close()
       return undefined
     }
     this.#keep(exchange, lifeOf(response))
     this.#options.exchange(exchange)
     return exchange
+  }
+
+  #isClaimed(request: Http2ServerRequest, response: Http2ServerResponse, head: Head): boolean {
+    this.#presented.set(request, head.presented)
+    for (const claim of this.#requestClaims) if (claim(request, response)) return true
+    return false
   }
 
   #read(request: Exchange['request']): Head {
@@ -227,7 +243,6 @@ export class Front implements HttpDoor {
     try {
       const head = this.#read(request)
       this.#presented.set(request, head.presented)
-      checkUpgrade(head, request.httpVersion)
       if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented))) {
         for (const claim of this.#claims) if (claim(request, socket, first)) return
         throw new HeadRefused('BAD_USAGE', 'nobody takes this upgrade')
