@@ -243,6 +243,7 @@ export class Front implements HttpDoor {
     try {
       const head = this.#read(request)
       this.#presented.set(request, head.presented)
+      checkUpgrade(head, request.httpVersion)
       if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented))) {
         for (const claim of this.#claims) if (claim(request, socket, first)) return
         throw new HeadRefused('BAD_USAGE', 'nobody takes this upgrade')
