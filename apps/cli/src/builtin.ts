@@ -66,6 +66,17 @@ export const builtins: readonly Builtin[] = [
     load: { client: () => import('@postern/protocol-tcp/client') },
   },
   {
+    package: '@postern/transport-tls',
+    entry: {
+      kind: 'transport',
+      name: 'tls',
+      summary: 'TLS and nothing around it; end-to-end sessions are copied as they are',
+      client: './dist/client.js',
+      edge: './dist/edge.js',
+    },
+    load: { client: () => import('@postern/transport-tls/client') },
+  },
+  {
     package: '@postern/transport-websocket',
     entry: {
       kind: 'transport',

@@ -66,6 +66,17 @@ export const builtins: readonly Builtin[] = [
     load: { edge: () => import('@postern/protocol-ssh/edge') },
   },
   {
+    package: '@postern/transport-tls',
+    entry: {
+      kind: 'transport',
+      name: 'tls',
+      summary: 'TLS and nothing around it; end-to-end sessions are copied as they are',
+      client: './dist/client.js',
+      edge: './dist/edge.js',
+    },
+    load: { edge: () => import('@postern/transport-tls/edge') },
+  },
+  {
     package: '@postern/transport-websocket',
     entry: {
       kind: 'transport',

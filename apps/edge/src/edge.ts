@@ -148,6 +148,7 @@ class Edge implements RunningEdge {
       seal: parts.seal,
       tunnels: new Set<Tunnel>(),
       joins: new Joins(),
+      legs: plugins.transports.flatMap(({ leg }) => leg ?? []),
       carried: new Set<Promise<unknown>>(),
       draining: () => this.#draining,
       signal: this.#now.signal,

@@ -15,7 +15,8 @@ import { Joins, type Leg } from '../src/ways/joins.ts'
 import { ticketOf } from '../src/ways/ticket.ts'
 import { call } from './world.ts'
 
-const SIDE = { tunnelId: 'home', connectorId: 'one' }
+const CONTROL = { requestId: 'control' } as ConnectorAdmission
+const SIDE = { tunnelId: 'home', connectorId: 'one', admission: CONTROL }
 const ADMISSION = { requestId: 'req-1' } as AccessAdmission
 const leg = (): Leg => ({ pipe: new PassThrough(), admission: {} as ConnectorAdmission })
 const report = (sid: string) =>
@@ -24,7 +25,7 @@ const report = (sid: string) =>
 describe('a client who waits', () => {
   test('has its daemon, once', async () => {
     const joins = new Joins()
-    const waiting = joins.wait(SIDE)
+    const waiting = joins.wait(SIDE, ADMISSION)
     const coming = waiting.leg(call)
     const one = leg()
     const taken = joins.take(waiting.ticket, SIDE)
@@ -38,7 +39,7 @@ describe('a client who waits', () => {
 
   test('waits no longer than that; whoever comes late is cut', async () => {
     const joins = new Joins(20)
-    const waiting = joins.wait(SIDE)
+    const waiting = joins.wait(SIDE, ADMISSION)
     const coming = waiting.leg(call)
     const taken = joins.take(waiting.ticket, SIDE)
     await expect(coming).rejects.toMatchObject({ code: 'TIMED_OUT', speaker: 'edge' })
@@ -52,7 +53,7 @@ describe('a client who waits', () => {
   test('is forgotten when it is put out', async () => {
     const joins = new Joins()
     const out = new AbortController()
-    const waiting = joins.wait(SIDE)
+    const waiting = joins.wait(SIDE, ADMISSION)
     const coming = waiting.leg({ ...call, signal: out.signal })
     out.abort(new Error('put out'))
     await expect(coming).rejects.toThrow('put out')
@@ -61,7 +62,7 @@ describe('a client who waits', () => {
 
   test('is not served by a daemon that was not asked, and may be declined by none but its own', async () => {
     const joins = new Joins()
-    const waiting = joins.wait(SIDE)
+    const waiting = joins.wait(SIDE, ADMISSION)
     const coming = waiting.leg(call)
     const others = [
       { ...SIDE, tunnelId: 'far' },
@@ -78,11 +79,48 @@ describe('a client who waits', () => {
 
   test('one more than 1,024 is refused', async () => {
     const joins = new Joins(20)
-    const all = Array.from({ length: 1024 }, () => joins.wait(SIDE).leg(call))
-    expect(() => joins.wait(SIDE)).toThrow('too many wait')
+    const all = Array.from({ length: 1024 }, () => joins.wait(SIDE, ADMISSION).leg(call))
+    expect(() => joins.wait(SIDE, ADMISSION)).toThrow('too many wait')
     await Promise.allSettled(all)
-    const { ticket } = joins.wait(SIDE)
+    const { ticket } = joins.wait(SIDE, ADMISSION)
     expect(joins.take(ticket, SIDE)).toBeDefined()
+  })
+})
+
+describe('a ticket that is shown with nothing else', () => {
+  test('brings the daemon that was told, as what its own connection is', async () => {
+    const joins = new Joins()
+    const waiting = joins.wait(SIDE, ADMISSION)
+    const coming = waiting.leg(call)
+    const shown = joins.show(waiting.ticket, '192.0.2.1')
+    if (shown === undefined || 'first' in shown) throw new Error('not taken')
+    expect(shown.admission).toBe(CONTROL)
+    const one = leg()
+    shown.taken.come(one)
+    expect(await coming).toBe(one)
+    one.pipe.destroy()
+  })
+
+  test('is good once; who was quicker is told once, for half a minute', async () => {
+    let now = 0
+    const joins = new Joins(1000, () => now)
+    const [first, second] = [joins.wait(SIDE, ADMISSION), joins.wait(SIDE, ADMISSION)]
+    for (const { ticket } of [first, second]) expect(joins.show(ticket, '192.0.2.1')).toHaveProperty('taken')
+    now = 29_999
+    expect(joins.show(first.ticket, '192.0.2.2')).toMatchObject({ first: '192.0.2.1', client: ADMISSION })
+    expect(joins.show(first.ticket, '192.0.2.2')).toBeUndefined()
+    now = 30_000
+    expect(joins.show(second.ticket, '192.0.2.2')).toBeUndefined()
+  })
+
+  test('of nobody who waits is nothing: unknown, declined, or used by a daemon with its credential', async () => {
+    const joins = new Joins()
+    expect(joins.show('a'.repeat(26), '192.0.2.1')).toBeUndefined()
+    const declined = joins.wait(SIDE, ADMISSION)
+    joins.decline({ type: 'decline', ticket: declined.ticket }, SIDE)
+    const used = joins.wait(SIDE, ADMISSION)
+    expect(joins.take(used.ticket, SIDE)).toBeDefined()
+    for (const { ticket } of [declined, used]) expect(joins.show(ticket, '192.0.2.1')).toBeUndefined()
   })
 })
 

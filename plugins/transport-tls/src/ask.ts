@@ -9,6 +9,7 @@ import {
   type SentHeaders,
 } from '@postern/interface'
 import { readRefusal, receivedHeaders } from '@postern/interface/http1'
+import { cut } from '@postern/pump'
 import { pipeOf } from './pipe.ts'
 import { isPurpose, PROTOCOL, PURPOSE_HEADER } from './wire.ts'
 
@@ -35,7 +36,7 @@ export async function ask(request: DialRequest, call: Call): Promise<Asked> {
     return await upgrade(requestOf(request, credential, connection), call.signal)
   } catch (error) {
     // Whoever watched it is gone, and what it says while it dies is not news.
-    connection.on('error', () => {}).destroy()
+    cut(connection.on('error', () => {}))
     throw error
   }
 }
@@ -60,7 +61,6 @@ function requestOf(request: DialRequest, credential: SentHeaders, connection: Du
       path: '/',
       headers: { ...request.headers, ...credential, ...own } as Record<string, string | string[]>,
       maxHeaderSize: LONGEST_HEAD,
-      agent: false,
     })
   } catch (cause) {
     // A header that HTTP cannot carry. Node names it, and does not print its value.

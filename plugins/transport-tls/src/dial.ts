@@ -1,7 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { type Call, type Dialled, type DialRequest, PosternError } from '@postern/interface'
 import { type Asked, ask } from './ask.ts'
-import { pipeOf } from './pipe.ts'
 import { END_TO_END, JOIN_HEADER, MODE_HEADER, PREFACE, TICKET, TICKET_HEADER, WELCOME } from './wire.ts'
 
 /** Milliseconds the edge has to say that a daemon is welcome: something between may swallow what is not TLS. */
@@ -23,14 +22,17 @@ export async function dial(request: DialRequest, call: Call): Promise<Dialled> {
   return around(asked, request, call)
 }
 
-/** A bare TCP connection for a daemon, to the client who waits with this ticket. */
+/**
+ * A bare TCP connection for a daemon, to the client who waits with this ticket. It is for TLS to be put on, which ends it as TLS ends:
+ * so it is left as the host made it, here and for the client.
+ */
 async function comeFor(ticket: string, request: DialRequest, call: Call): Promise<Dialled> {
   if (!TICKET.test(ticket)) throw new PosternError('BAD_USAGE', 'a join’s ticket is 26 characters of base32')
   const connection = await tcp(request, call)
   try {
     connection.write(`${PREFACE}${ticket}\n`, 'latin1')
     await welcomed(connection, call.signal)
-    return { pipe: pipeOf(connection), answer: {} }
+    return { pipe: connection, answer: {} }
   } catch (error) {
     connection.on('error', ignore).destroy()
     throw error
@@ -67,7 +69,7 @@ async function around({ connection: asking, answer }: Asked, request: DialReques
   asking.on('error', ignore)
   try {
     const serverName = serverNameIn(answer[TICKET_HEADER])
-    const pipe = pipeOf(await tcp(request, call))
+    const pipe = await tcp(request, call)
     pipe.once('close', () => asking.destroy())
     // The edge ends it once it has the other one, and says nothing more on it.
     asking.once('end', () => asking.end()).resume()
@@ -86,7 +88,10 @@ function serverNameIn(values: readonly string[] | undefined): string {
 
 async function tcp(request: DialRequest, call: Call): Promise<Duplex> {
   const connection = await request.connect(undefined, call)
-  if (!call.signal.aborted) return connection
+  if (!call.signal.aborted) {
+    connection.allowHalfOpen = true
+    return connection
+  }
   connection.on('error', ignore).destroy()
   throw call.signal.reason
 }

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import type { Pipe } from '@postern/interface'
 import { cut } from '@postern/pump'
 
@@ -13,10 +14,29 @@ export function pipeOf(connection: Duplex): Pipe {
   connection.destroy = error => {
     // Called again by what resets it.
     connection.destroy = () => destroy.call(connection, error)
-    if (connection.readableEnded && connection.writableFinished) connection.destroy()
+    const isOver = connection.readableEnded && connection.writableFinished
+    const under = underOf(connection)
+    if (!isOver && under !== undefined) resetWhenDestroyed(under)
+    if (isOver || under !== undefined) connection.destroy()
     else cut(connection, error)
     return connection
   }
   if (connection instanceof Socket) connection.setNoDelay(true)
   return connection
+}
+
+/** What TLS was put on, where that can be reset. */
+function underOf(connection: Duplex): Socket | undefined {
+  const { _parent: under } = connection as { readonly _parent?: unknown }
+  const isTcp = connection instanceof TLSSocket && under instanceof Socket && !under.destroyed
+  return isTcp && under.remoteFamily !== undefined ? under : undefined
+}
+
+/** TLS goes first, and its socket with it: Node 26 dies where it is the other way round. */
+function resetWhenDestroyed(socket: Socket): void {
+  const { destroy } = socket
+  socket.destroy = () => {
+    socket.destroy = destroy
+    return socket.resetAndDestroy()
+  }
 }

@@ -22,6 +22,7 @@ import {
   checkStreamUpgrade,
   checkUpgrade,
   checkWebSocket,
+  isOwnProtocol,
   methodOfConnect,
   plainHeaders,
   SocketUpgrade,
@@ -243,9 +244,11 @@ export class Front implements HttpDoor {
     try {
       const head = this.#read(request)
       this.#presented.set(request, head.presented)
+      const isClaimed = () => this.#claims.some(claim => claim(request, socket, first))
+      if (isOwnProtocol(head.presented) && isClaimed()) return
       checkUpgrade(head, request.httpVersion)
       if (this.#options.isTransports(head.hostname, subprotocolsOf(head.presented))) {
-        for (const claim of this.#claims) if (claim(request, socket, first)) return
+        if (isClaimed()) return
         throw new HeadRefused('BAD_USAGE', 'nobody takes this upgrade')
       }
       checkWebSocket(head.presented)

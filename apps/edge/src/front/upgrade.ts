@@ -138,6 +138,11 @@ export function checkUpgrade({ method, presented: { headers } }: Head, httpVersi
   if (key?.length !== 1 || !/^[+/0-9A-Za-z]{22}==$/.test(key[0] ?? '')) throw bad('Sec-WebSocket-Key is not valid')
 }
 
+/** Whether an upgrade is to a protocol of Postern's, in whatever version: only a transport knows those. */
+export function isOwnProtocol({ headers: { upgrade } }: Presented): boolean {
+  return upgrade?.length === 1 && /^postern\/\d{1,9}$/i.test(upgrade[0] ?? '')
+}
+
 /** The same for extended CONNECT, which has neither Upgrade nor key. @throws PosternError BAD_USAGE */
 export function checkStreamUpgrade({ headers }: Presented): void {
   checkBodiless(headers)

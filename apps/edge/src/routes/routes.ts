@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { type Call, type Code, type Logger, PosternError } from '@postern/interface'
 import type { StreamHeader, Tunnel } from '@postern/tunnel'
+import type { ConnectorAdmission } from '../authorize/authorize.ts'
 
 /** One live pipe of a daemon. */
 export interface Connection {
@@ -22,6 +23,8 @@ export interface Connection {
   /** Milliseconds since the epoch. */
   readonly since: number
   readonly tunnel: Tunnel
+  /** What let it in. */
+  readonly admission: ConnectorAdmission
 }
 
 /** What one connection says when another may still take the stream: not a byte of it has been sent. */

@@ -5,7 +5,7 @@ import type { AccessAdmission } from '../authorize/authorize.ts'
 import { requestedHostname } from '../front/hostname.ts'
 import { serveConnector } from './connector.ts'
 import { refusalOf, type WayContext } from './context.ts'
-import { serveJoin, serveLeg } from './join.ts'
+import { serveJoin, serveLeg, serveTicket } from './join.ts'
 import { serveRaw } from './raw.ts'
 import { serveSession } from './session.ts'
 
@@ -29,6 +29,7 @@ async function admit(incoming: Incoming, context: WayContext): Promise<void> {
   const { authorizer, log, signal } = context
   const call = { log, signal }
   if (context.draining()) return incoming.reject(problem('DRAINING', randomUUID(), { speaker: 'edge' }))
+  if (incoming.ticket !== undefined) return serveTicket(incoming, incoming.ticket, context)
   if (purpose === 'connector') {
     const outcome = await authorizer.connector({ purpose, presented }, call)
     if ('refused' in outcome) return incoming.reject(outcome.refused.problem, outcome.refused.headers)
@@ -76,6 +77,7 @@ function once(incoming: Incoming): Incoming & { readonly answered: boolean } {
     purpose: incoming.purpose,
     host: incoming.host,
     presented: incoming.presented,
+    ...(incoming.ticket !== undefined && { ticket: incoming.ticket }),
     get answered() {
       return answered
     },
@@ -83,9 +85,9 @@ function once(incoming: Incoming): Incoming & { readonly answered: boolean } {
       answered = true
       return incoming.reject(refusal, headers)
     },
-    accept: answer => {
+    accept: (answer, watch) => {
       answered = true
-      return incoming.accept(answer)
+      return incoming.accept(answer, watch)
     },
   }
 }

@@ -4,6 +4,7 @@ import { type HostMessage, type ReportMessage, startTunnel, type Tunnel } from '
 import type { ConnectorAdmission } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
 import { readSaid } from '../routes/said.ts'
+import { announceGrantKeys } from './announce.ts'
 import { note, saidBy, type WayContext } from './context.ts'
 
 /** Live connections one tunnel may have: sixteen daemons of four. */
@@ -37,6 +38,7 @@ export async function serveConnector(
     },
     { log, signal },
   )
+  using _announced = await announceGrantKeys(tunnel, admission, context)
   connection = join(tunnel, admission, context)
   if (connection === undefined) return
   const mine = connection
@@ -79,6 +81,7 @@ function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext
       remoteAddress,
       since: Date.now(),
       tunnel,
+      admission,
     }
     const { here, others } = routes.known(tunnelId, connectorId, remoteAddress)
     routes.add(connection)

@@ -34,6 +34,8 @@ export interface WayContext {
   readonly tunnels: Set<Tunnel>
   /** Clients that are, or are about to be, joined to a daemon. */
   readonly joins: Joins
+  /** Transports by which daemons may come for clients with a ticket alone. */
+  readonly legs: readonly string[]
   /** Connections of visitors now, each until both directions are done. */
   readonly carried: Set<Promise<unknown>>
   readonly teamDomain: string

@@ -1,5 +1,13 @@
-import { X509Certificate } from 'node:crypto'
-import { type Call, type Incoming, PosternError, type Presented, problem, type SentHeaders } from '@postern/interface'
+import { randomUUID, X509Certificate } from 'node:crypto'
+import {
+  type Call,
+  type Incoming,
+  PosternError,
+  type Presented,
+  type Problem,
+  problem,
+  type SentHeaders,
+} from '@postern/interface'
 import { cut } from '@postern/pump'
 import { type AccessAdmission, actorOf, type ConnectorAdmission } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
@@ -7,7 +15,7 @@ import { certificateOf } from './connector.ts'
 import { note, refusalOf, saidBy, type WayContext } from './context.ts'
 import { copy } from './copy.ts'
 import { Farewell } from './farewell.ts'
-import type { Leg } from './joins.ts'
+import type { Leg, Taken } from './joins.ts'
 import { acceptHeaders, serveSession } from './session.ts'
 import { placeOf } from './stream.ts'
 
@@ -75,16 +83,17 @@ async function jointFor(
   context: WayContext,
   call: Call,
 ): Promise<Joint | undefined> {
-  const { joins } = context
+  const { joins, legs } = context
   const { requestId, hostname } = admission
   for (const connection of able) {
     const headers = await answerFor(admission, connection, cnf, context)
     call.signal.throwIfAborted()
     if (headers === undefined) return undefined
-    const waiting = joins.wait(connection)
+    const waiting = joins.wait(connection, admission)
     const leg = waiting.leg(call)
-    if (!connection.tunnel.tell({ type: 'join', ticket: waiting.ticket, requestId, hostname })) {
-      joins.take(waiting.ticket, connection)?.giveUp()
+    const { ticket } = waiting
+    if (!connection.tunnel.tell({ type: 'join', ticket, requestId, hostname, ...(legs.length > 0 && { legs }) })) {
+      joins.take(ticket, connection)?.giveUp()
       await leg
       continue
     }
@@ -138,7 +147,8 @@ async function carryJoint(
   try {
     stop.signal.throwIfAborted()
     gone.signal.throwIfAborted()
-    const client = await incoming.accept(headers)
+    const raced = (...addresses: [string, string]) => noteRaced('client', addresses, admission, context)
+    const client = await incoming.accept(headers, { raced })
     const pumped = await copy(client, daemon, context, AbortSignal.any([signal, gone.signal, farewell.signal]))
     const { sent, received } = pumped
     // Whoever was quicker than the cut, daemon or client: it is the edge that ended it.
@@ -196,15 +206,49 @@ export async function serveLeg(incoming: Incoming, admission: ConnectorAdmission
     const detail = { tunnel: tunnelId, ...(connectorId !== undefined && { connector: connectorId }) }
     if (authorizer.isNoted(`leg\0${tunnelId}`))
       note(store, admission, { action: 'join.refused', allowed: false, code: 'CONFLICT', detail })
-    const why = 'nobody waits for this ticket of this connector: it was used, or its time is over'
-    return incoming.reject(problem('CONFLICT', requestId, { speaker: 'edge', detail: why }))
+    return incoming.reject(nobodyWaits(requestId))
   }
+  return bring(incoming, taken, admission)
+}
+
+/** The same of a daemon that shows its ticket and nothing else. It heard that on a connection of its own, which is what it counts as. */
+export async function serveTicket(incoming: Incoming, ticket: string, context: WayContext): Promise<void> {
+  const { joins, store, authorizer, teamDomain: hostname } = context
+  const { remoteAddress } = incoming.presented
+  const shown = joins.show(ticket, remoteAddress)
+  if (shown !== undefined && 'taken' in shown) return bring(incoming, shown.taken, shown.admission)
+  const requestId = randomUUID()
+  if (shown !== undefined) noteRaced('daemon', [shown.first, remoteAddress], shown.client, context)
+  else if (authorizer.isKnockNoted(remoteAddress, undefined)) {
+    const refused = { action: 'join.refused', allowed: false, code: 'CONFLICT' } as const
+    store.audit({ at: Date.now(), hostname, requestId, remoteAddress, ...refused })
+  }
+  return incoming.reject(nobodyWaits(requestId))
+}
+
+async function bring(incoming: Incoming, taken: Taken, admission: ConnectorAdmission): Promise<void> {
   try {
-    taken.come({ pipe: await incoming.accept({ 'postern-request-id': requestId }), admission })
+    taken.come({ pipe: await incoming.accept({ 'postern-request-id': admission.requestId }), admission })
   } catch (error) {
     taken.fail(new PosternError('STREAM_CUT', 'the daemon left while it came', { speaker: 'edge', cause: error }))
     throw error
   }
+}
+
+function nobodyWaits(requestId: string): Problem {
+  const detail = 'nobody waits for this ticket of this connector: it was used, or its time is over'
+  return problem('CONFLICT', requestId, { speaker: 'edge', detail })
+}
+
+/** One of the two is not whom the edge meant. Which one it cannot know; what goes through is of no use without a key. */
+function noteRaced(
+  leg: 'client' | 'daemon',
+  [first, second]: readonly [string, string],
+  admission: AccessAdmission,
+  { store, authorizer }: WayContext,
+): void {
+  if (!authorizer.isNoted(`raced\0${actorOf(admission.identities)}`)) return
+  note(store, admission, { action: 'join.raced', allowed: false, code: 'TICKET_RACED', detail: { leg, first, second } })
 }
 
 function oneOf({ headers }: Presented, name: string): string | undefined {

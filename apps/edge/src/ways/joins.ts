@@ -12,11 +12,19 @@ const MOST_WAITING = 1024
 /** Milliseconds that the reports of a session still come after its end, and how many ended ones are remembered. */
 const REPORTED_TIME = 60_000
 const MOST_ENDED = 1024
+/** Milliseconds that a ticket shown in the open is known after its use, and how many are remembered. */
+const SHOWN_TIME = 30_000
+const MOST_SHOWN = 8192
 
 /** The one daemon that somebody is joined to. */
 export interface Side {
   readonly tunnelId: string
   readonly connectorId: string
+}
+
+/** Whose connection a daemon was told on, and what that was let in by. */
+export interface Told extends Side {
+  readonly admission: ConnectorAdmission
 }
 
 /** The pipe that a daemon dialled for a client, and the admission it was let in by. */
@@ -43,7 +51,21 @@ export interface Taken {
   fail(error: unknown): void
 }
 
-interface Waiter extends Side {
+/** A ticket that a daemon showed in the open, where somebody may have seen it, and perhaps been quicker. */
+export type Shown =
+  | { readonly taken: Taken; readonly admission: ConnectorAdmission }
+  /** It was used, and that is said here the first time it comes again: by whom, and for which client. */
+  | { readonly first: string; readonly client: AccessAdmission }
+
+interface Used {
+  readonly first: string
+  readonly client: AccessAdmission
+  /** Milliseconds since the epoch. */
+  readonly until: number
+}
+
+interface Waiter extends Told {
+  readonly client: AccessAdmission
   readonly coming: PromiseWithResolvers<Leg | undefined>
 }
 
@@ -61,6 +83,7 @@ export class Joins {
   readonly #waiters = new Map<string, Waiter>()
   readonly #open = new Map<string, Joined>()
   readonly #ended = new Map<string, Joined>()
+  readonly #shown = new Map<string, Used>()
   readonly #comingTime: number
   readonly #now: () => number
 
@@ -79,13 +102,13 @@ export class Joins {
   }
 
   /** @throws PosternError LIMIT_EXCEEDED */
-  wait({ tunnelId, connectorId }: Side): Waiting {
+  wait({ tunnelId, connectorId, admission }: Told, client: AccessAdmission): Waiting {
     if (this.#waiters.size >= MOST_WAITING)
       throw new PosternError('LIMIT_EXCEEDED', 'too many wait for a daemon to come', { speaker: 'edge' })
     const ticket = ticketOf(randomBytes(16))
     const coming = Promise.withResolvers<Leg | undefined>()
     coming.promise.catch(() => {})
-    this.#waiters.set(ticket, { tunnelId, connectorId, coming })
+    this.#waiters.set(ticket, { tunnelId, connectorId, admission, client, coming })
     return { ticket, leg: call => this.#leg(ticket, coming, call) }
   }
 
@@ -121,6 +144,26 @@ export class Joins {
       )
     }
     return { come, giveUp: () => resolve(undefined), fail: reject }
+  }
+
+  /**
+   * For whoever shows the ticket of a daemon and nothing else, once.
+   *
+   * @returns undefined: nobody waits with that ticket; or it was used, and that was told
+   */
+  show(ticket: string, address: string): Shown | undefined {
+    const used = this.#shown.get(ticket)
+    if (used !== undefined) {
+      this.#shown.delete(ticket)
+      return used.until > this.#now() ? used : undefined
+    }
+    const waiter = this.#waiters.get(ticket)
+    const taken = waiter && this.take(ticket, waiter)
+    if (waiter === undefined || taken === undefined) return undefined
+    const { admission, client } = waiter
+    this.#shown.set(ticket, { first: address, client, until: this.#now() + SHOWN_TIME })
+    if (this.#shown.size > MOST_SHOWN) this.#shown.delete(this.#shown.keys().next().value ?? '')
+    return { taken, admission }
   }
 
   decline({ ticket, code }: DeclineMessage, by: Side): void {

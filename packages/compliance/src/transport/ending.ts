@@ -84,28 +84,39 @@ export function endingCases(subject: TransportSubject): readonly Case[] {
         }),
       ),
     ]),
-    ...(['reset', 'close'] as const).flatMap(how => [
-      testCase(`a network that ${VERB[how]} the connection is a cut at both ends`, call =>
-        withRig(subject, call, { relay: {} }, async rig => {
-          const { pipe, edge } = await rig.pair()
-          const both = [reading(pipe), reading(edge)]
-          rig.relay?.[how]()
-          for (const each of both) await isCut(each.done)
-        }),
-      ),
-      testCase(`a network that ${VERB[how]} the connection in mid-transfer is a cut at both ends`, call =>
-        withRig(subject, call, { relay: {} }, async rig => {
-          const { pipe, edge } = await rig.pair()
-          const both = [reading(pipe), reading(edge)] as const
-          void new Flow(pipe, 1).send(16 * MIB)
-          void new Flow(edge, 2).send(16 * MIB)
-          await eventually(() => both[0].length > 0 && both[1].length > 0, 'bytes must flow both ways')
-          rig.relay?.[how]()
-          for (const each of both) await isCut(each.done)
-        }),
-      ),
-    ]),
+    ...(['reset', 'close'] as const).flatMap(how => failingNetworkCases(subject, how)),
   ]
+}
+
+function failingNetworkCases(subject: TransportSubject, how: 'reset' | 'close'): readonly Case[] {
+  const isOver = how === 'close' && subject.fin === 'end' ? ends : isCut
+  const what = isOver === ends ? 'ends the pipe' : 'is a cut'
+  return [
+    testCase(`a network that ${VERB[how]} the connection ${what} at both ends`, call =>
+      withRig(subject, call, { relay: {} }, async rig => {
+        const { pipe, edge } = await rig.pair()
+        const both = [reading(pipe), reading(edge)]
+        rig.relay?.[how]()
+        for (const each of both) await isOver(each.done)
+      }),
+    ),
+    testCase(`a network that ${VERB[how]} the connection in mid-transfer ${what} at both ends`, call =>
+      withRig(subject, call, { relay: {} }, async rig => {
+        const { pipe, edge } = await rig.pair()
+        const both = [reading(pipe), reading(edge)] as const
+        void new Flow(pipe, 1).send(16 * MIB)
+        void new Flow(edge, 2).send(16 * MIB)
+        await eventually(() => both[0].length > 0 && both[1].length > 0, 'bytes must flow both ways')
+        rig.relay?.[how]()
+        for (const each of both) await isOver(each.done)
+      }),
+    ),
+  ]
+}
+
+/** One way or the other. */
+async function ends(done: Promise<unknown>): Promise<void> {
+  await within(done, 'the pipe must end')
 }
 
 const VERB = { reset: 'resets', close: 'closes' } as const

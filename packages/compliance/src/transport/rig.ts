@@ -28,18 +28,25 @@ export interface TransportKit<C extends OptionSpecs, E extends OptionSpecs> exte
   /** What a user would give; declared defaults are filled in. */
   readonly clientOptions?: Partial<Options<C>>
   readonly edgeOptions?: Partial<Options<E>>
+  /**
+   * What a FIN from somebody between the two is to a reader: a cut, or an end as well, where the pipe's bytes are the connection's own.
+   * Default `cut`.
+   */
+  readonly fin?: 'cut' | 'end'
 }
 
 /** The plugin to test, with its option types forgotten. */
 export interface TransportSubject {
   createClient(): Promise<Transport>
   createEdge(): Promise<TransportListener>
+  readonly fin: 'cut' | 'end'
 }
 
 export function transportSubject<C extends OptionSpecs, E extends OptionSpecs>(
   kit: Omit<TransportKit<C, E>, keyof Framework>,
 ): TransportSubject {
   return {
+    fin: kit.fin ?? 'cut',
     createClient: async () => kit.client.create(withDefaults(kit.client.options, kit.clientOptions), fakeClientHost()),
     createEdge: async () => kit.edge.create(withDefaults(kit.edge.options, kit.edgeOptions), fakeEdgeHost()),
   }
