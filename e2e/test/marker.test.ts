@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Capture, capture } from '../world/capture.ts'
 import { temporaryFolder } from '../world/folder.ts'
-import { type JoinedWorld, startJoined, TRANSPORTS } from '../world/joined.ts'
+import { type JoinedOptions, type JoinedWorld, startJoined, TRANSPORTS } from '../world/joined.ts'
 import { searchMemory, stoppable } from '../world/memory.ts'
 import { type Origin, startOrigin } from '../world/origin.ts'
 import { run } from '../world/program.ts'
@@ -85,14 +85,14 @@ describe.runIf(process.platform === 'linux').each(TRANSPORTS)('over %s', { timeo
   }
 
   beforeAll(async () => {
-    const apps = {
+    const apps: JoinedOptions['apps'] = {
       [SECRET]: { service: await originOf(words.up, words.down), mode: 'end-to-end' },
       [OPEN]: { service: await originOf(seen.up, seen.down), mode: 'hop' },
       ...(hasSsh && {
         [SECRET_SHELL]: { service: await shellOf('one', words.banner), mode: 'end-to-end' },
         [OPEN_SHELL]: { service: await shellOf('two', seen.banner), mode: 'hop' },
       }),
-    } as const
+    }
     const edge = { env: { NODE_OPTIONS: `--heapsnapshot-signal=SIGUSR2 --diagnostic-dir=${folder.in('heap')}` } }
     world = await startJoined({ apps, transport, places: { edge } })
   })
