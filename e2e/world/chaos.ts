@@ -88,7 +88,7 @@ class Schedule {
   }
 
   async run(tally: Tally): Promise<void> {
-    const count = this.#random.pick([1, 3, 8, 8, 15, 15, 30, 100])
+    const count = this.#random.pick([1, 2, 4, 4, 8, 8, 15, 60])
     const { client, daemon } = this.#site.networks
     this.#weather(count)
     const fate = this.#befall()
@@ -216,7 +216,9 @@ class Schedule {
         tally.unopened += 1
         continue
       }
-      tally[judge(near, far, this.#isExcused || this.#unopened.has(id))] += 1
+      // Who was already in the queue of a service that stops to listen is let in, and cut by the kernel.
+      const isTurnedAway = this.#wasRefusing && far === undefined
+      tally[judge(near, far, this.#isExcused || isTurnedAway || this.#unopened.has(id))] += 1
       tally.bytes += (near?.received ?? 0) + (far?.received ?? 0)
     }
   }
