@@ -12,7 +12,7 @@ export const GRANT_SECONDS = 60
 export const GRANT_TOLERANCE_SECONDS = 60
 
 /** Whoever holds the key of it is an edge that the daemon was enrolled at, so which one it was says nothing more. */
-const ISSUER = 'postern:edge'
+export const ISSUER = 'postern:edge'
 
 /** What an edge decided about one client, for one daemon to hold it to: end-to-end, where the edge sees nothing of what follows. */
 export interface Grant {
@@ -91,12 +91,12 @@ export function rememberUntil({ exp }: Pick<Grant, 'exp'>): number {
   return (exp + GRANT_TOLERANCE_SECONDS) * 1000
 }
 
-function es256(key: VerificationKey | undefined): VerificationKey | undefined {
+export function es256(key: VerificationKey | undefined): VerificationKey | undefined {
   return key?.alg === 'ES256' ? key : undefined
 }
 
 /** One spelling of each daemon: neither of the two names has a colon. */
-function audience({ tunnel, connector }: Grant['aud']): string {
+export function audience({ tunnel, connector }: Grant['aud']): string {
   if (!NAME.test(tunnel) || !NAME.test(connector)) throw rejected('it is for no connector of a tunnel')
   return `postern:connector:${tunnel}:${connector}`
 }

@@ -21,6 +21,7 @@ export {
   rememberUntil,
   signGrant,
 } from './grant.ts'
+export { GRANT_KEYS_TYP, type GrantKeySet, readGrantKeys, signGrantKeys } from './grant-keys.ts'
 export {
   IDENTITY_HEADER,
   IDENTITY_TYP,

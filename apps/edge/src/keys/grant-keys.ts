@@ -1,6 +1,14 @@
 import { type Json, PosternError } from '@postern/interface'
 import type { Snapshot, Store } from '@postern/store'
-import { type Grant, type Jwks, KeyRing, type StoredKey, type StoredKeyRing, signGrant } from '@postern/tokens'
+import {
+  type Grant,
+  type Jwks,
+  KeyRing,
+  type StoredKey,
+  type StoredKeyRing,
+  signGrant,
+  signGrantKeys,
+} from '@postern/tokens'
 import type { Seal } from './seal.ts'
 import type { KeyNote } from './team-keys.ts'
 
@@ -8,13 +16,15 @@ const NAMESPACE = 'grant-keys'
 const ROW = 'ring'
 
 /**
- * What grants are signed with: never anything else, and not by age. A daemon keeps the public halves that it was given when it was enrolled,
- * the one that signs and the next one; after two rotations it has to log in again. What changes them is durable before it is used.
+ * What grants are signed with: nothing else is but the next keys themselves, and they are not replaced by age. A daemon keeps the public halves
+ * of the one that signs and of the next one, which it was given when it was enrolled, and is told the new ones when it connects and after
+ * each rotation. One that was away for two of them has to log in again. What changes them is durable before it is used.
  */
 export class GrantKeys {
   readonly #store: Store
   readonly #seal: Seal
   #ring: KeyRing
+  readonly #listeners = new Set<() => void>()
   #turn: Promise<unknown> = Promise.resolve()
 
   private constructor(store: Store, seal: Seal, ring: KeyRing) {
@@ -46,22 +56,40 @@ export class GrantKeys {
     return { keys: this.#ring.jwks().keys.filter(({ kid }) => kids.includes(kid)) }
   }
 
+  /** {@link jwks} for one daemon, signed by the key that signs: whoever was there before the last rotation knows that one. */
+  announce(aud: Grant['aud']): Promise<string> {
+    return signGrantKeys(this.#ring, aud, { sequence: sequenceOf(this.#ring), jwks: this.jwks() })
+  }
+
+  /** Calls back after each rotation. @returns forgets it */
+  onRotate(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
   /** Which keys there are: nothing secret. */
   list(): readonly Omit<StoredKey, 'privateJwk'>[] {
     return this.#ring.list()
   }
 
-  /** The next key signs from now on. Daemons that were enrolled before the last rotation do not know it, and log in again. */
+  /** The next key signs from now on. Daemons that are connected are told; others know it since the rotation before, or log in again. */
   async rotate(note: KeyNote): Promise<void> {
     const mine = this.#turn.then(async () => {
-      const ring = this.#ring.rotate()
+      // Each set comes after the one before it, whatever the clock says meanwhile.
+      const ring = this.#ring.rotate(Math.max(Date.now(), sequenceOf(this.#ring) + 1))
       const kid = ring.list().find(({ state }) => state === 'current')?.kid ?? null
       await this.#store.apply([rowOf(ring, this.#seal)], { ...note, action: 'grant-key.rotate', detail: { kid } })
       this.#ring = ring
+      for (const listener of [...this.#listeners]) listener()
     })
     this.#turn = mine.catch(() => {})
     await mine
   }
+}
+
+/** Since when the key that signs does so, in milliseconds since the epoch: an edge of a restored backup comes past what was there before. */
+function sequenceOf(ring: KeyRing): number {
+  return ring.list().find(({ state }) => state === 'current')?.since ?? 1
 }
 
 function read({ records }: Snapshot, seal: Seal): KeyRing | undefined {

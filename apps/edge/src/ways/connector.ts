@@ -38,7 +38,8 @@ export async function serveConnector(
     },
     { log, signal },
   )
-  using _announced = await announceGrantKeys(tunnel, admission, context)
+  const proved = certificateOf(admission.identities)?.connectorId
+  using _announced = await announceGrantKeys(tunnel, { tunnelId, connectorId: proved }, context)
   connection = join(tunnel, admission, context)
   if (connection === undefined) return
   const mine = connection
