@@ -217,7 +217,13 @@ describe('an edge that means harm, to a daemon', () => {
     const server = await tcp.create({}, originHost)
     const rule = { hostname: 'db.localhost', service: new URL(`tcp://127.0.0.1:${origin.port}`), server }
     const starting = startDaemon(
-      { edge: new URL('https://edge.localhost'), rules: [rule], auth: [nobody], transport, connections: 1 },
+      {
+        edge: new URL('https://edge.localhost'),
+        rules: [rule],
+        auth: [nobody],
+        transports: [{ name: 'ours', transport }],
+        connections: 1,
+      },
       call,
     )
     const first = await edge(1)
@@ -264,7 +270,7 @@ describe('an edge that means harm, to a client', () => {
   })
   const open = (answer: Record<string, readonly string[]> = {}) => {
     const { transport, edge } = intoOurHands(answer)
-    const client = createClient({ hostname: 'db.localhost', auth: [nobody], transport })
+    const client = createClient({ hostname: 'db.localhost', auth: [nobody], transports: [{ name: 'ours', transport }] })
     const stream = client.open({ ...call, signal: AbortSignal.timeout(15_000) })
     stream.catch(() => {})
     return { client, stream, edge }

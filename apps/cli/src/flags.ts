@@ -8,7 +8,7 @@ import {
   type Values,
   variablesOf,
 } from '@postern/options'
-import { PLUGIN_FLAGS, PROGRAM_FLAGS, type Wanted } from '@postern/program'
+import { PLUGIN_FLAGS, PROGRAM_FLAGS, transportsOf, type Wanted } from '@postern/program'
 import type { Registry } from '@postern/registry'
 
 const { plugin, transport } = PLUGIN_FLAGS
@@ -85,9 +85,13 @@ export const ACCESS_FLAGS = {
 /** The plugins one run uses. */
 export interface Choice {
   readonly protocol: Wanted<'protocol', 'client'>
-  readonly transport: Wanted<'transport', 'client'>
+  /** In the order in which they are tried. */
+  readonly transports: readonly Wanted<'transport', 'client'>[]
   readonly auth: readonly Wanted<'auth', 'client'>[]
 }
+
+/** What `--transport auto` tries: the fastest first, and what passes most proxies behind it. */
+const TRANSPORTS = ['tls', 'websocket', 'grpc']
 
 /** How people sign in who say nothing else. */
 export const DEFAULT_AUTH = 'browser-sso'
@@ -108,7 +112,7 @@ export async function choosePlugins(protocol: string, said: Said, call: Call): P
   const names = auth.length > 0 ? auth : [await impliedAuth(said, call)]
   return {
     protocol: { kind: 'protocol', side: 'client', name: protocol },
-    transport: { kind: 'transport', side: 'client', name: transport },
+    transports: transportsOf(transport, TRANSPORTS, said.registry),
     auth: names.map(name => ({ kind: 'auth', side: 'client', name })),
   }
 }

@@ -55,7 +55,7 @@ async function carriedArgs(run: Run, hostname: string, call: Call): Promise<{ al
   const { line, registry } = run
   const { cwd } = run.program
   const { plugins } = await chooseFor(run, hostname, 'ssh', call)
-  const wanted = [plugins.transport, ...plugins.auth]
+  const wanted = [...plugins.transports, ...plugins.auth]
   const specs: HostOptionSpecs[] = []
   for (const { kind, name } of wanted) specs.push((await registry.load(kind, name, 'client', call)).options)
   const claimants = wanted.map(({ kind, name }, at) => ({ kind, name, specs: specs[at] ?? {} }))
@@ -66,11 +66,15 @@ async function carriedArgs(run: Run, hostname: string, call: Call): Promise<{ al
   })
   if (others.length > 0) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(others[0])}`)
   const own = line.given.filter(one => !NOT_CARRIED.has(one.option))
-  const [ofTransport = [], ...ofAuth] = given.map((list, at) => list.flatMap(one => carried(one, specs[at] ?? {}, cwd)))
+  const carriedOf = (kind: 'transport' | 'auth') =>
+    given.flatMap((list, at) =>
+      wanted[at]?.kind === kind ? list.flatMap(one => carried(one, specs[at] ?? {}, cwd)) : [],
+    )
+  const [ofTransports, ofAuth] = [carriedOf('transport'), carriedOf('auth')]
   const words = (list: readonly Given[]) => list.flatMap(one => carried(one, FLAGS, cwd))
   return {
-    all: [...words(own), ...ofTransport, ...ofAuth.flat()],
-    auth: [...words(own.filter(one => one.option !== 'transport')), ...ofAuth.flat()],
+    all: [...words(own), ...ofTransports, ...ofAuth],
+    auth: [...words(own.filter(one => one.option !== 'transport')), ...ofAuth],
   }
 }
 

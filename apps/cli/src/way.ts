@@ -1,4 +1,4 @@
-import { type ApplicationClient, createClient, type SessionNews } from '@postern/client'
+import { type ApplicationClient, createClient, type NamedTransport, type SessionNews } from '@postern/client'
 import { readHostname } from '@postern/client/hostname'
 import type { AuthProvider, Call, Protocol } from '@postern/interface'
 import { clientHost, composePlugins, type EdgeAt, readTrust } from '@postern/program'
@@ -40,6 +40,8 @@ export async function makeWay(
     ...(values.pin !== undefined && { pin: readPin(values.pin, '--pin') }),
   }
   const trust = await readTrust(values.ca)
+  const host = clientHost(program, edgeAt(hostname, values.edge, trust))
+  const ui = { ...host.ui, interactive: host.ui.interactive !== false }
   const names = { auth: plugins.auth.map(({ name }) => name).join(' '), transport: values.transport, protocol }
   call.log.debug('composing', { hostname, ...names, config: file?.path })
   await using owned = new AsyncDisposableStack()
@@ -49,19 +51,23 @@ export async function makeWay(
         registry,
         line,
         own: ACCESS_FLAGS,
-        wanted: [plugins.protocol, plugins.transport, ...plugins.auth],
+        wanted: [plugins.protocol, ...plugins.transports, ...plugins.auth],
         sources: { ...sources, ...(file && { file }) },
-        hosts: { client: clientHost(program, edgeAt(hostname, values.edge, trust)) },
+        hosts: { client: { ...host, ui } },
       },
       call,
     ),
   )
   const auth: AuthProvider[] = []
   for (const one of plugins.auth) auth.push(await composed.create(one))
-  const transport = await composed.create(plugins.transport)
+  const transports: NamedTransport[] = []
+  for (const one of plugins.transports) transports.push({ name: one.name, transport: await composed.create(one) })
   const at = await composed.create(plugins.protocol)
+  const mayAsk = (may: boolean): void => {
+    ui.interactive = may && host.ui.interactive !== false
+  }
   const client = owned.use(
-    createClient({ hostname, auth, transport, trust, onSession, endToEnd, ...(edge && { edge }) }),
+    createClient({ hostname, auth, transports, trust, onSession, mayAsk, endToEnd, ...(edge && { edge }) }),
   )
   const parts = owned.move()
   return {

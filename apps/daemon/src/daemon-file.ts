@@ -90,7 +90,7 @@ async function mistakeIn(
 /** The plugins a run uses, or may use, by kind and name. */
 export interface Chosen {
   readonly auth: readonly string[]
-  readonly transport: string
+  readonly transports: readonly string[]
 }
 
 /**
@@ -101,10 +101,14 @@ export function checkDaemonFile(found: DaemonFile, registry: Registry, chosen: C
   for (const name of chosen.auth)
     if (registry.find('auth', name)?.entry.client === undefined)
       mistakes.add(['auth'], unknownPlugin('auth', name, registry))
-  if (registry.find('transport', chosen.transport)?.entry.client === undefined)
-    mistakes.add(['transport'], unknownPlugin('transport', chosen.transport, registry))
+  for (const name of chosen.transports)
+    if (registry.find('transport', name)?.entry.client === undefined)
+      mistakes.add(['transport'], unknownPlugin('transport', name, registry))
   const rules = readIngress(file, ingress, defaultPorts(registry), mistakes)
-  const used = new Set([`transport ${chosen.transport}`, ...chosen.auth.map(name => `auth ${name}`)])
+  const used = new Set([
+    ...chosen.transports.map(name => `transport ${name}`),
+    ...chosen.auth.map(name => `auth ${name}`),
+  ])
   for (const { service } of rules)
     if (service instanceof URL) used.add(`protocol ${registry.forScheme(service.protocol)?.entry.name}`)
   for (const key of Object.keys(forPlugins.values)) checkPluginKey(key, used, registry, mistakes)

@@ -1,4 +1,4 @@
-import { dialEdge, type Trust, untilAborted } from '@postern/client'
+import { dialEdge, type NamedTransport, Transports, type Trust, untilAborted } from '@postern/client'
 import {
   type AuthProvider,
   type Call,
@@ -6,7 +6,6 @@ import {
   type Dialled,
   PosternError,
   type SentHeaders,
-  type Transport,
 } from '@postern/interface'
 import { type HostMessage, type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
 import { type DaemonAbout, ownAbout } from './about.ts'
@@ -60,7 +59,8 @@ export interface DaemonConfig {
   /** Its HTTP applications. `rules` are for bytes. */
   readonly web?: Web
   readonly auth: readonly AuthProvider[]
-  readonly transport: Transport
+  /** At least one, in the order in which connections are tried by them. */
+  readonly transports: readonly NamedTransport[]
   readonly trust?: Trust
   /** Connections kept alive at once, 1–16. Default 4. */
   readonly connections?: number
@@ -128,6 +128,7 @@ class Daemon implements RunningDaemon {
   /** Ends the dialling only. */
   readonly #settled = new AbortController()
   readonly #tunnels = new Set<Tunnel>()
+  readonly #transports: Transports
   readonly #rules: Rules<ServedRule>
   readonly #web: WebServing
   readonly #failures: FailureLog
@@ -144,6 +145,7 @@ class Daemon implements RunningDaemon {
   constructor(config: DaemonConfig, call: Call) {
     this.#config = config
     this.#observer = config.observer ?? {}
+    this.#transports = new Transports(config.transports)
     this.#rules = new Rules(config.rules, config.unserved)
     this.#failures = new FailureLog(call.log)
     this.#web = new WebServing(config.web, this.#failures, this.#observer)
@@ -221,25 +223,12 @@ class Daemon implements RunningDaemon {
   /** @returns a connection whose end means that another one is wanted: an edge that drains wants one elsewhere at once */
   async #connect(connection: number, call: Call): Promise<{ readonly closed: Promise<unknown> }> {
     this.#observer.onDial?.({ index: connection })
-    const dialled = await this.#dial('connector', {}, call)
     const drained = Promise.withResolvers<void>()
-    const tunnel = await startTunnel(
-      dialled.pipe,
-      {
-        role: 'client',
-        log: call.log,
-        speaker: 'daemon',
-        about: { ...this.#about, connection, ...(this.#joins && { join: 1 }) },
-        onMessage: message => this.#hear(message),
-        onStream: offered =>
-          void (offered.header.purpose === 'http'
-            ? this.#web.serve(offered, this.#call)
-            : serveStream(offered, this.#rules, this.#failures, this.#call, this.#observer)),
-        onDrain: drained.resolve,
-      },
+    const { tunnel, name } = await this.#transports.use(
+      async one => ({ tunnel: await this.#open(connection, one, drained.resolve, call), name: one.name }),
       call,
     )
-    this.#hold(tunnel, connection)
+    this.#hold(tunnel, connection, name)
     drained.promise.then(() => this.#leave(tunnel)).catch(() => {}) // ended with the daemon
     void Promise.race([tunnel.closed, drained.promise]).then(error =>
       this.#observer.onDisconnected?.({ index: connection }, error ?? undefined),
@@ -252,14 +241,40 @@ class Daemon implements RunningDaemon {
     return { closed: Promise.race([tunnel.closed, drained.promise]) }
   }
 
+  async #open(connection: number, by: NamedTransport, onDrain: () => void, call: Call): Promise<Tunnel> {
+    const { pipe } = await this.#dial('connector', by, {}, call)
+    return startTunnel(
+      pipe,
+      {
+        role: 'client',
+        log: call.log,
+        speaker: 'daemon',
+        about: { ...this.#about, connection, ...(this.#joins && { join: 1 }) },
+        onMessage: message => this.#hear(message),
+        onStream: offered =>
+          void (offered.header.purpose === 'http'
+            ? this.#web.serve(offered, this.#call)
+            : serveStream(offered, this.#rules, this.#failures, this.#call, this.#observer)),
+        onDrain,
+      },
+      call,
+    )
+  }
+
   /** What the edge tells beside the streams. */
   #hear(message: HostMessage): void {
     if (message.type === 'join') this.#joins?.take(message)
     if (message.type === 'join-cut') this.#joins?.cut(message)
+    if (message.type === 'grant-keys') void this.#config.joining?.grantKeys.hear(message.token)
   }
 
-  #dial(purpose: 'connector' | 'join', headers: SentHeaders, call: Call): Promise<Dialled> {
-    const { edge, auth, transport, trust = { ca: [] }, teamDomain = edge.hostname } = this.#config
+  #dial(
+    purpose: 'connector' | 'join',
+    { transport }: NamedTransport,
+    headers: SentHeaders,
+    call: Call,
+  ): Promise<Dialled> {
+    const { edge, auth, trust = { ca: [] }, teamDomain = edge.hostname } = this.#config
     const wanted = { purpose: 'connector', teamDomain } as const
     return dialEdge({ edge, host: teamDomain, purpose, wanted, auth, transport, trust, headers }, call)
   }
@@ -270,7 +285,9 @@ class Daemon implements RunningDaemon {
       rules: this.#rules,
       failures: this.#failures,
       observer: this.#observer,
-      dial: async (ticket: string, call: Call) => (await this.#dial('join', { 'postern-join': ticket }, call)).pipe,
+      transports: this.#config.transports,
+      dial: async (by: NamedTransport, ticket: string, call: Call) =>
+        (await this.#dial('join', by, { 'postern-join': ticket }, call)).pipe,
       tell: (message: HostMessage) => [...this.#tunnels].some(tunnel => tunnel.tell(message)),
     }
     return new Joins(parts, this.#call)
@@ -285,11 +302,11 @@ class Daemon implements RunningDaemon {
     this.#news = new AbortController()
   }
 
-  #hold(tunnel: Tunnel, connection: number): void {
+  #hold(tunnel: Tunnel, connection: number, transport: string): void {
     const { log, signal } = this.#call
     this.#tunnels.add(tunnel)
     this.#observer.onConnected?.({ index: connection })
-    log.info('connected to the edge', { connection, edge: this.#config.edge.host })
+    log.info('connected to the edge', { connection, edge: this.#config.edge.host, transport })
     void tunnel.closed.then(error => {
       this.#tunnels.delete(tunnel)
       if (!signal.aborted)

@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net'
+import type { NamedTransport } from '@postern/client'
 import type { Credentials } from '@postern/connector/files'
 import { checkChain, checkIdentity, keyFingerprint } from '@postern/end-to-end'
 import { type DaemonContext, daemonContext, secureAsDaemon } from '@postern/end-to-end/tls'
 import { type Call, isCode, type Pipe, PosternError, problem } from '@postern/interface'
-import { type Grant, readGrant, readJwks, rememberUntil, type VerificationKey } from '@postern/tokens'
+import { type Grant, readGrant, rememberUntil } from '@postern/tokens'
 import {
   type HostMessage,
   type JoinCutMessage,
@@ -14,6 +15,8 @@ import {
   type Tunnel,
 } from '@postern/tunnel'
 import type { FailureLog } from './failure-log.ts'
+import { GrantKeys, type KnownKeys } from './grant-keys.ts'
+import { type DialLeg, Legs } from './legs.ts'
 import type { DaemonObserver, ObservedStream, StreamEnd } from './observer.ts'
 import type { Rules } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
@@ -34,16 +37,21 @@ export interface JoinIdentity {
   /** Of the tunnel's key: what clients pin. */
   readonly fingerprint: string
   readonly context: DaemonContext
-  readonly grantKeys: ReadonlyMap<string, VerificationKey>
+  readonly grantKeys: GrantKeys
 }
 
 /**
  * Out of what `posternd login` left.
  *
+ * @param keep for keys that the edge tells later
  * @returns undefined where that is not enough: of an older login, or by an older setup token, whose authority ended after a day
  * @throws PosternError CONFIG_INVALID
  */
-export function joinIdentity(credentials: Credentials | undefined): JoinIdentity | undefined {
+export function joinIdentity(
+  credentials: Credentials | undefined,
+  call: Pick<Call, 'log'>,
+  keep?: KnownKeys['keep'],
+): JoinIdentity | undefined {
   const { tunnel, connector, identity, grantKeys, certificate } = credentials ?? {}
   if (!credentials || !tunnel || !connector || !certificate || identity === undefined || grantKeys === undefined)
     return undefined
@@ -51,7 +59,10 @@ export function joinIdentity(credentials: Credentials | undefined): JoinIdentity
     const authority = checkIdentity(identity)
     checkChain(credentials, authority, tunnel)
     const fingerprint = keyFingerprint(authority.publicKey)
-    return { tunnel, connector, fingerprint, context: daemonContext(credentials), grantKeys: readJwks(grantKeys) }
+    const { edge } = credentials
+    const known = { tunnel, connector, edge, set: grantKeys, ...(keep && { keep }) }
+    const context = daemonContext(credentials)
+    return { tunnel, connector, fingerprint, context, grantKeys: new GrantKeys(known, call) }
   } catch (cause) {
     const { message } = PosternError.from(cause)
     throw new PosternError('CONFIG_INVALID', `the credentials cannot be used for end-to-end sessions: ${message}`, {
@@ -66,8 +77,8 @@ export interface JoinParts {
   readonly rules: Rules<ServedRule>
   readonly failures: FailureLog
   readonly observer: DaemonObserver
-  /** Dials the edge for the client of this ticket. */
-  readonly dial: (ticket: string, call: Call) => Promise<Pipe>
+  readonly transports: readonly NamedTransport[]
+  readonly dial: DialLeg
   /** Tells the edge, over whichever of its connections. @returns whether it is on its way */
   readonly tell: (message: HostMessage) => boolean
 }
@@ -76,6 +87,7 @@ export interface JoinParts {
 export class Joins implements AsyncDisposable {
   readonly #parts: JoinParts
   readonly #call: Call
+  readonly #legs: Legs
   readonly #sessions = new Set<Tunnel>()
   /** By the id of the admission at the edge, once their grant was taken. */
   readonly #granted = new Map<string, Tunnel>()
@@ -88,6 +100,7 @@ export class Joins implements AsyncDisposable {
   /** @param call ends everything */
   constructor(parts: JoinParts, call: Call) {
     this.#parts = parts
+    this.#legs = new Legs(parts.transports, parts.dial)
     this.#call = call
   }
 
@@ -97,11 +110,14 @@ export class Joins implements AsyncDisposable {
   }
 
   /** The edge asks for a pipe. Where there is none to be had, the client is served through the edge, or told why not. */
-  take({ ticket, requestId, hostname }: JoinMessage): void {
+  take({ ticket, requestId, hostname, legs = [] }: JoinMessage): void {
     const rule = this.#parts.rules.find(hostname)
     const isFull = this.#coming >= MOST_COMING || this.#sessions.size >= MOST_SESSIONS
-    if (rule && rule.mode !== 'hop' && !isFull && !this.#draining) return void this.#serve(ticket, requestId)
-    const code = rule?.mode === 'end-to-end' ? (this.#draining ? 'DRAINING' : 'LIMIT_EXCEEDED') : undefined
+    const { isStale } = this.#parts.identity.grantKeys
+    const isAble = !isFull && !this.#draining && !isStale
+    if (rule && rule.mode !== 'hop' && isAble) return void this.#serve(ticket, requestId, legs)
+    const why = this.#draining ? 'DRAINING' : isStale ? 'MODE_FORBIDDEN' : 'LIMIT_EXCEEDED'
+    const code = rule?.mode === 'end-to-end' ? why : undefined
     this.#parts.tell({ type: 'decline', ticket, ...(code && { code }) })
   }
 
@@ -113,10 +129,10 @@ export class Joins implements AsyncDisposable {
   }
 
   /** Never rejects: what goes wrong with one client ends that client. */
-  async #serve(ticket: string, requestId: string): Promise<void> {
+  async #serve(ticket: string, requestId: string, legs: readonly string[]): Promise<void> {
     const { log, signal } = this.#call
     try {
-      const { pipe, client } = await this.#come(ticket)
+      const { pipe, client } = await this.#come(ticket, legs)
       await this.#session(pipe, client, requestId)
     } catch (thrown) {
       if (signal.aborted) return
@@ -130,14 +146,14 @@ export class Joins implements AsyncDisposable {
     }
   }
 
-  async #come(ticket: string): Promise<{ readonly pipe: Pipe; readonly client: string }> {
+  async #come(ticket: string, legs: readonly string[]): Promise<{ readonly pipe: Pipe; readonly client: string }> {
     this.#coming += 1
     const late = new AbortController()
     const why = new PosternError('TIMED_OUT', `no client came within ${COMING_TIME / 1000} s`, { speaker: 'daemon' })
     const timer = setTimeout(() => late.abort(why), COMING_TIME)
     const call: Call = { log: this.#call.log, signal: AbortSignal.any([this.#call.signal, late.signal]) }
     try {
-      return await secureAsDaemon(await this.#parts.dial(ticket, call), this.#parts.identity.context, call)
+      return await secureAsDaemon(await this.#legs.come(ticket, legs, call), this.#parts.identity.context, call)
     } finally {
       clearTimeout(timer)
       this.#coming -= 1
@@ -181,7 +197,7 @@ export class Joins implements AsyncDisposable {
   /** @throws PosternError TOKEN_EXPIRED, AUTH_REJECTED, LIMIT_EXCEEDED */
   async #grant(token: unknown, client: string, requestId: string): Promise<Grant> {
     const { tunnel, connector, grantKeys } = this.#parts.identity
-    const grant = await readGrant(token, grantKeys, { tunnel, connector })
+    const grant = await readGrant(token, grantKeys.keys, { tunnel, connector })
     const refused = (why: string) => new PosternError('AUTH_REJECTED', `the grant ${why}`, { speaker: 'daemon' })
     if (grant.cnf !== client) throw refused('is for another key than was proved')
     // The edge cuts a pipe with the admission that it joined it for: under another one somebody would stay who was put out.

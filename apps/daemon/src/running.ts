@@ -1,4 +1,4 @@
-import { untilAborted } from '@postern/client'
+import { type NamedTransport, untilAborted } from '@postern/client'
 import { type AuthProvider, type Call, PosternError, type ProtocolServer } from '@postern/interface'
 import type { CommandLine, HostOptionSpecs } from '@postern/options'
 import { type Composed, clientHost, composePlugins, type Program, type Wanted } from '@postern/program'
@@ -41,13 +41,14 @@ export class Plugins implements AsyncDisposable {
   async start(settings: Settings, line: CommandLine, call: Call) {
     const wanted = [
       ...settings.auth.map(name => ({ kind: 'auth', side: 'client', name }) as const),
-      { kind: 'transport', side: 'client', name: settings.values.transport } as const,
+      ...settings.transports,
     ] as const
     const composed = await this.#compose([...wanted, ...this.#serversFor(settings.rules)], settings, line, call)
     const auth: AuthProvider[] = []
     for (const name of settings.auth) auth.push(await composed.create({ kind: 'auth', side: 'client', name }))
-    const transport = await composed.create({ kind: 'transport', side: 'client', name: settings.values.transport })
-    return { auth, transport }
+    const transports: NamedTransport[] = []
+    for (const one of settings.transports) transports.push({ name: one.name, transport: await composed.create(one) })
+    return { auth, transports }
   }
 
   /** @throws PosternError PLUGIN_*, OPTION_* */

@@ -1,5 +1,4 @@
 import { dirname } from 'node:path'
-import type { Credentials } from '@postern/connector/files'
 import { type Call, PosternError } from '@postern/interface'
 import {
   type CommandLine,
@@ -10,9 +9,9 @@ import {
   type Sources,
   type Values,
 } from '@postern/options'
-import { type Program, pluginPlaces } from '@postern/program'
+import { type Program, pluginPlaces, transportsOf, type Wanted } from '@postern/program'
 import type { Registry } from '@postern/registry'
-import { findCredentials, hintAtLogin, mustBeFor, withEdge } from './credentials.ts'
+import { type FoundCredentials, findCredentials, hintAtLogin, mustBeFor, withEdge } from './credentials.ts'
 import { checkDaemonFile, type DaemonFile, defaultPorts, readDaemonFile } from './daemon-file.ts'
 import { CONFIG_FLAGS, RULE_FLAGS, RUN_FLAGS } from './flags.ts'
 import { readMode, readRule } from './ingress.ts'
@@ -23,12 +22,14 @@ import { completeRules } from './rule-options.ts'
 export interface Settings {
   readonly values: Values<typeof RUN_FLAGS>
   readonly auth: readonly string[]
+  /** In the order in which they are tried. */
+  readonly transports: readonly Wanted<'transport', 'client'>[]
   readonly rules: readonly FileRule[]
   readonly warnings: readonly string[]
   /** The config file's keys for plugins. */
   readonly forPlugins?: ConfigSection
   /** What `posternd login` left, where that is used. */
-  readonly credentials?: Credentials
+  readonly credentials?: FoundCredentials
 }
 
 /** A config file as far as it can be read, with the mistakes in it. */
@@ -42,6 +43,8 @@ export interface Examined {
 const CHOICES = { auth: RUN_FLAGS.auth, plugin: RUN_FLAGS.plugin, transport: RUN_FLAGS.transport }
 const PLACES = { credentials: RUN_FLAGS.credentials, auth: RUN_FLAGS.auth }
 const DEFAULT_AUTH = ['tunnel-token']
+/** What `transport: auto` tries. A connection to the edge stays for days: what passes most proxies goes first. */
+const TRANSPORTS = ['websocket', 'tls', 'grpc']
 
 /** Reads settings from flags, environment and config file, in falling order; again as often as the file changes. */
 export class SettingsReader {
@@ -71,7 +74,8 @@ export class SettingsReader {
     const fileRule: FileRule = { ...rule, number: 1, where: '--url', purposes: purposesOf(rule) }
     const { cwd } = this.sources
     const completed = await completeRules([fileRule], this.registry, this.sources, cwd, undefined, call)
-    const said = { values, auth: authOf(values), ...(credentials && { credentials }) }
+    const transports = transportsOf(values.transport, TRANSPORTS, this.registry)
+    const said = { values, auth: authOf(values), transports, ...(credentials && { credentials }) }
     return { ...said, rules: completed.rules, warnings: [...warnings, ...completed.warnings] }
   }
 
@@ -87,7 +91,9 @@ export class SettingsReader {
     const credentials = await this.#credentials(found.options, Object.keys(found.forPlugins.values), call)
     const { values, warnings } = await this.#options(RUN_FLAGS, withEdge(credentials, found.options), call)
     mustBeFor(values.edge, credentials, values.credentials)
-    const said = { values, auth: authOf(values), forPlugins: found.forPlugins, ...(credentials && { credentials }) }
+    const transports = transportsOf(values.transport, TRANSPORTS, this.registry)
+    const plugins = { auth: authOf(values), transports, forPlugins: found.forPlugins }
+    const said = { values, ...plugins, ...(credentials && { credentials }) }
     return { ...said, rules, warnings: [...warnings, ...ofRules] }
   }
 
@@ -98,7 +104,10 @@ export class SettingsReader {
     const { values, provided } = await this.#options(CHOICES, { ...found.options, otherKeys }, call)
     if (provided.plugin === 'file') await this.#addPluginsOf(found, values.plugin)
     else await this.#addPlugins(values.plugin, pluginPlaces(this.#program).from)
-    const written = checkDaemonFile(found, this.registry, { auth: authOf(values), transport: values.transport })
+    const written = checkDaemonFile(found, this.registry, {
+      auth: authOf(values),
+      transports: transportsOf(values.transport, TRANSPORTS, this.registry).map(({ name }) => name),
+    })
     const { mistakes, file } = found
     const { rules, warnings } = await completeRules(written, this.registry, this.sources, file.path, mistakes, call)
     return { found, rules, warnings }

@@ -42,7 +42,14 @@ async function config(more: Partial<DaemonConfig> = {}): Promise<DaemonConfig> {
   const server: ProtocolServer = await tcp.create({}, {} as never)
   const rule = readRule(HOST, `tcp://127.0.0.1:${origin.port}`, () => 'none')
   const url = new URL('https://edge.example.com')
-  return { edge: url, rules: [{ ...rule, server }], auth: [token], transport: edge.transport, connections: 1, ...more }
+  return {
+    edge: url,
+    rules: [{ ...rule, server }],
+    auth: [token],
+    transports: [{ name: 'memory', transport: edge.transport }],
+    connections: 1,
+    ...more,
+  }
 }
 
 async function start(more: Partial<DaemonConfig> = {}, ...calls: [] | [Call] | [Call, Call]): Promise<RunningDaemon> {

@@ -84,7 +84,10 @@ it('is what a daemon writes through: two hundred refused streams are ten lines a
   const rule = readRule('db.example.com', `tcp://127.0.0.1:${origin.port}`, () => 'none')
   const rules = [{ ...rule, server: await tcp.create({}, {} as never) }]
   const url = new URL('https://edge.example.com')
-  const daemon = await startDaemon({ edge: url, rules, auth: [], transport: edge.transport, connections: 1 }, call)
+  const daemon = await startDaemon(
+    { edge: url, rules, auth: [], transports: [{ name: 'memory', transport: edge.transport }], connections: 1 },
+    call,
+  )
   for (let at = 0; at < 200; at++) {
     const header = { hostname: 'db.example.com', requestId: `r-${at}`, purpose: 'tcp' } as const
     await expect(edge.tunnels[0]?.open(header, call)).rejects.toMatchObject({ code: 'ORIGIN_REFUSED' }) // the user is told

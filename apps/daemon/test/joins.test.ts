@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { type ApplicationClient, createClient, type EndToEnd } from '@postern/client'
+import { type ApplicationClient, createClient, type EndToEnd, type NamedTransport } from '@postern/client'
 import { keyFingerprint } from '@postern/connector'
 import { createConnector, createIdentity, createSetupAuthority, signConnector } from '@postern/connector/issue'
 import {
@@ -91,14 +91,15 @@ class World implements AsyncDisposable {
   readonly joins: Joins
 
   constructor(identity: JoinIdentity = own) {
-    const dial = async (ticket: string) => {
+    const dial = async (_by: NamedTransport, ticket: string) => {
       const [edge, daemon] = memoryPair()
       this.pipes.push(edge, daemon)
       this.#coming.get(ticket)?.resolve(edge)
       return daemon
     }
+    const transports = [{ name: 'memory', transport: this.transport }]
     const tell = (message: HostMessage) => void this.told.push(message) === undefined
-    this.joins = new Joins({ identity, rules, failures: this.failures, observer: {}, dial, tell }, call)
+    this.joins = new Joins({ identity, rules, failures: this.failures, observer: {}, transports, dial, tell }, call)
   }
 
   readonly transport: Transport = {
@@ -147,7 +148,7 @@ class World implements AsyncDisposable {
 
   client(endToEnd: EndToEnd = { pin: own.fingerprint }, hostname = APP): ApplicationClient {
     const auth = [{ authenticate: async () => ({}) }]
-    const made = createClient({ hostname, auth, transport: this.transport, endToEnd })
+    const made = createClient({ hostname, auth, transports: [{ name: 'memory', transport: this.transport }], endToEnd })
     this.clients.push(made)
     return made
   }

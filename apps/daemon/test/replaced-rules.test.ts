@@ -50,7 +50,14 @@ function rule(hostname: string, origin: TestOrigin, server = plain): ServedRule 
 
 async function start(rules: readonly ServedRule[], more: { unserved?: string[]; observer?: DaemonObserver } = {}) {
   const url = new URL('https://edge.example.com')
-  const config = { edge: url, rules, auth: [nobody], transport: edge.transport, connections: 1, ...more }
+  const config = {
+    edge: url,
+    rules,
+    auth: [nobody],
+    transports: [{ name: 'memory', transport: edge.transport }],
+    connections: 1,
+    ...more,
+  }
   daemon = await startDaemon(config, call)
 }
 

@@ -74,7 +74,14 @@ const forBytes = (hostname = APP): ServedRule => ({
 })
 
 async function start(rules: readonly ServedRule[], applications: Web | undefined, observer: DaemonObserver = {}) {
-  const config = { edge: url, rules, auth: [nobody], transport: edge.transport, connections: 1, observer }
+  const config = {
+    edge: url,
+    rules,
+    auth: [nobody],
+    transports: [{ name: 'memory', transport: edge.transport }],
+    connections: 1,
+    observer,
+  }
   daemon = await startDaemon({ ...config, ...(applications && { web: applications }) }, call)
 }
 

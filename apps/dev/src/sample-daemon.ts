@@ -30,7 +30,12 @@ export async function startSampleDaemon(
     if (rule.service.protocol !== 'http:') rules.push({ ...rule, server: await serverOf(rule.service.protocol) })
   const pages = read.filter(({ service }) => service.protocol === 'http:')
   const web = { server: await serverOf('http:'), rules: pages.map(rule => ({ ...rule, segments: [], options: {} })) }
-  owned.use(await startDaemon({ ...to, rules, web, auth, transport, connections: 2 }, call))
+  owned.use(
+    await startDaemon(
+      { ...to, rules, web, auth, transports: [{ name: 'websocket', transport }], connections: 2 },
+      call,
+    ),
+  )
   return owned.move()
 }
 

@@ -4,16 +4,17 @@ import {
   type Application,
   type AuthProvider,
   type Call,
+  type Code,
   type Dialled,
   PosternError,
-  type Transport,
 } from '@postern/interface'
-import { startTunnel, type Tunnel } from '@postern/tunnel'
+import { keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
 import type { Trust } from './connect.ts'
 import { dialEdge } from './dial.ts'
 import { readHostname } from './hostname.ts'
 import type { EndToEnd, Joined } from './join.ts'
-import { Making } from './waiting.ts'
+import { type NamedTransport, Transports } from './transports.ts'
+import { Making, untilAborted } from './waiting.ts'
 
 export interface ClientOptions {
   /** The application, for example `db.example.com`; with the edge's port where it is not 443. */
@@ -21,7 +22,8 @@ export interface ClientOptions {
   /** Where the edge listens, when not at the hostname itself. */
   readonly edge?: URL
   readonly auth: readonly AuthProvider[]
-  readonly transport: Transport
+  /** At least one, in the order in which they are tried. What an edge says is final, by whichever; a way that does not get through is not. */
+  readonly transports: readonly NamedTransport[]
   readonly trust?: Trust
   /**
    * An end-to-end session wherever the edge offers one: TLS between this program and the daemon, which the edge cannot read. Absent: the
@@ -32,14 +34,16 @@ export interface ClientOptions {
   readonly endToEnd?: EndToEnd
   /** Told what becomes of the session, for whoever shows it. */
   readonly onSession?: (news: SessionNews) => void
+  /** Told before each sign-in: whether somebody waits for it, who may be asked. Nobody does where {@link ApplicationClient.stay} signs in anew. */
+  readonly mayAsk?: (may: boolean) => void
 }
 
 /**
- * `connected`: a session is up. `failed`: it could not be made. `lost`: it ended, and its streams with it, though nobody closed
- * it; the next stream makes another. Both say why.
+ * `connected`: a session is up, by which transport, and with whom: the daemon (end-to-end) or the edge (hop). `failed`: it could not be
+ * made. `lost`: it ended, and its streams with it, though nobody closed it; the next stream makes another. Both say why.
  */
 export type SessionNews =
-  | { readonly state: 'connected' }
+  | { readonly state: 'connected'; readonly transport: string; readonly mode: 'end-to-end' | 'hop' }
   | { readonly state: 'lost' | 'failed'; readonly error: PosternError }
 
 /** A way to one application. */
@@ -47,6 +51,12 @@ export interface ApplicationClient extends AsyncDisposable {
   readonly app: Application
   /** Signs in and makes the session now, so that a refusal is known at start. Without it, the first `open` does. */
   connect(call: Call): Promise<void>
+  /**
+   * Keeps a session up until it is aborted: one that is lost is made anew within a second, and then every ten at most. What waiting
+   * does not mend (access that ended, a sign-in) waits for the next `open`.
+   * @throws `call.signal.reason`
+   */
+  stay(call: Call): Promise<never>
   /**
    * One stream: one TCP connection of the user, half-closing both ways. A session that was lost is made anew.
    * @throws PosternError the refusal of edge, daemon or service; `call.signal.reason`
@@ -58,9 +68,9 @@ export interface ApplicationClient extends AsyncDisposable {
  * A client for one application: one session, many streams.
  *
  * @example
- * await using db = createClient({ hostname: 'db.example.com', auth: [token], transport })
+ * await using db = createClient({ hostname: 'db.example.com', auth: [token], transports: [{ name: 'websocket', transport }] })
  * const stream = await db.open({ signal: AbortSignal.timeout(10_000), log })
- * @throws PosternError HOSTNAME_INVALID
+ * @throws PosternError HOSTNAME_INVALID; BAD_USAGE without a transport
  */
 export function createClient(options: ClientOptions): ApplicationClient {
   return new Client(options)
@@ -69,19 +79,45 @@ export function createClient(options: ClientOptions): ApplicationClient {
 /** Errors of a session that took no stream: nothing of the user's was sent, and another session may take it. */
 const LOST: ReadonlySet<string> = new Set(['SESSION_LOST', 'PEER_SILENT', 'DRAINING'])
 
+/** Milliseconds, the longest wait before a lost session is dialled for again. An open does not wait for it. */
+const LONGEST_WAIT = 10_000
+
+/** What may be otherwise in a while, though nobody does anything: the network, an edge that restarts, a daemon that comes back. */
+const PASSING: ReadonlySet<Code> = new Set([
+  ...(['EDGE_UNREACHABLE', 'EDGE_UNTRUSTED', 'EDGE_PROTOCOL', 'TIMED_OUT', 'STREAM_CUT', 'SESSION_LOST'] as const),
+  ...(['PEER_SILENT', 'PROTOCOL_VIOLATION', 'DRAINING', 'TUNNEL_OFFLINE', 'MODE_FORBIDDEN', 'LIMIT_EXCEEDED'] as const),
+  ...(['EDGE_UNAVAILABLE', 'AUDIT_UNAVAILABLE', 'RATE_LIMITED', 'INTERNAL'] as const),
+])
+
+/** A session, and how it came to be. */
+interface Made {
+  readonly tunnel: Tunnel
+  readonly transport: string
+  readonly mode: 'end-to-end' | 'hop'
+}
+
+/** Resolved when the next stream needs another session, with what ended this one. */
+type Over = PromiseWithResolvers<PosternError | undefined>
+
 class Client implements ApplicationClient {
   #app: Application
   readonly #options: ClientOptions
   readonly #edge: URL
+  readonly #transports: Transports
   /** The session that new streams go to, from the moment its making begins. */
-  #session: Making<Tunnel> | undefined
+  #session: Making<Made> | undefined
   /** Every session that is not over, also those that take no new streams. */
-  readonly #alive = new Set<Making<Tunnel>>()
+  readonly #alive = new Map<Making<Made>, Over>()
+  /** Nobody was asked for these. */
+  readonly #unasked = new WeakSet<Making<Made>>()
+  /** Resolved when somebody wants a session. */
+  #wanted = Promise.withResolvers<void>()
   #closed = false
 
   constructor(options: ClientOptions) {
     const { hostname, port } = readHostname(options.hostname)
     this.#options = options
+    this.#transports = new Transports(options.transports)
     this.#edge = options.edge ?? new URL(`https://${hostname}${port === undefined ? '' : `:${port}`}`)
     this.#app = { hostname, id: '', teamDomain: '', protocols: [] }
   }
@@ -98,70 +134,109 @@ class Client implements ApplicationClient {
     const header = { hostname: this.#app.hostname, requestId: randomUUID(), purpose: 'tcp' as const }
     const session = this.#current(call)
     try {
-      return await (await session.wait(call.signal)).open(header, call)
+      return await (await session.wait(call.signal)).tunnel.open(header, call)
     } catch (error) {
-      if (!PosternError.is(error) || !LOST.has(error.code)) throw error
+      if (!PosternError.is(error) || !this.#isWorthAnother(error.code, session)) throw error
       this.#retire(session, call)
-      return (await this.#current(call).wait(call.signal)).open(header, call)
+      return (await this.#current(call).wait(call.signal)).tunnel.open(header, call)
     }
   }
 
-  #current(call: Call): Making<Tunnel> {
-    if (this.#closed) throw new PosternError('SESSION_LOST', 'this client was closed', { speaker: 'client' })
+  #isWorthAnother(code: Code, session: Making<Made>): boolean {
+    return LOST.has(code) || (code === 'LOGIN_REQUIRED' && this.#unasked.has(session))
+  }
+
+  async stay(call: Call): Promise<never> {
+    const again = async (_attempt: number, inner: Call) => {
+      const session = this.#current(inner, true)
+      const over = this.#alive.get(session)?.promise ?? Promise.resolve(undefined)
+      // Now, and not when the news of it is told: who tries again at once would find it here.
+      await session.wait(inner.signal).catch(error => {
+        this.#forget(session)
+        throw error
+      })
+      return { closed: over }
+    }
+    const fatal = (error: unknown) => !PASSING.has(PosternError.from(error).code)
+    for (;;) {
+      await keepConnected(again, { capMs: LONGEST_WAIT, fatal }, call).catch(() => {})
+      call.signal.throwIfAborted()
+      if (this.#closed) throw closed()
+      if (!this.#session) await untilAborted(this.#wanted.promise, call.signal)
+    }
+  }
+
+  /** @param alone nobody waits for it who could be asked anything */
+  #current(call: Call, alone = false): Making<Made> {
+    if (this.#closed) throw closed()
     if (this.#session) return this.#session
-    const session: Making<Tunnel> = new Making(
-      signal => this.#make(() => this.#retire(session, call), { log: call.log, signal }),
-      () => this.#forget(session),
-    )
+    const make = (signal: AbortSignal): Promise<Made> => {
+      this.#options.mayAsk?.(!alone)
+      return this.#make(() => this.#retire(session, call), { log: call.log, signal })
+    }
+    const session: Making<Made> = new Making(make, () => this.#forget(session))
+    if (alone) this.#unasked.add(session)
     this.#session = session
-    this.#alive.add(session)
-    void this.#follow(session).finally(() => {
-      this.#forget(session)
+    this.#alive.set(session, Promise.withResolvers())
+    this.#wanted.resolve()
+    this.#wanted = Promise.withResolvers()
+    void this.#follow(session).then(error => {
+      this.#forget(session, error)
       this.#alive.delete(session)
     })
     return session
   }
 
   /** Resolves when a session is over. What this client ended itself, or nobody wanted any more, is no news. */
-  async #follow(session: Making<Tunnel>): Promise<void> {
+  async #follow(session: Making<Made>): Promise<PosternError | undefined> {
     const tell = (news: SessionNews) => this.#closed || this.#options.onSession?.(news)
     try {
-      const tunnel = await session.result
-      tell({ state: 'connected' })
+      const { tunnel, transport, mode } = await session.result
+      tell({ state: 'connected', transport, mode })
       const error = await tunnel.closed
       if (error || this.#session === session) tell({ state: 'lost', error: error ?? ended() })
+      return error
     } catch (thrown) {
-      if (!session.stopped) tell({ state: 'failed', error: PosternError.from(thrown) })
+      const error = PosternError.from(thrown)
+      if (!session.stopped) tell({ state: 'failed', error })
+      return error
     }
   }
 
-  async #make(drained: () => void, call: Call): Promise<Tunnel> {
-    const { auth, transport, trust = { ca: [] }, endToEnd } = this.#options
+  #make(drained: () => void, call: Call): Promise<Made> {
+    return this.#transports.use(one => this.#makeBy(one, drained, call), call)
+  }
+
+  async #makeBy({ name, transport }: NamedTransport, drained: () => void, call: Call): Promise<Made> {
+    const { auth, trust = { ca: [] }, endToEnd } = this.#options
     const { hostname } = this.#app
     const dial = (purpose: 'session' | 'join', headers: Readonly<Record<string, string>> = {}) => {
       const wanted = { purpose: 'access', app: this.#app } as const
       return dialEdge({ edge: this.#edge, host: hostname, purpose, wanted, auth, transport, trust, headers }, call)
     }
-    call.log.debug('dialling the edge', { hostname, edge: this.#edge.host })
+    call.log.debug('dialling the edge', { hostname, edge: this.#edge.host, transport: name })
     const { dialled, pipe, about } = endToEnd
       ? await (await import('./join.ts')).join(hostname, endToEnd, headers => dial('join', headers), call)
       : await alone(dial('session'))
     this.#app = readApplication(dialled.answer['postern-application']?.[0], this.#app)
-    call.log.debug('a session begins', { hostname, mode: about ? 'end-to-end' : 'hop' })
+    const mode = about ? 'end-to-end' : 'hop'
     const who = { role: 'client', log: call.log, speaker: 'client' } as const
-    return startTunnel(pipe, { ...who, ...(about && { about }), onDrain: drained }, call)
+    const tunnel = await startTunnel(pipe, { ...who, ...(about && { about }), onDrain: drained }, call)
+    call.log.debug('a session begins', { hostname, transport: name, mode })
+    return { tunnel, transport: name, mode }
   }
 
   /** The next `open` makes another session. */
-  #forget(session: Making<Tunnel>): void {
+  #forget(session: Making<Made>, why?: PosternError): void {
     if (this.#session === session) this.#session = undefined
+    this.#alive.get(session)?.resolve(why)
   }
 
   /** It takes no new streams; what is open on it goes on, and it ends with the last. */
-  #retire(session: Making<Tunnel>, { log }: Call): void {
+  #retire(session: Making<Made>, { log }: Call): void {
     this.#forget(session)
     const finish = async () => {
-      const tunnel = await session.result
+      const { tunnel } = await session.result
       await tunnel.drain({ log, signal: new AbortController().signal })
       await tunnel.close()
     }
@@ -170,13 +245,12 @@ class Client implements ApplicationClient {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
-    const reason = new PosternError('SESSION_LOST', 'this client was closed', { speaker: 'client' })
-    const end = async (session: Making<Tunnel>) => {
-      session.stop(reason)
-      const tunnel = await session.result.catch(() => undefined)
-      await tunnel?.close()
+    const end = async (session: Making<Made>) => {
+      session.stop(closed())
+      const made = await session.result.catch(() => undefined)
+      await made?.tunnel.close()
     }
-    await Promise.all([...this.#alive].map(end))
+    await Promise.all([...this.#alive.keys()].map(end))
   }
 }
 
@@ -184,6 +258,10 @@ class Client implements ApplicationClient {
 async function alone(dialling: Promise<Dialled>): Promise<Joined> {
   const dialled = await dialling
   return { dialled, pipe: dialled.pipe }
+}
+
+function closed(): PosternError {
+  return new PosternError('SESSION_LOST', 'this client was closed', { speaker: 'client' })
 }
 
 function ended(): PosternError {

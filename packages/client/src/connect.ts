@@ -33,6 +33,7 @@ export interface Trust {
  * TCP to the edge and, with `securing`, TLS on top: happy eyeballs (RFC 8305), no Nagle, keep-alive, `*.localhost` is loopback.
  * The certificate is always verified: no environment variable turns that off.
  *
+ * @param onTcp told once somebody took the connection
  * @throws PosternError EDGE_UNREACHABLE, EDGE_UNTRUSTED, EDGE_PROTOCOL; `call.signal.reason`
  */
 export async function connectEdge(
@@ -41,6 +42,7 @@ export async function connectEdge(
   trust: Trust,
   credential: Credential,
   call: Call,
+  onTcp: () => void = () => {},
 ): Promise<Duplex> {
   call.signal.throwIfAborted()
   const tcp = netConnect({
@@ -53,6 +55,7 @@ export async function connectEdge(
     allowHalfOpen: true,
   })
   await opened(tcp, failing(to, 'connect', TCP_DEADLINE), call.signal)
+  onTcp()
   if (!securing) return tcp
   const secured = tlsConnect({
     socket: tcp,

@@ -14,6 +14,7 @@ import {
 import { connectEdge, type Trust } from './connect.ts'
 import { authenticate } from './credentials.ts'
 import { isLoopbackName } from './hostname.ts'
+import { mendable } from './transports.ts'
 
 /** How often a challenge (Negotiate, step-up) is answered before the refusal stands. */
 const ROUNDS = 3
@@ -46,12 +47,27 @@ export async function dialEdge(want: EdgeDial, call: Call): Promise<Dialled> {
   let credential = await authenticate(want.auth, want.wanted, call)
   for (let round = 1; ; round++) {
     try {
-      return await want.transport.dial(requestOf(want, credential), call)
+      return await dialOnce(want, credential, call)
     } catch (error) {
       const refusal = PosternError.is(error) ? error.refusal : undefined
       if (round === ROUNDS || refusal?.status !== 401 || !refusal.headers['www-authenticate']) throw error
       credential = await answer(want, { ...want.wanted, refused: { ...refusal, credential } }, error, call)
     }
+  }
+}
+
+async function dialOnce(want: EdgeDial, credential: Credential, call: Call): Promise<Dialled> {
+  let isThere = false
+  try {
+    return await want.transport.dial(
+      requestOf(want, credential, () => {
+        isThere = true
+      }),
+      call,
+    )
+  } catch (error) {
+    // Somebody is there, and it is this way that does not get through to the edge.
+    throw isThere && PosternError.is(error) && error.code === 'EDGE_UNREACHABLE' ? mendable(error) : error
   }
 }
 
@@ -64,7 +80,11 @@ async function answer(want: EdgeDial, request: AuthRequest, refusal: unknown, ca
   }
 }
 
-function requestOf({ edge, host, purpose, trust, headers = {} }: EdgeDial, credential: Credential): DialRequest {
+function requestOf(
+  { edge, host, purpose, trust, headers = {} }: EdgeDial,
+  credential: Credential,
+  onTcp: () => void,
+): DialRequest {
   const address = { host: bare(edge.hostname), port: portOf(edge), serverName: host }
   return {
     edge,
@@ -72,7 +92,7 @@ function requestOf({ edge, host, purpose, trust, headers = {} }: EdgeDial, crede
     purpose,
     headers,
     credential,
-    connect: (securing, call) => connectEdge(address, securing, trust, credential, call),
+    connect: (securing, call) => connectEdge(address, securing, trust, credential, call, onTcp),
     ca: trust.ca,
   }
 }

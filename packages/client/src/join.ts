@@ -1,8 +1,9 @@
 import { X509Certificate } from 'node:crypto'
 import { keyFingerprint } from '@postern/end-to-end'
 import { makeSessionKey, type SessionKey } from '@postern/end-to-end/session-key'
-import { type Call, type Dialled, type Pipe, PosternError } from '@postern/interface'
+import { type Call, type Code, type Dialled, type Pipe, PosternError } from '@postern/interface'
 import type { About } from '@postern/tunnel'
+import { mendable } from './transports.ts'
 
 /** That nobody between this client and the application's daemon is to read what is sent, the edge included. */
 export interface EndToEnd {
@@ -31,42 +32,82 @@ export interface Joined {
 /** Asks the edge to be joined to a daemon. @param dial gets the headers to send */
 export type DialJoin = (headers: Readonly<Record<string, string>>) => Promise<Dialled>
 
+/** What is wrong with one pipe, where somebody else may have come for it in the daemon's place, or in this client's. */
+const RACED: ReadonlySet<Code> = new Set(['STREAM_CUT', 'DAEMON_UNTRUSTED', 'PROTOCOL_VIOLATION'])
+
+/** Milliseconds for TLS on a bare connection: the daemon is there, and what drops one drops it without a word. */
+const BARE_HANDSHAKE = 3_000
+
 /**
- * Dials for an end-to-end session, and takes what the edge offers instead where nobody insists on one.
+ * Dials for an end-to-end session, and takes what the edge offers instead where nobody insists on one. A pipe at whose other end is
+ * not the daemon is tried once more: whoever sees a connection's ticket may use it first, and gets nothing by it.
  *
  * @throws PosternError MODE_FORBIDDEN; TUNNEL_KEY_CHANGED, with both fingerprints; DAEMON_UNTRUSTED; EDGE_PROTOCOL; as `dial` and
  *   `secureAsClient`
  */
 export async function join(hostname: string, wanted: EndToEnd, dial: DialJoin, call: Call): Promise<Joined> {
   const pin = wanted.pin ?? (await wanted.pins?.get(hostname))
-  const key = await makeSessionKey()
-  const dialled = await dial({ 'postern-key': key.fingerprint })
-  const mode = dialled.answer['postern-mode']?.[0] ?? 'hop'
-  try {
-    if (mode === 'end-to-end') return await secured(hostname, pin, { wanted, key }, dialled, call)
-    if (mode !== 'hop') throw notAnEdge(`it answered with the mode ${JSON.stringify(mode.slice(0, 64))}`)
-    if (wanted.required || pin !== undefined) throw forbidden(hostname, pin)
-    return { dialled, pipe: dialled.pipe }
-  } catch (error) {
-    dialled.pipe.on('error', () => {}).destroy()
-    throw error
+  for (let go = 1; ; go++) {
+    const key = await makeSessionKey()
+    const dialled = await dial({ 'postern-key': key.fingerprint })
+    try {
+      return await take(hostname, pin, { wanted, key }, dialled, call)
+    } catch (error) {
+      dialled.pipe.on('error', () => {}).destroy()
+      call.signal.throwIfAborted()
+      const isRaced = PosternError.is(error) && RACED.has(error.code)
+      if (!isRaced) throw error
+      if (go === 2) throw dialled.serverName === undefined ? error : mendable(error)
+      call.log.debug('no TLS with the daemon; once more', { code: error.code, cause: error.message })
+    }
   }
+}
+
+interface Wanted {
+  readonly wanted: EndToEnd
+  readonly key: SessionKey
+}
+
+async function take(
+  hostname: string,
+  pin: string | undefined,
+  { wanted, key }: Wanted,
+  dialled: Dialled,
+  call: Call,
+): Promise<Joined> {
+  const mode = dialled.answer['postern-mode']?.[0] ?? 'hop'
+  if (mode === 'end-to-end') return secured(hostname, pin, { wanted, key }, dialled, call)
+  if (mode !== 'hop') throw notAnEdge(`it answered with the mode ${JSON.stringify(mode.slice(0, 64))}`)
+  if (wanted.required || pin !== undefined) throw forbidden(hostname, pin)
+  return { dialled, pipe: dialled.pipe }
 }
 
 async function secured(
   hostname: string,
   pin: string | undefined,
-  { wanted, key }: { readonly wanted: EndToEnd; readonly key: SessionKey },
+  { wanted, key }: Wanted,
   dialled: Dialled,
   call: Call,
 ): Promise<Joined> {
   const { grant, identity, tunnel, connector } = readAnswer(dialled)
   const { secureAsClient } = await import('@postern/end-to-end/tls')
   const found = keyFingerprint(identity.publicKey)
-  const want = { identity: identity.toString(), pin: pin ?? found, tunnel, connector }
-  const pipe = await secureAsClient(dialled.pipe, want, key, call).catch(error => {
-    throw PosternError.is(error) && error.code === 'TUNNEL_KEY_CHANGED' ? advised(error, hostname, found) : error
-  })
+  const { serverName } = dialled
+  const want = {
+    identity: identity.toString(),
+    pin: pin ?? found,
+    tunnel,
+    connector,
+    ...(serverName && { serverName }),
+  }
+  const late = new AbortController()
+  const timer = serverName === undefined ? undefined : setTimeout(() => late.abort(tooLate()), BARE_HANDSHAKE)
+  const within: Call = { log: call.log, signal: AbortSignal.any([call.signal, late.signal]) }
+  const pipe = await secureAsClient(dialled.pipe, want, key, within)
+    .catch(error => {
+      throw PosternError.is(error) && error.code === 'TUNNEL_KEY_CHANGED' ? advised(error, hostname, found) : error
+    })
+    .finally(() => clearTimeout(timer))
   if (pin === undefined) {
     // Only now: a daemon has proved it.
     await wanted.pins?.keep(hostname, found)
@@ -74,6 +115,12 @@ async function secured(
     call.log.warn(`the edge vouches for the key of the tunnel; ${said}`, { hostname, fingerprint: found })
   }
   return { dialled, pipe, about: { grant } }
+}
+
+function tooLate(): PosternError {
+  return new PosternError('TIMED_OUT', `no TLS with the daemon within ${BARE_HANDSHAKE / 1000} s`, {
+    speaker: 'client',
+  })
 }
 
 function advised({ code, message, cause }: PosternError, hostname: string, found: string): PosternError {

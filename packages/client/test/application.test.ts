@@ -15,7 +15,11 @@ let client: ApplicationClient
 beforeEach(async () => {
   before = resources()
   edge = await memoryEdge(log)
-  client = createClient({ hostname: 'db.example.com', auth: [token], transport: edge.transport })
+  client = createClient({
+    hostname: 'db.example.com',
+    auth: [token],
+    transports: [{ name: 'memory', transport: edge.transport }],
+  })
 })
 afterEach(async () => {
   await client[Symbol.asyncDispose]()
@@ -155,7 +159,7 @@ describe('what becomes of the session', () => {
     client = createClient({
       hostname: 'db.example.com',
       auth: [token],
-      transport: edge.transport,
+      transports: [{ name: 'memory', transport: edge.transport }],
       onSession: news => told.push(news.state === 'connected' ? news.state : `${news.state} ${news.error.code}`),
     })
   })

@@ -103,6 +103,8 @@ class OnSocket extends Secured {
 
   constructor(under: Socket, start: (below: Duplex) => TLSSocket, speaker: Speaker) {
     if (under.destroyed || under.readableEnded) throw new PosternError('STREAM_CUT', 'the pipe ended before TLS began')
+    // Whoever gave it may have made its destroying a cut of its own; how it ends is TLS's to say from here on.
+    under.destroy = Socket.prototype.destroy
     super(start(under), speaker)
     this.#under = under
     under.on('error', () => {}) // TLS tells it
@@ -125,9 +127,8 @@ class OnSocket extends Secured {
 }
 
 function resetWhenDestroyed(socket: Socket): void {
-  const { destroy } = socket
   socket.destroy = () => {
-    socket.destroy = destroy
+    socket.destroy = Socket.prototype.destroy
     return socket.resetAndDestroy()
   }
 }

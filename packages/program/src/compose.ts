@@ -26,7 +26,12 @@ export const PLUGIN_FLAGS = {
     summary: 'use a plugin package, by name or ./path',
     env: ['POSTERN_PLUGINS'],
   },
-  transport: { type: 'string', default: 'websocket', summary: 'how to reach the edge', env: ['POSTERN_TRANSPORT'] },
+  transport: {
+    type: 'string',
+    default: 'auto',
+    summary: 'how to reach the edge: tls or websocket alone, a plugin’s, or what gets through (auto)',
+    env: ['POSTERN_TRANSPORT'],
+  },
 } as const
 
 /** One side of one plugin that this run uses. */
@@ -46,6 +51,16 @@ export interface Composition {
   readonly sources: Omit<Sources, 'given' | 'envPrefix' | 'owner'>
   /** What this program lends each side it runs. */
   readonly hosts: Partial<Host>
+}
+
+/** Which transports `--transport` means. @param automatic what `auto` does, as far as this program has them */
+export function transportsOf(
+  value: string,
+  automatic: readonly string[],
+  registry: Registry,
+): readonly Wanted<'transport', 'client'>[] {
+  const names = value === 'auto' ? automatic.filter(name => registry.find('transport', name)) : [value]
+  return names.map(name => ({ kind: 'transport', side: 'client', name }))
 }
 
 /** Ends the plugins it created when it is disposed, the last one first. */

@@ -1,4 +1,4 @@
-export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, type Wanted } from './compose.ts'
+export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, transportsOf, type Wanted } from './compose.ts'
 export { type ConfigFile, parseConfigText, readConfigFile } from './config-file.ts'
 export type { EdgeAt } from './edge-fetch.ts'
 export { describeFailure, exitCodeOf, unwritten } from './failure.ts'
