@@ -18,6 +18,11 @@ export interface Looking {
   readonly keys: readonly string[]
 }
 
+/** Credentials, and the file that they are in. */
+export interface FoundCredentials extends Credentials {
+  readonly path: string
+}
+
 /**
  * What `posternd login` left: where it was named, or in this user's folder, unless a token was named instead.
  *
@@ -27,7 +32,7 @@ export async function findCredentials(
   { path, auth, line, keys }: Looking,
   program: Program,
   call: Call,
-): Promise<Credentials | undefined> {
+): Promise<FoundCredentials | undefined> {
   const { env, redactor } = program
   if (!auth.includes('tunnel-token')) return undefined
   const hasToken =
@@ -44,7 +49,7 @@ export async function findCredentials(
   const found = readCredentials(text, place)
   redactor.add(found.token)
   call.log.debug('credentials were found', { file: place, tunnel: found.tunnel, connector: found.connector })
-  return found
+  return { ...found, path: place }
 }
 
 /** What they say of the edge, where nothing else does. @param section the config file's, which goes before them */

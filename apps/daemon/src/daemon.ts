@@ -263,9 +263,9 @@ class Daemon implements RunningDaemon {
 
   /** What the edge tells beside the streams. */
   #hear(message: HostMessage): void {
-    if (message.type === 'join') this.#joins?.take(message)
+    if (message.type === 'join') void this.#joins?.take(message)
     if (message.type === 'join-cut') this.#joins?.cut(message)
-    if (message.type === 'grant-keys') void this.#config.joining?.grantKeys.hear(message.token)
+    if (message.type === 'grant-keys') this.#config.joining?.grantKeys.hear(message.token)
   }
 
   #dial(

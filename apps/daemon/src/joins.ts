@@ -110,7 +110,8 @@ export class Joins implements AsyncDisposable {
   }
 
   /** The edge asks for a pipe. Where there is none to be had, the client is served through the edge, or told why not. */
-  take({ ticket, requestId, hostname, legs = [] }: JoinMessage): void {
+  async take({ ticket, requestId, hostname, legs = [] }: JoinMessage): Promise<void> {
+    await this.#parts.identity.grantKeys.settled
     const rule = this.#parts.rules.find(hostname)
     const isFull = this.#coming >= MOST_COMING || this.#sessions.size >= MOST_SESSIONS
     const { isStale } = this.#parts.identity.grantKeys

@@ -1,12 +1,13 @@
 import { type NamedTransport, untilAborted } from '@postern/client'
+import { keepGrantKeys } from '@postern/connector/files'
 import { type AuthProvider, type Call, PosternError, type ProtocolServer } from '@postern/interface'
 import type { CommandLine, HostOptionSpecs } from '@postern/options'
 import { type Composed, clientHost, composePlugins, type Program, type Wanted } from '@postern/program'
 import { ownAbout } from './about.ts'
-import { advisedOf, hintAtLogin, trustOf, variablesOf } from './credentials.ts'
+import { advisedOf, type FoundCredentials, hintAtLogin, trustOf, variablesOf } from './credentials.ts'
 import { type RunningDaemon, startDaemon } from './daemon.ts'
 import type { FileRule } from './ingress-file.ts'
-import { joinIdentity } from './joins.ts'
+import { type JoinIdentity, joinIdentity } from './joins.ts'
 import { startMonitor } from './monitor.ts'
 import type { DaemonObserver } from './observer.ts'
 import { originHost } from './origin-host.ts'
@@ -147,7 +148,7 @@ export async function runDaemon(
     const signIn = await untilAborted(plugins.start(settings, line, call), starting.signal) // stdin may be waited for
     const served = await plugins.serve(settings, call)
     const about = await ownAbout(credentials?.connector)
-    const joining = joinIdentity(credentials)
+    const joining = joiningBy(credentials, call)
     if (joining)
       call.log.info('clients know this tunnel by its key', { tunnel: joining.tunnel, fingerprint: joining.fingerprint })
     await using monitor = metrics === undefined ? undefined : await startMonitor(metrics, about, call)
@@ -162,6 +163,20 @@ export async function runDaemon(
   } catch (error) {
     if (error !== program.stop.gently.reason) throw advisedOf(error, edge, credentials) // asked to stop before the first connection was up
   }
+}
+
+/** @throws PosternError CONFIG_INVALID */
+function joiningBy(credentials: FoundCredentials | undefined, call: Call): JoinIdentity | undefined {
+  if (credentials === undefined) return undefined
+  const { path, connector, edge, tunnel } = credentials
+  const found = joinIdentity(credentials, call, set => keepGrantKeys(path, connector, set))
+  if (found === undefined) {
+    const next = `Log this machine in again: posternd login --edge ${edge} --tunnel ${tunnel}, or with a new setup token`
+    call.log.info('these credentials are of an older login: no end-to-end sessions, all goes through the edge', {
+      next,
+    })
+  }
+  return found
 }
 
 /** Milliseconds, 24 days. A timer set longer goes off at once. */

@@ -77,9 +77,15 @@ export interface Credentials {
   readonly key: string
   /** PEM of what signed the certificate, where that was not the identity but the authority of a setup token. */
   readonly authority?: string
-  /** PEM of the tunnel's identity, and the edge's JWK set for grants: what end-to-end sessions need besides. */
+  /** PEM of the tunnel's identity, and the edge's keys for grants: what end-to-end sessions need besides. */
   readonly identity?: string
-  readonly grantKeys?: object
+  readonly grantKeys?: GrantKeySetFile
+}
+
+/** A JWK set, with the sequence that the edge gave it; none: as it was at the login. */
+export interface GrantKeySetFile {
+  readonly keys: readonly object[]
+  readonly sequence?: number
 }
 
 /**
@@ -121,6 +127,20 @@ export function readSetupFile(text: string, path: string): SetupFile {
 /** As a file of mode 0600, whole or not at all. */
 export async function writeJson(path: string, value: Credentials | SetupFile): Promise<void> {
   await writePrivate(path, `${JSON.stringify(value, null, 2)}\n`)
+}
+
+/**
+ * Puts later keys of grants into the credentials of the same connector, whole or not at all.
+ *
+ * @returns false: nothing was done, since what is there now is of another login, or has later ones
+ * @throws PosternError CONFIG_INVALID, FILE_UNSAFE, FILE_UNREADABLE
+ */
+export async function keepGrantKeys(path: string, connector: string, set: GrantKeySetFile): Promise<boolean> {
+  const text = await readPrivate(path)
+  const now = text === undefined ? undefined : readCredentials(text, path)
+  if (now?.connector !== connector || (now.grantKeys?.sequence ?? 0) >= (set.sequence ?? 0)) return false
+  await writeJson(path, { ...now, grantKeys: set })
+  return true
 }
 
 /**
