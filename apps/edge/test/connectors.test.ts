@@ -217,7 +217,9 @@ describe('row 157: a daemon that comes again before its old connection is known 
       ),
     ])
     tunnels.push(tunnel, daemon)
-    const made: Connection = { id: name, tunnelId: 'home', connectorId, index, remoteAddress: '', since: 0, tunnel }
+    const admission = {} as Connection['admission']
+    const facts = { id: name, tunnelId: 'home', connectorId, index, remoteAddress: '', since: 0 }
+    const made: Connection = { ...facts, tunnel, admission }
     return { made, silent: () => far.pause() }
   }
   const open = async (routes: Routes, signal = AbortSignal.timeout(15_000)) => {

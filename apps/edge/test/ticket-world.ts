@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { type ConnectionOptions, connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
@@ -26,14 +26,14 @@ export interface TicketWorld {
   come(ticket: string): Promise<Duplex>
   dial(host: string, purpose: PipePurpose, headers: SentHeaders): Promise<Dialled>
   /** A bare connection to the edge's port. */
-  bare(options?: Partial<ConnectionOptions>): Promise<Socket>
+  bare(options?: Partial<TcpNetConnectOpts>): Promise<Socket>
 }
 
 export function ticketWorld(joins: JoinWorld): TicketWorld {
   const { port } = joins.world.edge
   const ca = readFileSync(join(joins.world.folder, 'ca', 'ca.pem'), 'utf8')
   const bare: TicketWorld['bare'] = async options => {
-    const socket = connectTcp({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true, ...options } as never)
+    const socket = connectTcp({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true, ...options })
     await once(
       socket.on('error', () => {}),
       'connect',
