@@ -1,6 +1,6 @@
 import type { GrantKeySetFile } from '@postern/connector/files'
 import { type Call, PosternError } from '@postern/interface'
-import { readGrantKeys, readJwks, type VerificationKey } from '@postern/tokens'
+import { GRANT_SECONDS, GRANT_TOLERANCE_SECONDS, readGrantKeys, readJwks, type VerificationKey } from '@postern/tokens'
 
 /** The connector whose grants are taken, and the keys that it has. */
 export interface KnownKeys {
@@ -21,6 +21,9 @@ export class GrantKeys {
   readonly #known: KnownKeys
   readonly #call: Pick<Call, 'log'>
   #keys: ReadonlyMap<string, VerificationKey>
+  /** Those before them: what was signed just then is on its way. They vouch for no others. */
+  #before: ReadonlyMap<string, VerificationKey> = new Map()
+  #overlapsUntil = 0
   #sequence: number
   #isStale = false
   /** What was told until now was looked at. */
@@ -35,8 +38,9 @@ export class GrantKeys {
     this.#sequence = known.set.sequence ?? 0
   }
 
-  get keys(): ReadonlyMap<string, VerificationKey> {
-    return this.#keys
+  /** Grants by them are taken now. @param now milliseconds since the epoch */
+  keys(now: number = Date.now()): ReadonlyMap<string, VerificationKey> {
+    return now < this.#overlapsUntil ? new Map([...this.#before, ...this.#keys]) : this.#keys
   }
 
   /** The edge signs with keys that nobody vouches for here: no grant of its would be taken. */
@@ -54,6 +58,11 @@ export class GrantKeys {
     return this.#looked
   }
 
+  /** Resolves when what was taken is in the file, or cannot be. */
+  get kept(): Promise<void> {
+    return this.#kept
+  }
+
   async #take(token: string): Promise<void> {
     const { tunnel, connector, edge } = this.#known
     const { log } = this.#call
@@ -67,6 +76,8 @@ export class GrantKeys {
       this.#isStale = false
       // Each connection is told them; and an old set must not come back.
       if (told.sequence <= this.#sequence) return
+      this.#before = this.#keys
+      this.#overlapsUntil = Date.now() + OVERLAP
       this.#keys = readJwks(told.jwks)
       this.#sequence = told.sequence
       const set = { ...told.jwks, sequence: told.sequence }
@@ -91,6 +102,9 @@ export class GrantKeys {
     }
   }
 }
+
+/** Milliseconds: as long as a grant is good, for every clock. */
+const OVERLAP = (GRANT_SECONDS + GRANT_TOLERANCE_SECONDS) * 1000
 
 const REPLACED =
   'the edge’s keys of grants were replaced twice while this daemon was away: its clients go through the edge, or not at all'

@@ -198,7 +198,7 @@ export class Joins implements AsyncDisposable {
   /** @throws PosternError TOKEN_EXPIRED, AUTH_REJECTED, LIMIT_EXCEEDED */
   async #grant(token: unknown, client: string, requestId: string): Promise<Grant> {
     const { tunnel, connector, grantKeys } = this.#parts.identity
-    const grant = await readGrant(token, grantKeys.keys, { tunnel, connector })
+    const grant = await readGrant(token, grantKeys.keys(), { tunnel, connector })
     const refused = (why: string) => new PosternError('AUTH_REJECTED', `the grant ${why}`, { speaker: 'daemon' })
     if (grant.cnf !== client) throw refused('is for another key than was proved')
     // The edge cuts a pipe with the admission that it joined it for: under another one somebody would stay who was put out.

@@ -13,7 +13,7 @@ import {
 } from '@postern/interface'
 import tcp from '@postern/protocol-tcp/origin'
 import { leftOpen, memoryPair, openOrigin, recordingLog, resources, type TestOrigin } from '@postern/testkit'
-import { type Grant, KeyRing, signGrant } from '@postern/tokens'
+import { type Grant, KeyRing, signGrant, signGrantKeys } from '@postern/tokens'
 import { type HostMessage, pump, type ReportMessage, startTunnel, type Tunnel } from '@postern/tunnel'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { FailureLog } from '../src/failure-log.ts'
@@ -41,7 +41,7 @@ async function daemonOf(identity: { cert: string; key: string }, tunnel = 'home'
   const certificate = await signConnector(identity, tunnel, one)
   const credentials = { version: 1, edge: 'https://e', token: 't', tunnel, connector: one.id, certificate } as const
   const more = { key: one.key, identity: identity.cert, grantKeys: ring.jwks() }
-  const found = joinIdentity({ ...credentials, ...more })
+  const found = joinIdentity({ ...credentials, ...more }, call)
   if (!found) throw new Error('no identity')
   return found
 }
@@ -118,7 +118,7 @@ class World implements AsyncDisposable {
       const ticket = `t${this.#ticket++}`
       const coming = Promise.withResolvers<Pipe>()
       this.#coming.set(ticket, coming)
-      this.joins.take({ type: 'join', ticket, requestId: 's-1', hostname: host })
+      void this.joins.take({ type: 'join', ticket, requestId: 's-1', hostname: host })
       const grant = await this.sign(String(headers['postern-key']))
       edge.on('data', chunk => this.seen.push(chunk)).pause()
       const leg = await coming.promise
@@ -254,7 +254,7 @@ describe('an end-to-end session', () => {
 
   it('the mode of a rule is held to at the daemon, and a rule that becomes hop cuts what is open', async () => {
     rules.replace([rule(APP, origin, 'hop')])
-    world.joins.take({ type: 'join', ticket: 'a'.repeat(26), requestId: 'r', hostname: APP })
+    await world.joins.take({ type: 'join', ticket: 'a'.repeat(26), requestId: 'r', hostname: APP })
     expect(world.told).toEqual([{ type: 'decline', ticket: 'a'.repeat(26) }])
     rules.replace([rule(APP, origin, 'end-to-end')])
     const stream = await world.client().open(call)
@@ -267,7 +267,7 @@ describe('an end-to-end session', () => {
   it('drains: what is open goes on, and nothing new comes', async () => {
     const stream = await world.client().open(call)
     const drained = world.joins.drain(call)
-    world.joins.take({ type: 'join', ticket: 'a'.repeat(26), requestId: 'r', hostname: APP })
+    await world.joins.take({ type: 'join', ticket: 'a'.repeat(26), requestId: 'r', hostname: APP })
     expect(world.told).toEqual([{ type: 'decline', ticket: 'a'.repeat(26) }])
     stream.end('still')
     expect(String((await once(stream, 'data'))[0])).toBe('still')
@@ -345,6 +345,23 @@ describe('a grant that is not for this', () => {
   })
 })
 
+it('a daemon that was away for two rotations declines, so that nobody’s grant is refused', async () => {
+  const identity = await daemonOf(await createIdentity('home'))
+  const away = new World(identity)
+  const replaced = ring.rotate().rotate()
+  const { tunnel, connector } = identity
+  const told = { sequence: Date.now(), jwks: replaced.jwks() }
+  // In one breath: what is told first counts for what is asked behind it.
+  identity.grantKeys.hear(await signGrantKeys(replaced, { tunnel, connector }, told))
+  const ticket = 'a'.repeat(26)
+  await away.joins.take({ type: 'join', ticket, requestId: 'r', hostname: APP })
+  rules.replace([rule(APP, origin, 'end-to-end')])
+  await away.joins.take({ type: 'join', ticket, requestId: 'r', hostname: APP })
+  const declined = { type: 'decline', ticket }
+  expect(away.told).toEqual([declined, { ...declined, code: 'MODE_FORBIDDEN' }])
+  await away[Symbol.asyncDispose]()
+})
+
 it('a daemon of a setup token serves end-to-end, by the authority that signed it', async () => {
   const identity = await createIdentity('home')
   const one = await createConnector()
@@ -352,7 +369,7 @@ it('a daemon of a setup token serves end-to-end, by the authority that signed it
   const certificate = await signConnector(setup, 'home', one)
   const left = { version: 1, edge: 'https://e', token: 't', tunnel: 'home', connector: one.id, certificate } as const
   const more = { key: one.key, identity: identity.cert, grantKeys: ring.jwks() }
-  const other = new World(joinIdentity({ ...left, ...more, authority: setup.cert }))
+  const other = new World(joinIdentity({ ...left, ...more, authority: setup.cert }, call))
   other.identity = identity.cert
   other.grant = { aud: { tunnel: 'home', connector: one.id } }
   const client = other.client({ pin: keyFingerprint(identity.key) })
@@ -361,7 +378,7 @@ it('a daemon of a setup token serves end-to-end, by the authority that signed it
   // Without the authority, or with one for another connector, it is found at start.
   const another = await createSetupAuthority(identity, 'home')
   for (const authority of [undefined, another.cert])
-    expect(() => joinIdentity({ ...left, ...more, ...(authority && { authority }) })).toThrow('cannot be used')
+    expect(() => joinIdentity({ ...left, ...more, ...(authority && { authority }) }, call)).toThrow('cannot be used')
 })
 
 it('what an older setup token or login left is not enough for end-to-end', async () => {
@@ -369,8 +386,8 @@ it('what an older setup token or login left is not enough for end-to-end', async
   const one = await createConnector()
   const certificate = await signConnector({ cert, key }, 'home', one)
   const left = { version: 1, edge: 'https://e', token: 't', tunnel: 'home', connector: one.id, certificate } as const
-  expect(joinIdentity({ ...left, key: one.key })).toBeUndefined()
-  expect(joinIdentity(undefined)).toBeUndefined()
+  expect(joinIdentity({ ...left, key: one.key }, call)).toBeUndefined()
+  expect(joinIdentity(undefined, call)).toBeUndefined()
   const strange = { ...left, key: one.key, identity: identityPem, grantKeys: ring.jwks() }
-  expect(() => joinIdentity(strange)).toThrow(/cannot be used for end-to-end sessions/)
+  expect(() => joinIdentity(strange, call)).toThrow(/cannot be used for end-to-end sessions/)
 })
