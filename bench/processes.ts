@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const START_DEADLINE = 30_000
@@ -10,7 +12,7 @@ const TICKS = 100
 export const ENVIRONMENT: NodeJS.ProcessEnv = { ...process.env, POSTERN_HOME: '/nonexistent', NODE_OPTIONS: '' }
 delete ENVIRONMENT.NODE_EXTRA_CA_CERTS
 
-/** A process of a peer. */
+/** A process of a peer, with whatever it starts. */
 export class Started implements AsyncDisposable {
   readonly child: ChildProcess
   readonly pid: number
@@ -18,12 +20,13 @@ export class Started implements AsyncDisposable {
   readonly #gone: Promise<void>
   #said = ''
 
-  constructor(program: string, args: readonly string[]) {
+  /** @param more of its environment */
+  constructor(program: string, args: readonly string[], more: NodeJS.ProcessEnv = {}) {
     this.#what = [program, ...args]
       .map(word => word.split('/').at(-1))
       .slice(0, 3)
       .join(' ')
-    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: ENVIRONMENT })
+    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...ENVIRONMENT, ...more } })
     this.#gone = new Promise(resolve => this.child.once('close', () => resolve()).once('error', () => resolve()))
     for (const stream of [this.child.stdout, this.child.stderr])
       stream?.on('data', chunk => {
@@ -95,4 +98,56 @@ export function pidsOf(pids: readonly number[]): readonly number[] {
 /** Processor seconds that these processes and whatever they started have used so far, in user and kernel. */
 export function cpuSeconds(pids: readonly number[]): number {
   return familyOf(pids).reduce((sum, one) => sum + one.seconds, 0)
+}
+
+/**
+ * Megabytes (10⁶) that these processes and whatever they started hold: `rss` counts what they share in each of them, `pss` once in all.
+ * From /proc/PID/smaps_rollup, see proc(5).
+ */
+export function memory(pids: readonly number[]): { readonly rss: number; readonly pss: number } {
+  const held = { rss: 0, pss: 0 }
+  for (const pid of pidsOf(pids)) {
+    const text = read(`/proc/${pid}/smaps_rollup`)
+    held.rss += kilobytes(text, 'Rss')
+    held.pss += kilobytes(text, 'Pss')
+  }
+  return held
+}
+
+function kilobytes(text: string, field: string): number {
+  return (Number(new RegExp(`^${field}: +(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0) * 1024) / 1e6
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return '' // gone meanwhile
+  }
+}
+
+/** Processor time since it was made, of this process's family and of everybody. */
+export class Watch {
+  readonly #own = cpuSeconds([process.pid])
+  readonly #all = busySeconds()
+  readonly #began = performance.now()
+
+  /** The part of all processors' time that went to others, 0 to 1. */
+  foreign(): number {
+    const own = cpuSeconds([process.pid]) - this.#own
+    const passed = ((performance.now() - this.#began) / 1000) * availableParallelism()
+    return Math.max(0, busySeconds() - this.#all - own) / passed
+  }
+}
+
+/** Of all processors, from proc(5): user, nice, system, and what another machine took of them; not what interrupts cost. */
+function busySeconds(): number {
+  const [user = 0, nice = 0, system = 0, , , , , steal = 0] = read('/proc/stat').split(/\s+/).slice(1, 9).map(Number)
+  return (user + nice + system + steal) / TICKS
+}
+
+/** Whether a TCP port is listened at, where this process is, without connecting to it. From /proc/PID/net/tcp, see proc(5): 0A is LISTEN. */
+export function isListening(port: number, pid: number): boolean {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  return new RegExp(`^ *\\d+: [0-9A-F]{8}:${hex} [0-9A-F:]+ 0A `, 'm').test(read(`/proc/${pid}/net/tcp`))
 }

@@ -64,16 +64,16 @@ function pick(values: readonly (number | undefined)[]): readonly number[] {
   return values.filter(value => value !== undefined)
 }
 
-function summarise(values: readonly number[]): Summary {
+export function summarise(values: readonly number[]): Summary {
   return { median: rounded(median(values)), min: rounded(Math.min(...values)), max: rounded(Math.max(...values)) }
 }
 
 /** Three digits: more would not come again. */
-function rounded(value: number): number {
+export function rounded(value: number): number {
   return Number(value.toPrecision(3))
 }
 
-function judge(ratio: number, better: 'more' | 'less'): Compared['verdict'] {
+export function judge(ratio: number, better: 'more' | 'less'): Compared['verdict'] {
   const gain = better === 'more' ? ratio : 1 / ratio
   if (gain > 1 - NOISE && gain < 1 + NOISE) return 'even'
   return gain > 1 ? 'better' : 'worse'
