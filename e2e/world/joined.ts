@@ -10,7 +10,7 @@ import { quiet } from './lab.ts'
 import { type Running, start } from './program.ts'
 
 /** What carries an end-to-end session: each of these has to hold. */
-export const TRANSPORTS: readonly string[] = ['websocket']
+export const TRANSPORTS: readonly string[] = ['websocket', 'tls']
 
 /** Where a program runs: started by another one, such as `ip netns exec NAME`, and with which variables. */
 export interface Place {

@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
 /** Bytes that are written before they have come back. */
-const MOST_OUT = 64 * 1024
+const MOST_OUT = 16 * 1024
 const BLOCK = 32
 
 /**
@@ -47,7 +47,7 @@ export class Steady implements Disposable {
   }
 
   /** Waits for so many bytes more, each the right one. @throws what went wrong; when they have not come in time */
-  async goesOn(bytes = 4 * MOST_OUT, seconds = 30): Promise<void> {
+  async goesOn(bytes = 16 * MOST_OUT, seconds = 30): Promise<void> {
     const [until, late] = [this.#back + bytes, Date.now() + seconds * 1000]
     while (this.#back < until) {
       if (this.#fault) throw this.#fault
