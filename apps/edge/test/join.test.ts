@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { keyFingerprint } from '@postern/connector'
+import { readGrant, readGrantKeys, readJwks } from '@postern/tokens'
 import { startTunnel } from '@postern/tunnel'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import {
@@ -161,6 +162,27 @@ describe('through the edge it goes', () => {
     // What it declined is nobody's any more.
     await expect(daemon.leg(daemon.told[0]!.ticket)).rejects.toMatchObject({ code: 'CONFLICT' })
     await stop(daemon)
+  })
+
+  test('not where another daemon comes: one that declines, or does not join, is not asked to the end', async () => {
+    const declines = ({ tunnel }: Daemon, { ticket }: { ticket: string }) =>
+      void tunnel.tell({ type: 'decline', ticket })
+    const older = await joins.enrol()
+    const all = [
+      await joins.daemon(who, declines),
+      await joins.daemon(who, declines),
+      await joins.daemon(older, undefined, { connector: older.id, connection: 0 }),
+      await joins.daemon(await joins.enrol()),
+    ]
+    for (let n = 0; n < 8; n += 1) {
+      const { pipe, answer } = await joins.client()
+      expect(answer['postern-mode']).toEqual(['end-to-end'])
+      pipe.destroy()
+    }
+    expect(all[2]?.told).toEqual([])
+    // Of the daemon that declines, one connection is asked for each client.
+    expect((all[0]?.told.length ?? 0) + (all[1]?.told.length ?? 0)).toBeLessThanOrEqual(8)
+    await Promise.all(all.map(stop))
   })
 
   test('not where it declines for a reason', async () => {
@@ -410,6 +432,49 @@ describe('a leg', () => {
     const cut = { type: 'join-cut', code: 'DRAINING', message: 'the edge was stopped' }
     expect(daemon.heard.filter(({ type }) => type === 'join-cut')).toMatchObject([cut])
     expect(counts()).toMatchObject({ sessions: 0, admitted: 0 })
+  })
+})
+
+describe('the keys of grants', () => {
+  test('are told to a daemon that joins: when it comes, and after each rotation, signed by one that it knows', async () => {
+    joins = await startJoinWorld()
+    who = await joins.enrol()
+    const { administration } = joins.world.edge
+    const me = { tunnel: who.tunnel, connector: who.id }
+    const daemon = await joins.daemon(who)
+    const other = await joins.daemon(who, undefined, { connector: who.id, connection: 1 })
+    const token = async (at: number) => {
+      const tokens = () => daemon.heard.flatMap(one => (one.type === 'grant-keys' ? [one.token] : []))
+      await expect.poll(() => tokens().length).toBe(at)
+      return tokens()[at - 1]
+    }
+    let keys = readJwks(who.grantKeys)
+    const first = await readGrantKeys(await token(1), keys, me)
+    expect(first?.jwks).toEqual(who.grantKeys)
+    for (let n = 2; n < 5; n += 1) {
+      await administration.call('grant-key.rotate', { body: {} })
+      const told = await readGrantKeys(await token(n), keys, me)
+      expect(told?.sequence).toBeGreaterThan(first?.sequence ?? 0)
+      keys = readJwks(told?.jwks)
+      const dialled = await joins.client()
+      // Whoever was told takes what is signed now; whoever knows the first keys alone does so once more.
+      await expect(readGrant(said(dialled, 'postern-grant'), keys, me)).resolves.toBeDefined()
+      const known = grantOf(dialled, who).then(
+        () => true,
+        () => false,
+      )
+      expect(await known).toBe(n === 2)
+      dialled.pipe.destroy()
+    }
+    // Two rotations later, with the keys of the beginning: the set is signed by nobody it knows.
+    const late = await joins.daemon(who)
+    await expect.poll(() => late.heard.length).toBe(1)
+    const [message] = late.heard
+    expect(message?.type === 'grant-keys' && (await readGrantKeys(message.token, readJwks(who.grantKeys), me))).toBe(
+      undefined,
+    )
+    expect(other.heard).toEqual([])
+    await joins[Symbol.asyncDispose]()
   })
 })
 

@@ -25,6 +25,9 @@ const KEY = /^sha256:[0-9a-f]{64}$/
 /** The header in which a daemon shows for whom it comes. */
 const TICKET_HEADER = 'postern-join'
 
+/** Daemons of a tunnel that are asked for one client. */
+const MOST_ASKED = 4
+
 /** A client's pipe, joined to one that a daemon dials for it: what goes through is theirs, and not the edge's to read. */
 interface Joint extends Leg {
   readonly connection: Connection
@@ -75,7 +78,11 @@ function joinable(
   return routes.inTurn(tunnelId).filter(({ joins, fingerprint }) => joins === true && fingerprint !== undefined)
 }
 
-/** @returns undefined: no daemon comes, and that is no failure */
+/**
+ * Asks one daemon after the other, each once: where one of them has to do without end-to-end sessions now, another may not have to.
+ *
+ * @returns undefined: no daemon comes, and that is no failure
+ */
 async function jointFor(
   admission: AccessAdmission,
   able: readonly Connection[],
@@ -85,7 +92,10 @@ async function jointFor(
 ): Promise<Joint | undefined> {
   const { joins, legs } = context
   const { requestId, hostname } = admission
+  const declined = new Set<string>()
   for (const connection of able) {
+    if (declined.size >= MOST_ASKED) return undefined
+    if (declined.has(connection.connectorId)) continue
     const headers = await answerFor(admission, connection, cnf, context)
     call.signal.throwIfAborted()
     if (headers === undefined) return undefined
@@ -98,7 +108,8 @@ async function jointFor(
       continue
     }
     const came = await leg
-    return came && { ...came, connection, headers }
+    if (came !== undefined) return { ...came, connection, headers }
+    declined.add(connection.connectorId)
   }
   return undefined
 }
