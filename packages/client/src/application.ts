@@ -216,7 +216,7 @@ class Client implements ApplicationClient {
     }
     call.log.debug('dialling the edge', { hostname, edge: this.#edge.host, transport: name })
     const { dialled, pipe, about } = endToEnd
-      ? await (await import('./join.ts')).join(hostname, endToEnd, headers => dial('join', headers), call)
+      ? await (await import('./join.ts')).join(hostname, endToEnd, dial, call)
       : await alone(dial('session'))
     this.#app = readApplication(dialled.answer['postern-application']?.[0], this.#app)
     const mode = about ? 'end-to-end' : 'hop'

@@ -29,8 +29,8 @@ export interface Joined {
   readonly about?: About
 }
 
-/** Asks the edge to be joined to a daemon. @param dial gets the headers to send */
-export type DialJoin = (headers: Readonly<Record<string, string>>) => Promise<Dialled>
+/** Asks the edge to be joined to a daemon, or for a session with itself. */
+export type DialJoin = (purpose: 'join' | 'session', headers?: Readonly<Record<string, string>>) => Promise<Dialled>
 
 /** What is wrong with one pipe, where somebody else may have come for it in the daemon's place, or in this client's. */
 const RACED: ReadonlySet<Code> = new Set(['STREAM_CUT', 'DAEMON_UNTRUSTED', 'PROTOCOL_VIOLATION'])
@@ -40,7 +40,8 @@ const BARE_HANDSHAKE = 3_000
 
 /**
  * Dials for an end-to-end session, and takes what the edge offers instead where nobody insists on one. A pipe at whose other end is
- * not the daemon is tried once more: whoever sees a connection's ticket may use it first, and gets nothing by it.
+ * not the daemon is tried once more: whoever sees a connection's ticket may use it first, and gets nothing by it. An edge that is older than
+ * end-to-end sessions is asked for one with itself.
  *
  * @throws PosternError MODE_FORBIDDEN; TUNNEL_KEY_CHANGED, with both fingerprints; DAEMON_UNTRUSTED; EDGE_PROTOCOL; as `dial` and
  *   `secureAsClient`
@@ -49,7 +50,12 @@ export async function join(hostname: string, wanted: EndToEnd, dial: DialJoin, c
   const pin = wanted.pin ?? (await wanted.pins?.get(hostname))
   for (let go = 1; ; go++) {
     const key = await makeSessionKey()
-    const dialled = await dial({ 'postern-key': key.fingerprint })
+    const dialled = await dial('join', { 'postern-key': key.fingerprint }).catch((error: unknown) => {
+      if (!isOlder(error)) throw error
+      if (isInsisted(wanted, pin)) throw forbidden(hostname, wanted, pin, error)
+      call.log.debug('the edge is older than end-to-end sessions', { hostname })
+      return dial('session')
+    })
     try {
       return await take(hostname, pin, { wanted, key }, dialled, call)
     } catch (error) {
@@ -78,7 +84,7 @@ async function take(
   const mode = dialled.answer['postern-mode']?.[0] ?? 'hop'
   if (mode === 'end-to-end') return secured(hostname, pin, { wanted, key }, dialled, call)
   if (mode !== 'hop') throw notAnEdge(`it answered with the mode ${JSON.stringify(mode.slice(0, 64))}`)
-  if (wanted.required || pin !== undefined) throw forbidden(hostname, pin)
+  if (isInsisted(wanted, pin)) throw forbidden(hostname, wanted, pin)
   return { dialled, pipe: dialled.pipe }
 }
 
@@ -128,17 +134,35 @@ function advised({ code, message, cause }: PosternError, hostname: string, found
   return new PosternError(code, message, { cause, speaker: 'client', next })
 }
 
-function forbidden(hostname: string, pin: string | undefined): PosternError {
-  const why = pin === undefined ? 'end-to-end was asked for' : `its tunnel’s key is pinned (${pin})`
-  return new PosternError(
-    'MODE_FORBIDDEN',
-    `the edge offers ${hostname} only through itself, where it can read what is sent, and ${why}`,
-    {
-      speaker: 'client',
-      next: `See that a daemon of the tunnel is up that was logged in by posternd login, and mode in its ingress rule. To do without: postern access pin --hostname ${hostname} --forget`,
-    },
-  )
+function isInsisted({ required = false }: EndToEnd, pin: string | undefined): boolean {
+  return required || pin !== undefined
 }
+
+/** What an edge answers that knows no joins: it does not speak that version of the pipe. Whoever is in its place may say so, too. */
+function isOlder(error: unknown): boolean {
+  return PosternError.is(error) && error.code === 'VERSION_UNSUPPORTED' && error.refusal !== undefined
+}
+
+/** A pin holds, whoever set it: else whoever has the edge would have what is sent by saying that there is no other way. */
+function forbidden(hostname: string, wanted: EndToEnd, pin: string | undefined, older?: unknown): PosternError {
+  const isKept = !wanted.required && wanted.pin === undefined
+  const how =
+    older === undefined ? 'only through itself, where it can read what is sent' : 'no end-to-end sessions: it is older'
+  const why = isKept ? `its tunnel’s key is pinned here (${pin}), since its first end-to-end session or by hand` : ASKED
+  const mend = older === undefined ? DAEMON_UP : 'Update the edge.'
+  const next = isKept
+    ? `Ask the tunnel’s administrator whether that is meant. If not: ${mend} If it is, and the edge may read what you send: postern access pin --hostname ${hostname} --forget`
+    : `${mend} To do without, leave out --end-to-end and --pin, and forget the pin if there is one: postern access pin --hostname ${hostname} --forget`
+  return new PosternError('MODE_FORBIDDEN', `the edge offers ${hostname} ${how}, and ${why}`, {
+    speaker: 'client',
+    next,
+    ...(older !== undefined && { cause: older }),
+  })
+}
+
+const ASKED = 'end-to-end was asked for'
+const DAEMON_UP =
+  'A daemon of the tunnel that posternd login logged in has to be up, and mode in its ingress rule must not be hop.'
 
 /** What the edge sends along with its yes. The daemon looks at the grant; here it only says who is to be found. */
 function readAnswer({ answer }: Dialled) {
