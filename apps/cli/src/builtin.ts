@@ -66,6 +66,17 @@ export const builtins: readonly Builtin[] = [
     load: { client: () => import('@postern/protocol-tcp/client') },
   },
   {
+    package: '@postern/transport-grpc',
+    entry: {
+      kind: 'transport',
+      name: 'grpc',
+      summary: 'one gRPC call over HTTP/2 and TLS; passes proxies that pass gRPC',
+      client: './dist/client.js',
+      edge: './dist/edge.js',
+    },
+    load: { client: () => import('@postern/transport-grpc/client') },
+  },
+  {
     package: '@postern/transport-tls',
     entry: {
       kind: 'transport',

@@ -66,6 +66,17 @@ export const builtins: readonly Builtin[] = [
     load: { edge: () => import('@postern/protocol-ssh/edge') },
   },
   {
+    package: '@postern/transport-grpc',
+    entry: {
+      kind: 'transport',
+      name: 'grpc',
+      summary: 'one gRPC call over HTTP/2 and TLS; passes proxies that pass gRPC',
+      client: './dist/client.js',
+      edge: './dist/edge.js',
+    },
+    load: { edge: () => import('@postern/transport-grpc/edge') },
+  },
+  {
     package: '@postern/transport-tls',
     entry: {
       kind: 'transport',

@@ -87,14 +87,16 @@ function secure(security: DoorTls, http1: Server, requests: Server): Server {
 
 /** Without TLS the first bytes say which HTTP it is: no method begins as the preface of HTTP/2 does. */
 function plain(http1: Server, requests: Server): Server {
-  return net.createServer({ allowHalfOpen: true, noDelay: true }, socket => {
+  return net.createServer({ noDelay: true }, socket => {
     socket.on('error', () => {})
     const left = () => void socket.destroy()
     const look = () => {
       const first: Buffer | null = socket.read(3)
       if (first === null) return void socket.once('readable', look)
       socket.off('end', left).unshift(first)
-      hand(socket, first.equals(Buffer.from('PRI')) ? requests : http1)
+      const isHttp2 = first.equals(Buffer.from('PRI'))
+      socket.allowHalfOpen = !isHttp2
+      hand(socket, isHttp2 ? requests : http1)
     }
     socket.once('end', left).once('readable', look)
   })
