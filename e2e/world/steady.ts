@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
-/** Bytes that are written before they have come back. */
+/** Bytes that are written before they have come back, where nobody says otherwise. */
 const MOST_OUT = 16 * 1024
 const BLOCK = 32
 
@@ -12,17 +12,17 @@ const BLOCK = 32
  * back is compared to the byte.
  */
 export class Steady implements Disposable {
-  readonly #seed: string
   readonly #out: Duplex
+  readonly #most: number
   #sent = 0
   #back = 0
   #fault: Error | undefined
   #stopped = false
 
-  /** @param input what the service sends back, where that is another stream */
-  constructor(out: Duplex, input: NodeJS.ReadableStream = out, seed = 'steady') {
+  /** @param input what the service sends back, where that is another stream. @param most bytes that may be on their way: on a thin line few */
+  constructor(out: Duplex, input: NodeJS.ReadableStream = out, most = MOST_OUT) {
     this.#out = out
-    this.#seed = seed
+    this.#most = most
     const gone = (why: string) => () => void (this.#fault ??= new Error(`${why} after ${this.#back} bytes`))
     out.on('error', error => gone(String(error))()).on('close', gone('it was closed'))
     input.on('end', gone('it ended'))
@@ -63,8 +63,8 @@ export class Steady implements Disposable {
   }
 
   #write(): void {
-    while (!this.#stopped && !this.#fault && this.#sent - this.#back < MOST_OUT) {
-      const size = 1 + (this.#sent % 8000)
+    while (!this.#stopped && !this.#fault && this.#sent - this.#back < this.#most) {
+      const size = 1 + (this.#sent % Math.min(8000, this.#most))
       this.#out.write(this.#expected(this.#sent, size))
       this.#sent += size
     }
@@ -83,7 +83,7 @@ export class Steady implements Disposable {
     const count = Math.ceil((from + length) / BLOCK) - first
     const blocks = Array.from({ length: count }, (_, at) =>
       createHash('sha256')
-        .update(`${this.#seed}${first + at}`)
+        .update(`steady${first + at}`)
         .digest(),
     )
     return Buffer.concat(blocks).subarray(from - first * BLOCK, from - first * BLOCK + length)

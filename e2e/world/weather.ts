@@ -13,7 +13,7 @@ export interface Weather {
   /** Milliseconds, and how much more or less. */
   readonly delay?: number
   readonly jitter?: number
-  /** Bits a second, each way of each machine. */
+  /** Bits a second, each way between any two. */
   readonly rate?: number
 }
 
@@ -46,9 +46,8 @@ while (1) {
 interface Machine {
   readonly namespace: Namespace
   readonly bridge: ChildProcessWithoutNullStreams
-  /** When the last of its packets will have gone, by performance.now(). */
-  busy: number
-  waiting: number
+  /** By where to: when the last of its packets will have gone, by performance.now(), and how many have not. */
+  readonly lines: Map<Machine, { busy: number; waiting: number }>
 }
 
 /** Machines in one network, each with an address, and the weather between them. */
@@ -70,7 +69,7 @@ export class Network implements AsyncDisposable {
     let said = ''
     bridge.stderr.on('data', chunk => (said += chunk))
     bridge.stdin.on('error', () => {})
-    const machine: Machine = { namespace, bridge, busy: 0, waiting: 0 }
+    const machine: Machine = { namespace, bridge, lines: new Map() }
     this.#machines.set(address, machine)
     await Promise.race([
       once(bridge.stdout, 'readable'),
@@ -111,17 +110,19 @@ export class Network implements AsyncDisposable {
   #send(framed: Buffer, from: Machine, to: Machine): void {
     const { delay = 0, jitter = 0, reorder = 0, rate } = this.weather
     const now = performance.now()
+    const line = from.lines.get(to) ?? { busy: 0, waiting: 0 }
+    from.lines.set(to, line)
     let wait = this.#random() < reorder ? 0 : Math.max(0, delay + jitter * (2 * this.#random() - 1))
     if (rate !== undefined) {
-      if (from.waiting >= QUEUE) return
-      from.busy = Math.max(now, from.busy) + (framed.length * 8000) / rate
-      wait += from.busy - now
+      if (line.waiting >= QUEUE) return
+      line.busy = Math.max(now, line.busy) + (framed.length * 8000) / rate
+      wait += line.busy - now
     }
     if (wait === 0) return void to.bridge.stdin.write(framed)
-    from.waiting += 1
+    line.waiting += 1
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
-      from.waiting -= 1
+      line.waiting -= 1
       to.bridge.stdin.write(framed)
     }, wait)
     this.#timers.add(timer)

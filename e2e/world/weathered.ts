@@ -26,8 +26,8 @@ const OPEN = 'open.postern.test'
 export interface Weathered extends AsyncDisposable {
   readonly network: Network
   readonly world: JoinedWorld
-  /** Somebody at either application. */
-  visit(mode: 'end-to-end' | 'hop'): Steady
+  /** Somebody at either application. @param most as Steady's */
+  visit(mode: 'end-to-end' | 'hop', most?: number): Steady
   /** Connections that the daemon lost and made, so far. */
   flaps(): number
 }
@@ -65,11 +65,11 @@ export async function startWeathered(seed: number, transport?: string): Promise<
     return {
       network,
       world,
-      visit(mode) {
+      visit(mode, most) {
         const access = world.tcp(mode === 'hop' ? OPEN : SECRET)
         const { stdin, stdout } = access.child
         if (!stdin || !stdout) throw new Error('no pipes')
-        return new Steady(stdin, stdout)
+        return new Steady(stdin, stdout, most)
       },
       flaps: () => world.daemon().stderr.match(/connection to the edge ended/g)?.length ?? 0,
       [Symbol.asyncDispose]: () => owned.disposeAsync(),
