@@ -11,8 +11,11 @@ import {
   type JoinMessage,
   type OfferedTunnelStream,
   reasonOf,
+  Shares,
+  type StreamBudget,
   startTunnel,
   type Tunnel,
+  type Whose,
 } from '@postern/tunnel'
 import type { FailureLog } from './failure-log.ts'
 import { GrantKeys, type KnownKeys } from './grant-keys.ts'
@@ -27,6 +30,8 @@ const MOST_COMING = 64
 const MOST_SESSIONS = 1024
 /** Milliseconds until TLS is agreed on, from the edge's word on: the client waits no longer either. */
 const COMING_TIME = 15_000
+/** What visitors and applications may have of it is reckoned as an edge does it for a daemon with so many connections. */
+const LIKE_CONNECTIONS = 4
 /** Grants that are remembered until nobody takes them any more, two minutes at most. */
 const MOST_GRANTS = 16_384
 
@@ -89,6 +94,7 @@ export class Joins implements AsyncDisposable {
   readonly #call: Call
   readonly #legs: Legs
   readonly #sessions = new Set<Tunnel>()
+  readonly #shares = new Shares('daemon')
   /** By the id of the admission at the edge, once their grant was taken. */
   readonly #granted = new Map<string, Tunnel>()
   /** By `jti`: until when, in milliseconds since the epoch. In the order in which they came. */
@@ -171,16 +177,22 @@ export class Joins implements AsyncDisposable {
         () => {},
       )
     const { log } = this.#call
+    let mine: StreamBudget | undefined
+    // Until the grant says who it is, nothing is begun for its streams, and there may be 256 of them.
+    const budget: StreamBudget = { admits: () => mine?.admits() ?? true, failed: () => mine?.failed() }
     const tunnel = await startTunnel(
       pipe,
-      { role: 'server', log, speaker: 'daemon', hears: ['client'], onStream },
+      { role: 'server', log, speaker: 'daemon', hears: ['client'], onStream, budget },
       this.#call,
     )
     this.#sessions.add(tunnel)
+    let leave = (): void => {}
     try {
       const grant = await this.#grant(tunnel.peerAbout?.grant, client, requestId)
       log.debug('an end-to-end session begins', { hostname: grant.hostname, requestId: grant.sid })
       this.#granted.set(grant.sid, tunnel)
+      leave = this.#shares.begin(whoseOf(grant))
+      mine = this.#shares.budgetOf(whoseOf(grant), () => this.#tooMany(grant.sid))
       granted.resolve(grant)
       if (this.#draining) void tunnel.drain(this.#call).catch(() => {})
       await tunnel.closed.finally(() => this.#granted.delete(grant.sid))
@@ -191,6 +203,7 @@ export class Joins implements AsyncDisposable {
       await tunnel.closed
       throw error
     } finally {
+      leave()
       this.#sessions.delete(tunnel)
     }
   }
@@ -225,11 +238,21 @@ export class Joins implements AsyncDisposable {
       offered.reject(problem(code, requestId, { speaker: 'daemon' }))
       return this.#report(grant.sid, undefined, { code, duration: 0 }, [])
     }
+    const signal = AbortSignal.any([this.#call.signal, offered.gone])
+    const place = await this.#shares.take(whoseOf(grant), LIKE_CONNECTIONS, signal).catch((thrown: unknown) => {
+      const { code } = PosternError.from(thrown)
+      offered.reject(problem(code, requestId, { speaker: 'daemon' }))
+      if (!signal.aborted) this.#report(grant.sid, undefined, { code, duration: 0 }, [])
+    })
+    if (place === undefined) return
     const { identities, permit } = grant
     const held: OfferedTunnelStream = {
       header: { hostname, purpose, requestId, identities, permit },
       gone: offered.gone,
-      accept: () => offered.accept(),
+      accept: () => {
+        place.answered()
+        return offered.accept()
+      },
       reject: refusal => offered.reject(refusal),
     }
     const sockets: Socket[] = []
@@ -245,6 +268,12 @@ export class Joins implements AsyncDisposable {
       },
     }
     await serveStream(held, rules, failures, this.#call, reporting, 'end-to-end')
+    place.release()
+  }
+
+  /** For the audit log of the edge, once a second at most. */
+  #tooMany(sid: string): void {
+    this.#report(sid, undefined, { code: 'LIMIT_EXCEEDED', duration: 0 }, [])
   }
 
   #report(sid: string, stream: ObservedStream | undefined, end: StreamEnd, sockets: readonly Socket[]): void {
@@ -274,4 +303,9 @@ export class Joins implements AsyncDisposable {
     this.#draining = true
     await Promise.all([...this.#sessions].map(session => session.close()))
   }
+}
+
+/** In whose share it counts. */
+function whoseOf({ identities, hostname }: Grant): Whose {
+  return { visitor: identities.map(({ issuer, subject }) => `${issuer} ${subject}`).join(', '), application: hostname }
 }

@@ -1,4 +1,5 @@
 import type { Builtin } from '@postern/registry'
+import type { ShareLimits } from '@postern/tunnel'
 import type { FrontLimits } from './front/limits.ts'
 import type { HttpLimits } from './http/limits.ts'
 
@@ -22,6 +23,8 @@ export interface EdgeConfig {
   readonly limits?: Partial<FrontLimits>
   /** For HTTP applications. */
   readonly http?: Partial<HttpLimits>
+  /** What one visitor, and one application, may have open. */
+  readonly shares?: Partial<ShareLimits>
   /** Milliseconds that open connections have to finish when the edge closes; default 10,000. */
   readonly grace?: number
   /** log2 of scrypt's N for the passwords of the directory; default 16. Less is for tests, and no program's option. */

@@ -1,7 +1,7 @@
 import type { TlsOptions } from 'node:tls'
 import { type Call, PosternError } from '@postern/interface'
 import type { Store } from '@postern/store'
-import type { Tunnel } from '@postern/tunnel'
+import { Shares, type Tunnel } from '@postern/tunnel'
 import type { Administration } from './admin/administration.ts'
 import { AdminHttp, type AdminRequest } from './admin/http.ts'
 import { startAdminSocket } from './admin/socket.ts'
@@ -23,7 +23,6 @@ import { Live } from './live.ts'
 import { DEFAULT_PORT, type EdgeParts, openParts } from './parts.ts'
 import { Memory } from './routes/memory.ts'
 import { Routes } from './routes/routes.ts'
-import { Shares } from './routes/shares.ts'
 import type { Directory } from './sign-in/directory.ts'
 import type { TeamSite } from './team/site.ts'
 import { arrive } from './ways/arrive.ts'
@@ -138,7 +137,7 @@ class Edge implements RunningEdge {
         sessions: parts.sessions,
       }),
       routes: this.routes,
-      shares: new Shares(),
+      shares: new Shares('edge', parts.config.shares),
       memory: new Memory(),
       live: new Live(store, parts.sessions),
       origins: parts.origins,

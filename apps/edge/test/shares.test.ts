@@ -1,62 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Shares } from '../src/routes/shares.ts'
 import { echo, header, startWorld, textOf, type World } from './world.ts'
 
 const patience = () => ({ signal: AbortSignal.timeout(15_000), log: console })
-const never = new AbortController().signal
-
-describe('a visitor’s share of a tunnel', () => {
-  test('64 are opened at once; the others wait their turn, in order', async () => {
-    const shares = new Shares()
-    const places = await Promise.all(Array.from({ length: 64 }, () => shares.take('a', 4, never)))
-    const order: number[] = []
-    const waiting = [1, 2, 3].map(n => shares.take('a', 4, never).finally(() => order.push(n)))
-    const other = await shares.take('b', 4, never)
-    expect(order).toEqual([])
-    places[0]?.answered()
-    places[0]?.answered()
-    places[1]?.release()
-    await Promise.all(waiting.slice(0, 2))
-    expect(order).toEqual([1, 2])
-    places[2]?.release()
-    for (const place of [...places, other, ...(await Promise.all(waiting))]) place.release()
-    expect(shares.size).toBe(0)
-    ;(await shares.take('a', 4, never)).release()
-  })
-
-  test('256 may wait, no more; who leaves makes room', async () => {
-    const shares = new Shares()
-    const places = await Promise.all(Array.from({ length: 64 }, () => shares.take('a', 4, never)))
-    const leave = new AbortController()
-    const waiting = Array.from({ length: 256 }, () => shares.take('a', 4, leave.signal))
-    await expect(shares.take('a', 4, never)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
-    leave.abort(new Error('left'))
-    for (const one of waiting) await expect(one).rejects.toThrow('left')
-    const late = shares.take('a', 4, never)
-    for (const place of places) place.release()
-    ;(await late).release()
-    expect(shares.size).toBe(0)
-  })
-
-  test('half of what the daemons take, and a thousand at most', async () => {
-    for (const [connections, most] of [
-      [1, 512],
-      [4, 1024],
-    ] as const) {
-      const shares = new Shares()
-      const places = []
-      for (let n = 0; n < most; n += 1) {
-        const place = await shares.take('a', connections, never)
-        place.answered()
-        places.push(place)
-      }
-      await expect(shares.take('a', connections, never)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
-      ;(await shares.take('b', connections, never)).release()
-      for (const place of places) place.release()
-      expect(shares.size).toBe(0)
-    }
-  })
-})
 
 describe('row 134: one visitor and a tunnel', () => {
   let world: World
@@ -135,5 +80,46 @@ describe('row 134: one visitor and a tunnel', () => {
       for (const stream of streams) stream.on('error', () => {})
       await session.close()
     }
+  })
+
+  test('whose streams come to nothing is limited, in all its sessions, with a row a second; others are not', async () => {
+    const mine = await world.edge.administration.call('service-token.create', { body: { name: 'in vain' } })
+    const sessions = [await world.session(world.headers(mine)), await world.session(world.headers(mine))]
+    const codes: string[] = []
+    for (let n = 0; n < 8; n += 1) {
+      const asked = Array.from({ length: 100 }, () => sessions[n % 2]?.open(header('other.localhost'), patience()))
+      for (const one of await Promise.allSettled(asked))
+        codes.push(one.status === 'rejected' ? one.reason.code : 'let in')
+    }
+    expect(new Set(codes)).toEqual(new Set(['DESTINATION_FORBIDDEN', 'LIMIT_EXCEEDED']))
+    const stream = await (await world.session(world.headers(other))).open(header(), patience())
+    stream.end('let in')
+    expect(await textOf(stream)).toBe('let in')
+    const rows = await world.edge.store.readAudit({ most: 3000, action: 'stream.refused' })
+    const limited = rows.filter(({ code, actor }) => code === 'LIMIT_EXCEEDED' && actor?.includes(mine.id))
+    expect(limited.length).toBeGreaterThan(0)
+    expect(limited.length).toBeLessThan(60)
+    for (const session of sessions) await session.close()
+  })
+
+  test('sessions past a visitor’s share are refused, with a row; another visitor’s are not', async () => {
+    await using small = await startWorld({ shares: { sessions: 2 } }, [], 0)
+    await small.daemon(echo)
+    const sessions = [await small.session(), await small.session()]
+    await expect(small.session()).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+    const rows = await small.edge.store.readAudit({ most: 50, action: 'session.refused' })
+    expect(rows.map(({ code }) => code)).toEqual(['LIMIT_EXCEEDED'])
+    await sessions[0]?.close()
+    await expect
+      .poll(
+        () =>
+          small.session().then(
+            session => session.close().then(() => 'let in'),
+            ({ code }) => code,
+          ),
+        { timeout: 10_000 },
+      )
+      .toBe('let in')
+    await sessions[1]?.close()
   })
 })

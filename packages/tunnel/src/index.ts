@@ -21,4 +21,5 @@ export type {
   ReportMessage,
 } from './messages.ts'
 export { reasonOf } from './reasons.ts'
-export { type OfferedTunnelStream, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'
+export { type Place, SHARE_LIMITS, type ShareLimits, Shares, type Whose } from './shares.ts'
+export { type OfferedTunnelStream, type StreamBudget, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'

@@ -36,3 +36,7 @@ export const MAX_CONTROL_LINE: number = 64 * 1024
 export const MAX_CONTROL_QUEUE: number = 1024 * 1024
 /** Messages of the hosts (`Tunnel.tell`) that may wait to be told. */
 export const MAX_MESSAGES = 256
+/** Streams of the peer's in a row that its budget does not admit. An honest end has at most 256 unanswered; this is sixteen times that. */
+export const MAX_IN_VAIN = 4096
+/** Milliseconds that a peer is not read after a stream that its budget did not admit: twenty chunks a second are read of a flood. */
+export const REST_MS = 50

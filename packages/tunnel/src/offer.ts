@@ -12,8 +12,8 @@ export interface OfferTerms {
   /** For the opener to take a refusal. */
   readonly closeMs: number
   readonly speaker: Speaker | undefined
-  /** Told once: the offer is answered, or void. */
-  readonly settled: () => void
+  /** Told once: the offer is answered, or void; whether it came to anything. */
+  readonly settled: (isAccepted: boolean) => void
 }
 
 /** A stream whose opener waits for an answer. */
@@ -41,7 +41,7 @@ export class Offer implements OfferedTunnelStream {
     if (this.#state === 'expired') throw new PosternError('TIMED_OUT', 'The stream was accepted after its deadline')
     if (this.#state === 'answered') throw new PosternError('INTERNAL', 'The stream is answered already')
     if (this.#state === 'open') {
-      this.#settle('answered')
+      this.#settle('answered', true)
       this.#stream.write(encodeAnswer())
     }
     return this.#stream
@@ -70,11 +70,11 @@ export class Offer implements OfferedTunnelStream {
     if (this.#state === 'open') this.#settle('void')
   }
 
-  #settle(state: 'answered' | 'expired' | 'void'): void {
+  #settle(state: 'answered' | 'expired' | 'void', isAccepted = false): void {
     this.#state = state
     this.#cancel()
     this.#stream.off('close', this.#onClose)
-    this.#terms.settled()
+    this.#terms.settled(isAccepted)
     if (state === 'answered') return
     const reason = state === 'void' ? 'The opener left before an answer' : 'The deadline for an answer passed'
     this.#gone.abort(new PosternError(state === 'void' ? 'STREAM_CUT' : 'TIMED_OUT', reason))

@@ -17,8 +17,9 @@ export class Offers {
   constructor(options: TunnelOptions, limits: TunnelLimits, clock: Clock) {
     this.#options = options
     this.#limits = limits
-    const settled = (): void => {
+    const settled = (isAccepted: boolean): void => {
       this.#waiting -= 1
+      if (!isAccepted) options.budget?.failed()
     }
     this.#terms = { clock, answerMs: limits.answerMs, closeMs: limits.closeMs, speaker: options.speaker, settled }
   }
@@ -26,6 +27,7 @@ export class Offers {
   /** Takes a stream; its request id is noted once known. */
   take(stream: YamuxStream, note: { requestId: string }): void {
     if (this.#waiting >= this.#limits.offered) {
+      this.#options.budget?.failed()
       stream.destroy(
         new PosternError('LIMIT_EXCEEDED', `${this.#waiting} offered streams wait for an answer, the limit`),
       )
@@ -46,7 +48,7 @@ export class Offers {
   }
 
   #refuse(stream: YamuxStream, error: PosternError): void {
-    this.#waiting -= 1
+    this.#terms.settled(false)
     if (stream.destroyed) return
     // The other end is told, and sends such headers as fast as it likes: that is nobody's log to fill.
     this.#options.log.debug('a stream was refused', { code: error.code, reason: error.message })

@@ -6,7 +6,7 @@ import { type About, type ControlMessage, checkAbout } from './control.ts'
 import { type ControlHost, ControlStream } from './control-stream.ts'
 import { readFrame } from './framing.ts'
 import { encodeHeader, readAnswer, type StreamHeader } from './header.ts'
-import { DEFAULT_LIMITS, MAX_MESSAGES, type TunnelLimits } from './limits.ts'
+import { DEFAULT_LIMITS, MAX_IN_VAIN, MAX_MESSAGES, REST_MS, type TunnelLimits } from './limits.ts'
 import { Liveness } from './liveness.ts'
 import { type HostMessage, readMessage } from './messages.ts'
 import { Offers } from './offers.ts'
@@ -30,6 +30,7 @@ export class TunnelSession implements Tunnel {
   readonly #options: TunnelOptions
   readonly #limits: TunnelLimits
   readonly #clock
+  readonly #pipe: Duplex
   readonly #yamux: YamuxSession
   readonly #liveness: Liveness
   readonly #offers: Offers
@@ -50,10 +51,14 @@ export class TunnelSession implements Tunnel {
   #opening = 0
   /** Messages that are not handed to the pipe yet. */
   #telling = 0
+  /** Streams of the peer's in a row that its budget did not admit. */
+  #inVain = 0
+  #resting = false
   #idle: PromiseWithResolvers<void> | undefined
 
   constructor(pipe: Duplex, options: TunnelOptions) {
     this.#options = options
+    this.#pipe = pipe
     this.#clock = options.clock ?? systemClock
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
     this.#hello.promise.catch(() => {})
@@ -62,6 +67,7 @@ export class TunnelSession implements Tunnel {
     this.#yamux = new YamuxSession(pipe, {
       role: options.role,
       onStream: this.#onStream,
+      admits: this.#admits,
       onGoAway: code => code === 0 && this.#peerDraining(),
       maxStreams: this.#limits.streams + 1,
       acceptBacklog: this.#limits.streams + 1,
@@ -230,6 +236,30 @@ export class TunnelSession implements Tunnel {
   }
 
   // ── streams of the peer's ──
+
+  readonly #admits = (): boolean => {
+    const { budget } = this.#options
+    if (budget === undefined || this.#control === undefined || budget.admits()) {
+      this.#inVain = 0
+      return true
+    }
+    this.#inVain += 1
+    this.#rest()
+    if (this.#inVain === MAX_IN_VAIN)
+      this.cut(new PosternError('LIMIT_EXCEEDED', 'The other end opens streams without end'))
+    return false
+  }
+
+  /** Reads nothing for a moment: who floods waits, and everybody else is served meanwhile. */
+  #rest(): void {
+    if (this.#resting || this.#over) return
+    this.#resting = true
+    this.#pipe.pause()
+    this.#clock.after(REST_MS, () => {
+      this.#resting = false
+      if (!this.#over) this.#pipe.resume()
+    })
+  }
 
   readonly #onStream = (stream: YamuxStream): void => {
     if (this.#control === undefined && stream.id === CONTROL_ID) this.#control = this.#controlOn(stream)

@@ -29,6 +29,14 @@ export interface OfferedTunnelStream extends OfferedStream {
   reject(problem: Problem): void
 }
 
+/** How many streams of the peer's may come to nothing. Shared by all sessions of one visitor. */
+export interface StreamBudget {
+  /** Whether one more stream is looked at. False: it is reset before a byte of it is read. */
+  admits(): boolean
+  /** A stream was refused, or left before it was answered. */
+  failed(): void
+}
+
 export interface TunnelOptions {
   /** The end that dialled the pipe is the client. */
   readonly role: 'client' | 'server'
@@ -47,6 +55,11 @@ export interface TunnelOptions {
    * refused with TIMED_OUT. May be called before `startTunnel` resolves. Absent: every stream is refused.
    */
   readonly onStream?: (offered: OfferedTunnelStream) => void
+  /**
+   * Bounds what the peer can make this end do in vain. A peer that goes on for {@link MAX_IN_VAIN} streams in a row is cut with
+   * LIMIT_EXCEEDED. Absent: no bound but `limits.offered`.
+   */
+  readonly budget?: StreamBudget
   /** Called once when the peer asks for no new streams; those there are go on. */
   readonly onDrain?: () => void
   /**

@@ -3,7 +3,7 @@ import { YamuxError } from './errors.ts'
 import { ACK, FIN, INITIAL_WINDOW, MAX_UINT32, RST, SYN, WINDOW_UPDATE } from './frame.ts'
 import type { Limits } from './options.ts'
 import { ReceiveQueue } from './receive-queue.ts'
-import type { PipeWriter, Turn } from './writer.ts'
+import { type PipeWriter, Share, type Turn } from './writer.ts'
 
 /** Who keeps the links of a session. */
 export interface LinkOwner {
@@ -47,6 +47,7 @@ export class StreamLink implements Turn {
   #pending: Buffer | undefined
   #pendingDone: Done | undefined
   #inLine = false
+  readonly #share: Share = new Share()
   #cutError: Error | undefined
 
   constructor(
@@ -165,12 +166,17 @@ export class StreamLink implements Turn {
     done()
   }
 
+  get waiting(): number {
+    return this.#pending?.length ?? 0
+  }
+
   takeTurn(): boolean {
     this.#inLine = false
     const pending = this.#pending
     if (pending === undefined || !this.#attached) return false
     const size = Math.min(pending.length, this.#sendWindow, this.#limits.maxFrame)
     this.#sendWindow -= size
+    this.#share.sends(size)
     if (size < pending.length) {
       this.#writer.data(this.id, pending.subarray(0, size))
       this.#pending = pending.subarray(size)
@@ -225,7 +231,7 @@ export class StreamLink implements Turn {
   #offer(): void {
     if (this.#inLine || this.#pending === undefined || this.#sendWindow === 0 || !this.#attached) return
     this.#inLine = true
-    this.#writer.offer(this)
+    this.#writer.offer(this, this.#share)
   }
 
   /** One push at a time: Node asks again when it wants more, and small slices meet in the queue meanwhile. */

@@ -11,6 +11,10 @@ export interface YamuxOptions {
    * or read. Absent or throwing: the stream is reset.
    */
   readonly onStream?: (stream: YamuxStream) => void
+  /**
+   * Asked for each stream that the peer opens, before anything is made of it. False: RST, which is all that it costs. Default: always.
+   */
+  readonly admits?: () => boolean
   /** Called when the peer says go-away. After a code other than 0 (normal) the session is over as well, with `PEER_FAILED`. */
   readonly onGoAway?: (code: number) => void
   /**
@@ -35,7 +39,7 @@ export interface YamuxOptions {
   readonly wideStreams?: number
   /**
    * Bytes waiting in the pipe above which no more stream data is handed to it: streams then wait for its 'drain', one frame each in turn.
-   * Default 1 MiB, 1 – 1 GiB. (A pipe whose own high-water mark is greater is filled up to that.)
+   * Default 256 KiB, 1 – 1 GiB: what waits there goes before whatever is written next, also of a stream that sends little. (A pipe whose own high-water mark is greater is filled up to that.)
    */
   readonly maxWriteQueue?: number
   /**
@@ -58,14 +62,16 @@ export interface YamuxOptions {
   readonly sendReset?: (id: number, error: Error | null, send: () => void) => void
 }
 
-/** The caller's say in how streams are cut. */
-export interface CutHooks {
+/** The caller's say in which streams there are, and how they are cut. */
+export interface Hooks {
+  readonly admits: () => boolean
   readonly cutError: (id: number, reason: Error) => Error
   readonly sendReset: (id: number, error: Error | null, send: () => void) => void
 }
 
-export function cutHooksOf(options: YamuxOptions): CutHooks {
+export function hooksOf(options: YamuxOptions): Hooks {
   return {
+    admits: options.admits ?? (() => true),
     cutError: options.cutError ?? ((_id, reason) => reason),
     sendReset: options.sendReset ?? ((_id, _error, send) => send()),
   }
@@ -94,7 +100,7 @@ export function limitsOf(options: YamuxOptions): Limits {
     maxUnacknowledged: ranged('maxUnacknowledged', options.maxUnacknowledged ?? 256, 1, MAX_UINT32),
     window: ranged('window', options.window ?? 1024 * 1024, INITIAL_WINDOW, GIB),
     wideStreams: ranged('wideStreams', options.wideStreams ?? 64, 0, MAX_UINT32),
-    maxWriteQueue: ranged('maxWriteQueue', options.maxWriteQueue ?? 1024 * 1024, 1, GIB),
+    maxWriteQueue: ranged('maxWriteQueue', options.maxWriteQueue ?? 256 * 1024, 1, GIB),
     maxControlQueue: ranged('maxControlQueue', options.maxControlQueue ?? 128 * 1024, 1024, GIB),
     maxFrame: ranged('maxFrame', options.maxFrame ?? 64 * 1024, 1, GIB),
   }

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { YamuxError } from './errors.ts'
 import { GO_AWAY, PING, SYN } from './frame.ts'
 import { Inbound, type InboundHost } from './inbound.ts'
-import { cutHooksOf, limitsOf, type YamuxOptions } from './options.ts'
+import { hooksOf, limitsOf, type YamuxOptions } from './options.ts'
 import { FrameParser } from './parser.ts'
 import { Pings } from './pings.ts'
 import type { YamuxStream } from './stream.ts'
@@ -59,7 +59,7 @@ export class YamuxSession {
       this.#settle = resolve
     })
     this.#writer = new PipeWriter(duplex, limits, this.#onOverflow)
-    this.#table = new StreamTable(options.role, limits, this.#writer, cutHooksOf(options))
+    this.#table = new StreamTable(options.role, limits, this.#writer, hooksOf(options))
     this.#parser = new FrameParser(new Inbound(this.#table, this.#writer, this.#pings, limits, this.#host()))
     if (duplex.destroyed || duplex.readableEnded || !duplex.writable) process.nextTick(this.#onPipeClose)
     duplex.on('data', this.#onData)

@@ -2,7 +2,7 @@ import { YamuxError } from './errors.ts'
 import { INITIAL_WINDOW, MAX_UINT32, RST, WINDOW_UPDATE } from './frame.ts'
 import { PeerIds } from './ids.ts'
 import { type LinkOwner, StreamLink } from './link.ts'
-import type { CutHooks, Limits } from './options.ts'
+import type { Hooks, Limits } from './options.ts'
 import { YamuxStream } from './stream.ts'
 import type { PipeWriter } from './writer.ts'
 
@@ -10,7 +10,7 @@ import type { PipeWriter } from './writer.ts'
 export class StreamTable implements LinkOwner {
   readonly #limits: Limits
   readonly #writer: PipeWriter
-  readonly #hooks: CutHooks
+  readonly #hooks: Hooks
   readonly #links: Map<number, StreamLink> = new Map()
   readonly #peerIds: PeerIds
   readonly #parity: number
@@ -19,7 +19,7 @@ export class StreamTable implements LinkOwner {
   #unaccepted = 0
   #unacknowledged = 0
 
-  constructor(role: 'client' | 'server', limits: Limits, writer: PipeWriter, hooks: CutHooks) {
+  constructor(role: 'client' | 'server', limits: Limits, writer: PipeWriter, hooks: Hooks) {
     this.#limits = limits
     this.#writer = writer
     this.#hooks = hooks
@@ -75,9 +75,8 @@ export class StreamTable implements LinkOwner {
 
   /** Takes a stream the peer opened, or resets it if there are too many. The id must be unused. */
   admit(id: number): YamuxStream | undefined {
-    if (this.#held >= this.#limits.maxStreams || this.#unaccepted >= this.#limits.acceptBacklog) {
-      return this.refuse(id)
-    }
+    const isFull = this.#held >= this.#limits.maxStreams || this.#unaccepted >= this.#limits.acceptBacklog
+    if (isFull || !this.#hooks.admits()) return this.refuse(id)
     this.#peerIds.use(id)
     this.#unaccepted += 1
     return this.#add(id, false)

@@ -1,10 +1,9 @@
 import { type Identity, PosternError, type Problem, problem } from '@postern/interface'
 import type { ApplicationRecord } from '@postern/store'
-import { type AccessAdmission, type Admission, actorOf } from '../authorize/authorize.ts'
-import { countedAddress } from '../front/address.ts'
+import type { Place } from '@postern/tunnel'
+import type { AccessAdmission, Admission } from '../authorize/authorize.ts'
 import type { Exchange, UpgradeExchange } from '../front/exchange.ts'
-import type { Place } from '../routes/shares.ts'
-import { note, noteRefused, saidBy } from '../ways/context.ts'
+import { note, noteRefused, saidBy, whoseOf } from '../ways/context.ts'
 import { relay } from './answer.ts'
 import { ask } from './ask.ts'
 import type { HttpContext } from './context.ts'
@@ -154,9 +153,7 @@ export async function takePlace(
   const { shares, memory, routes } = context
   if (memory.isFull)
     throw new PosternError('LIMIT_EXCEEDED', 'the edge holds as much as it may for slow readers', { speaker: 'edge' })
-  const { tunnelId } = admission.application
-  const visitor = actorOf(admission.identities) ?? countedAddress(admission.remoteAddress)
-  const place = await shares.take(`${tunnelId} ${visitor}`, routes.count(tunnelId), signal)
+  const place = await shares.take(whoseOf(admission), routes.count(admission.application.tunnelId), signal)
   // A stream that is open already needs no turn to be opened, and one that is not has the tunnel's own limit.
   place.answered()
   return { ...place, [Symbol.dispose]: () => place.release() }

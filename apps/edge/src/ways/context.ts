@@ -1,7 +1,16 @@
-import { type Code, type Logger, PosternError, type Problem, problem, type Speaker } from '@postern/interface'
+import {
+  type Code,
+  type Json,
+  type Logger,
+  PosternError,
+  type Problem,
+  problem,
+  type Speaker,
+} from '@postern/interface'
 import type { AuditEntry, Store } from '@postern/store'
-import type { Tunnel } from '@postern/tunnel'
-import { type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
+import type { Shares, Tunnel, Whose } from '@postern/tunnel'
+import { type AccessAdmission, type Admission, type Authorizer, actorOf } from '../authorize/authorize.ts'
+import { countedAddress } from '../front/address.ts'
 import type { GrantKeys } from '../keys/grant-keys.ts'
 import type { Seal } from '../keys/seal.ts'
 import type { TeamKeys } from '../keys/team-keys.ts'
@@ -9,7 +18,6 @@ import type { Live } from '../live.ts'
 import type { Origins } from '../origins.ts'
 import type { Memory } from '../routes/memory.ts'
 import type { Routes } from '../routes/routes.ts'
-import type { Shares } from '../routes/shares.ts'
 import type { Sessions } from '../sign-in/sessions.ts'
 import type { Joins } from './joins.ts'
 
@@ -63,6 +71,16 @@ export function saidBy(error: unknown): { readonly said?: Speaker; readonly why?
   return { said: speaker, ...(speaker === 'edge' && code === 'ACCESS_ENDED' && { why: message }) }
 }
 
+/** In whose share of a tunnel it counts: a visitor's, else an address's. */
+export function whoseOf({
+  identities,
+  remoteAddress,
+  application,
+}: Pick<AccessAdmission, 'identities' | 'remoteAddress' | 'application'>): Whose {
+  const visitor = actorOf(identities) ?? countedAddress(remoteAddress)
+  return { visitor: `${application.tunnelId} ${visitor}`, application: application.id }
+}
+
 /** A row about something an admission led to. @returns whether the audit log takes it */
 export function note(
   store: Store,
@@ -79,7 +97,8 @@ export function noteRefused(
   admission: Admission,
   code: Code,
   error?: unknown,
+  more: { readonly [key: string]: Json } = {},
 ): void {
   if (!authorizer.isNoted(`stream\0${actorOf(admission.identities)}`)) return
-  note(store, admission, { action: 'stream.refused', allowed: false, code, detail: saidBy(error) })
+  note(store, admission, { action: 'stream.refused', allowed: false, code, detail: { ...saidBy(error), ...more } })
 }

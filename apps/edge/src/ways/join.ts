@@ -17,7 +17,7 @@ import { copy } from './copy.ts'
 import { Farewell } from './farewell.ts'
 import type { Leg, Taken } from './joins.ts'
 import { acceptHeaders, serveSession } from './session.ts'
-import { placeOf } from './stream.ts'
+import { joinPlaceOf } from './stream.ts'
 
 /** The header in which a client names the key of its session. */
 const KEY_HEADER = 'postern-key'
@@ -52,7 +52,7 @@ export async function serveJoin(incoming: Incoming, admission: AccessAdmission, 
   const signal = AbortSignal.any([context.signal, stop.signal])
   const forget = live.keepAccess(admission, reason => stop.abort(reason))
   try {
-    const place = await placeOf(admission, context, { log, signal })
+    const place = await joinPlaceOf(admission, context, { log, signal })
     try {
       if (context.draining()) throw new PosternError('DRAINING', 'the edge is about to stop', { speaker: 'edge' })
       const joint = await jointFor(admission, able, key, context, { log, signal })

@@ -1,29 +1,50 @@
-import { type Application, type Incoming, PosternError, problem, type SentHeaders } from '@postern/interface'
+import {
+  type Application,
+  type Incoming,
+  PosternError,
+  type Problem,
+  problem,
+  type SentHeaders,
+} from '@postern/interface'
 import { cut } from '@postern/pump'
 import { type OfferedTunnelStream, startTunnel } from '@postern/tunnel'
-import type { AccessAdmission } from '../authorize/authorize.ts'
-import { note, noteRefused, refusalOf, saidBy, type WayContext } from './context.ts'
+import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
+import { note, noteRefused, refusalOf, saidBy, type WayContext, whoseOf } from './context.ts'
 import { carry, openToDaemon } from './stream.ts'
 
 /** A client's pipe: the same session as a daemon's, with the edge as its server. Resolves when it is over. */
 export async function serveSession(incoming: Incoming, admission: AccessAdmission, context: WayContext): Promise<void> {
-  const { routes, live, store, tunnels, log } = context
+  const { routes, store } = context
   if (!routes.isOnline(admission.application.tunnelId)) {
     note(store, admission, { action: 'session.refused', allowed: false, code: 'TUNNEL_OFFLINE' })
     return incoming.reject(problem('TUNNEL_OFFLINE', admission.requestId, { speaker: 'edge' }))
   }
+  const leave = sessionPlaceOf(admission, context)
+  if (typeof leave !== 'function') return incoming.reject(leave)
+  try {
+    await serveAdmitted(incoming, admission, context)
+  } finally {
+    leave()
+  }
+}
+
+async function serveAdmitted(incoming: Incoming, admission: AccessAdmission, context: WayContext): Promise<void> {
+  const { live, store, tunnels, shares, log } = context
   const pipe = await incoming.accept(acceptHeaders(admission, context.teamDomain))
   const over = new AbortController()
   const signal = AbortSignal.any([context.signal, over.signal])
   const started = Date.now()
   let streams = 0
+  const budget = shares.budgetOf(whoseOf(admission), resets =>
+    noteRefused(context, admission, 'LIMIT_EXCEEDED', undefined, { resets }),
+  )
   const onStream = (offered: OfferedTunnelStream) => {
     streams += 1
     void serveStream(offered, admission, context, signal)
   }
   const tunnel = await startTunnel(
     pipe,
-    { role: 'server', speaker: 'edge', hears: ['client'], log, onStream },
+    { role: 'server', speaker: 'edge', hears: ['client'], log, onStream, budget },
     { log, signal: context.signal },
   )
   tunnels.add(tunnel)
@@ -41,6 +62,18 @@ export async function serveSession(incoming: Incoming, admission: AccessAdmissio
     code: error?.code,
     detail: { streams, ms: Date.now() - started, ...saidBy(error) },
   })
+}
+
+/** @returns to be called at the session's end, or why there is no place for it */
+function sessionPlaceOf(admission: AccessAdmission, { shares, store, authorizer }: WayContext): (() => void) | Problem {
+  try {
+    return shares.begin(whoseOf(admission))
+  } catch (error) {
+    const refusal = refusalOf(error, admission.requestId)
+    if (authorizer.isNoted(`session\0${actorOf(admission.identities)}`))
+      note(store, admission, { action: 'session.refused', allowed: false, code: refusal.code, detail: saidBy(error) })
+    return refusal
+  }
 }
 
 /** One connection of the user. A session is for one hostname, whatever its streams ask for. Never rejects. */

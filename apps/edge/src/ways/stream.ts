@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream'
 import { type Call, PosternError } from '@postern/interface'
 import { type Pumped, pump } from '@postern/pump'
-import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
-import type { Place } from '../routes/shares.ts'
-import { note, noteRefused, saidBy, type WayContext } from './context.ts'
+import type { Place } from '@postern/tunnel'
+import type { AccessAdmission } from '../authorize/authorize.ts'
+import { note, noteRefused, saidBy, type WayContext, whoseOf } from './context.ts'
 
 /**
  * One stream to the daemon, after its service answered.
@@ -36,7 +36,7 @@ export async function openToDaemon(admission: AccessAdmission, context: WayConte
  * @throws PosternError AUDIT_UNAVAILABLE, LIMIT_EXCEEDED; `call.signal.reason`
  */
 export async function placeOf(
-  { identities, application: { tunnelId } }: AccessAdmission,
+  admission: AccessAdmission,
   { store, routes, shares, memory }: WayContext,
   { signal }: Call,
 ): Promise<Place> {
@@ -44,7 +44,27 @@ export async function placeOf(
     throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
   if (memory.isFull)
     throw new PosternError('LIMIT_EXCEEDED', 'the edge holds as much as it may for slow readers', { speaker: 'edge' })
-  return shares.take(`${tunnelId} ${actorOf(identities)}`, routes.count(tunnelId), signal)
+  return shares.take(whoseOf(admission), routes.count(admission.application.tunnelId), signal)
+}
+
+/**
+ * The same for a client's pipe that is joined to one of a daemon's: a session, and a stream to the daemon.
+ *
+ * @throws PosternError AUDIT_UNAVAILABLE, LIMIT_EXCEEDED; `call.signal.reason`
+ */
+export async function joinPlaceOf(admission: AccessAdmission, context: WayContext, call: Call): Promise<Place> {
+  const leave = context.shares.begin(whoseOf(admission))
+  try {
+    const place = await placeOf(admission, context, call)
+    const release = () => {
+      place.release()
+      leave()
+    }
+    return { answered: () => place.answered(), release }
+  } catch (error) {
+    leave()
+    throw error
+  }
 }
 
 /** Bytes that wait on each side of a connection for a slow reader; a quarter of it once there are many connections. */
