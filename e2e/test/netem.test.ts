@@ -16,14 +16,16 @@ describe.skipIf(WITHOUT_NAMESPACES !== undefined)(
     afterAll(() => weathered?.[Symbol.asyncDispose]())
 
     it.each([
-      ['all at once', 200_000],
-      ['64 kbit/s', 1000],
+      ['all at once', 200_000, 16_384],
+      ['64 kbit/s', 4000, 1000],
     ])(
       '%s: whoever comes then is served, every byte as it was, both through the edge and end to end',
-      async (kind, bytes) => {
+      async (kind, bytes, most) => {
         weathered.network.weather = WEATHERS[kind] ?? {}
-        using secret = weathered.visit('end-to-end')
-        using open = weathered.visit('hop')
+        // One after the other: who fills so thin a line keeps the next one from its handshake.
+        using secret = weathered.visit('end-to-end', most)
+        await secret.goesOn(bytes, 60)
+        using open = weathered.visit('hop', most)
         await Promise.all([secret.goesOn(bytes, 60), open.goesOn(bytes, 60)])
         expect(weathered.flaps()).toBe(0)
       },
