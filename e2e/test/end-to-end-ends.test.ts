@@ -146,13 +146,13 @@ describe('end-to-end sessions and their ends, keys and daemons, with the program
     await older.stop()
   })
 
-  it('row 67: who is put out hears why within five seconds, and ends with its own status', async () => {
-    await enrol('daemon')
+  it.each(['websocket', 'tls'])('row 67: who is put out hears why within five seconds, by %s', async transport => {
+    if (!existsSync(join(folder, 'daemon'))) await enrol('daemon')
     const daemon = serve('daemon')
     await daemon.says(/connected to the edge/)
-    const bob = await visitor('bob')
-    const access = bob.access('--end-to-end')
-    const pipe = bob.pipe('--end-to-end')
+    const bob = await visitor(`bob-${transport}`)
+    const access = bob.access('--end-to-end', '--transport', transport)
+    const pipe = bob.pipe('--end-to-end', '--transport', transport)
     const socket = await open(access)
     await pipe.says(/HELLO/)
     const began = performance.now()
