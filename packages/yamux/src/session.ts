@@ -61,7 +61,7 @@ export class YamuxSession {
     this.#writer = new PipeWriter(duplex, limits, this.#onOverflow)
     this.#table = new StreamTable(options.role, limits, this.#writer, hooksOf(options))
     this.#parser = new FrameParser(new Inbound(this.#table, this.#writer, this.#pings, limits, this.#host()))
-    if (duplex.destroyed || duplex.readableEnded || !duplex.writable) process.nextTick(this.#onPipeClose)
+    if (duplex.destroyed || duplex.readableEnded || !duplex.writable) process.nextTick(this.#onDeadPipe)
     duplex.on('data', this.#onData)
     duplex.on('end', this.#onPipeEnd)
     duplex.on('drain', this.#onDrain)
@@ -237,11 +237,18 @@ export class YamuxSession {
     this.#fail(new YamuxError('PIPE_LOST', `The pipe failed: ${cause.message}`, { cause }))
   }
 
+  /** 'close' may have been emitted before anybody listened, or be about to be. */
+  readonly #onDeadPipe = (): void => {
+    if (this.#pipe.closed) this.#onPipeClose()
+    else this.#fail(new YamuxError('PIPE_LOST', 'The pipe was closed before its end'))
+  }
+
+  // A socket may emit it while its destroy() runs, before it says of itself that it is closed: the event is what counts.
   readonly #onPipeClose = (): void => {
     this.#fail(new YamuxError('PIPE_LOST', 'The pipe was closed before its end'))
-    if (!this.#pipe.closed) return // called from the constructor; 'close' is still to come
-    this.#pipe.off('error', this.#onPipeError)
     this.#pipe.off('close', this.#onPipeClose)
+    // Else an 'error' is still to come, which nobody but us may hear.
+    if (this.#pipe.closed) this.#pipe.off('error', this.#onPipeError)
     this.#settle(this.#outcome!)
   }
 

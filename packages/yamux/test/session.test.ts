@@ -1,3 +1,4 @@
+import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE } from '../src/frame.ts'
 import { YamuxError, YamuxSession, type YamuxStream } from '../src/index.ts'
@@ -290,6 +291,25 @@ describe('the end of a session', () => {
       const session = new YamuxSession(pipe, { role: 'client' })
       expect((await session.closed).error).toMatchObject({ code: 'PIPE_LOST' })
     }
+  })
+
+  test('a pipe that says close while it is being destroyed, before its error, ends the session', async () => {
+    // As a TLSSocket does whose TCP socket was destroyed first.
+    const pipe = new Duplex({
+      emitClose: false,
+      read() {},
+      write: (_chunk, _encoding, done) => done(),
+      destroy(error, done) {
+        this.emit('close')
+        done(error)
+      },
+    })
+    const session = new YamuxSession(pipe, { role: 'client' })
+    const stream = session.open()
+    pipe.destroy(new Error('reset'))
+    expect(await session.closed).toMatchObject({ clean: false, error: { code: 'PIPE_LOST' } })
+    await turns()
+    expect(stream.closed).toBe(true)
   })
 
   test('no listener is left on the pipe', async () => {
