@@ -63,7 +63,7 @@ export async function startChaosSite({ mode, client, daemon }: Combination): Pro
   }
   const trust = { ca: [readFileSync(caFile, 'utf8')] }
   const server = (await made('protocol', 'tcp', 'origin')) as ProtocolServer
-  const joining = joinIdentity({ ...credentials, edge: `https://${TEAM}` })
+  const joining = joinIdentity({ ...credentials, edge: `https://${TEAM}` }, call)
   if (!joining) throw new Error('the daemon cannot join')
   const { certificate: connectorCertificate, key: connectorKey } = credentials
   const proof = { token: credentials.token, connectorCertificate, connectorKey }
@@ -81,7 +81,7 @@ export async function startChaosSite({ mode, client, daemon }: Combination): Pro
   )
   owned.use(running)
   const auth = [(await made('auth', 'service-token', 'client', token)) as AuthProvider]
-  const transport = (await made('transport', client, 'client')) as Transport
+  const transports = [{ name: client, transport: (await made('transport', client, 'client')) as Transport }]
   const parts = owned.move()
   return {
     edge,
@@ -93,7 +93,7 @@ export async function startChaosSite({ mode, client, daemon }: Combination): Pro
         hostname: APP,
         edge: new URL(`https://${APP}:${networks.client.port}`),
         auth,
-        transports: [{ name: client, transport }],
+        transports,
         trust,
         ...(mode === 'end-to-end' && { endToEnd: { required: true, pin: joining.fingerprint } }),
       }),
