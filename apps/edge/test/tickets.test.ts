@@ -119,7 +119,7 @@ describe('a client and a daemon on bare connections', () => {
 })
 
 describe('a ticket that an onlooker saw', () => {
-  test('row 74: the client’s, used first: the onlooker has no key, the client is cut, both addresses are in the audit log, the retry works', async () => {
+  test('the client’s, used first: the onlooker has no key, the client is cut, both addresses are in the audit log, the retry works', async () => {
     const coming = await tickets.client()
     const racer = await tickets.bare({ localAddress: '127.0.0.9' })
     const stolen = helloFor(coming.serverName)
@@ -153,7 +153,7 @@ describe('a ticket that an onlooker saw', () => {
     expect(await raced(idOf(retry))).toHaveLength(0)
   })
 
-  test('row 74: the client’s, replayed behind it: cut, audited, and the session goes on', async () => {
+  test('the client’s, replayed behind it: cut, audited, and the session goes on', async () => {
     const coming = await tickets.client()
     await works(coming.pipe, coming.serverName)
     const late = await tickets.bare({ localAddress: '127.0.0.9' })
@@ -168,7 +168,7 @@ describe('a ticket that an onlooker saw', () => {
     expect(await remains(after)).toEqual({ text: '', cut: true })
   })
 
-  test('row 74: the daemon’s, used first: the daemon is turned away and says so, the client meets somebody without the key', async () => {
+  test('the daemon’s, used first: the daemon is turned away and says so, the client meets somebody without the key', async () => {
     let racer: Duplex | undefined
     const turnedAway = Promise.withResolvers<unknown>()
     instead = async ticket => {
