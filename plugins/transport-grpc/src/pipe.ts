@@ -8,6 +8,7 @@ import type {
 import { Duplex } from 'node:stream'
 import { PosternError } from '@postern/interface'
 import { headOf, LAST_MESSAGE, MessageReader, type Violation } from './messages.ts'
+import { percentEncoded } from './refusal.ts'
 import { STATUS } from './wire.ts'
 
 type Done = (error?: Error | null) => void
@@ -50,6 +51,10 @@ abstract class CallPipe<S extends ClientHttp2Stream | ServerHttp2Stream> extends
     stream.on('data', (chunk: Buffer) => this.#read(chunk))
     stream.on('error', (error: Error) => {
       this.cause ??= error
+    })
+    stream.on('end', () => {
+      if (this.isOver()) this.peerEnd()
+      else if (!this.#ended) this.#lose()
     })
     stream.on('close', () => this.#close())
   }
@@ -189,6 +194,10 @@ abstract class CallPipe<S extends ClientHttp2Stream | ServerHttp2Stream> extends
     this.#ender = undefined
   }
 
+  #lose(): void {
+    this.destroy(new PosternError('STREAM_CUT', this.why(), this.cause && { cause: this.cause }))
+  }
+
   /** From now on the call has so long to end by itself. */
   #arm(): void {
     if (this.#timer || this.#closed) return
@@ -210,9 +219,6 @@ export class ClientPipe extends CallPipe<ClientHttp2Stream> {
     stream.on('trailers', (trailers: IncomingHttpHeaders) => {
       const status = trailers['grpc-status']
       this.#status = typeof status === 'string' && /^\d{1,2}$/.test(status) ? Number(status) : undefined
-    })
-    stream.on('end', () => {
-      if (this.isOver()) this.peerEnd()
     })
     this.#session = stream.session
     stream.once('close', () => leave(this.#session))
@@ -298,7 +304,7 @@ export class EdgePipe extends CallPipe<ServerHttp2Stream> {
     if (this.stream.destroyed) return
     this.#response.addTrailers({
       'grpc-status': String(status),
-      ...(message && { 'grpc-message': encodeURIComponent(message) }),
+      ...(message && { 'grpc-message': percentEncoded(message) }),
     })
     this.#response.end()
   }

@@ -20,9 +20,9 @@ export function refusalHeaders(problem: Problem, headers: SentHeaders = {}): Rec
   }
 }
 
-/** https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses */
-function percentEncoded(text: string): string {
-  return encodeURIComponent(text.toWellFormed()).replaceAll('%20', ' ')
+/** What is neither visible nor a space, and the sign itself: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses */
+export function percentEncoded(text: string): string {
+  return text.toWellFormed().replace(/[^ -$&-~]+/g, encodeURIComponent)
 }
 
 /** As node:http2 takes them. @throws TypeError of node:http for a name or value that cannot be in a head */
