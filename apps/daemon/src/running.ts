@@ -1,5 +1,11 @@
 import { type NamedTransport, untilAborted } from '@postern/client'
-import { keepGrantKeys } from '@postern/connector/files'
+import {
+  apartFile,
+  type GrantKeySetFile,
+  keepGrantKeys,
+  keepGrantKeysApart,
+  readGrantKeysApart,
+} from '@postern/connector/files'
 import { type AuthProvider, type Call, PosternError, type ProtocolServer } from '@postern/interface'
 import type { CommandLine, HostOptionSpecs } from '@postern/options'
 import { type Composed, clientHost, composePlugins, type Program, type Wanted } from '@postern/program'
@@ -148,7 +154,7 @@ export async function runDaemon(
     const signIn = await untilAborted(plugins.start(settings, line, call), starting.signal) // stdin may be waited for
     const served = await plugins.serve(settings, call)
     const about = await ownAbout(credentials?.connector)
-    const joining = joiningBy(credentials, call)
+    const joining = await joiningBy(credentials, program, call)
     if (joining)
       call.log.info('clients know this tunnel by its key', { tunnel: joining.tunnel, fingerprint: joining.fingerprint })
     await using monitor = metrics === undefined ? undefined : await startMonitor(metrics, about, call)
@@ -165,11 +171,21 @@ export async function runDaemon(
   }
 }
 
-/** @throws PosternError CONFIG_INVALID */
-function joiningBy(credentials: FoundCredentials | undefined, call: Call): JoinIdentity | undefined {
+/** @throws PosternError CONFIG_INVALID, FILE_UNSAFE */
+async function joiningBy(
+  credentials: FoundCredentials | undefined,
+  { env }: Pick<Program, 'env'>,
+  call: Call,
+): Promise<JoinIdentity | undefined> {
   if (credentials === undefined) return undefined
-  const { path, connector, edge, tunnel } = credentials
-  const found = joinIdentity(credentials, call, set => keepGrantKeys(path, connector, set))
+  const { path, connector, edge, tunnel, grantKeys } = credentials
+  // A service's credentials are lent to it, to be read.
+  const apart = apartFile(env, connector)
+  const later = apart === undefined ? undefined : await readGrantKeysApart(apart, connector)
+  const isLater = later !== undefined && (later.sequence ?? 0) > (grantKeys?.sequence ?? 0)
+  const keep = (set: GrantKeySetFile) =>
+    apart === undefined ? keepGrantKeys(path, connector, set) : keepGrantKeysApart(apart, connector, set)
+  const found = joinIdentity(isLater ? { ...credentials, grantKeys: later } : credentials, call, keep)
   if (found === undefined) {
     const next = `Log this machine in again: posternd login --edge ${edge} --tunnel ${tunnel}, or with a new setup token`
     call.log.info('these credentials are of an older login: no end-to-end sessions, all goes through the edge', {

@@ -57,6 +57,9 @@ export function renderUnit(facts: UnitFacts): string {
     ...credentials.map(({ name, path }) => `LoadCredential=${name}:${plainPath(path)}`),
     ...credentials.map(({ name, variable }) => `Environment=${variable}=%d/${name}`),
     ...(user === undefined ? ['DynamicUser=yes'] : [`User=${userName(user)}`]),
+    // What the edge tells it later: credentials are lent, and cannot be written.
+    'StateDirectory=posternd',
+    'StateDirectoryMode=0700',
     'Restart=on-failure',
     'RestartSec=5',
     `RestartPreventExitStatus=${exitsOf(NEVER_AGAIN)}`,

@@ -28,6 +28,7 @@ describe('a unit', () => {
     expect(lines).toContain('LoadCredential=tunnel-token:/etc/postern/tunnel-token')
     expect(lines).toContain('Environment=POSTERN_TUNNEL_TOKEN_FILE=%d/tunnel-token')
     expect(lines).toContain('DynamicUser=yes')
+    expect(lines).toContain('StateDirectory=posternd')
     expect(lines.filter(line => line.startsWith('User='))).toEqual([])
   })
 

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, lstat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { checkIdentity, keyFingerprint } from '@postern/end-to-end'
+import { checkIdentity, isConnectorId, keyFingerprint } from '@postern/end-to-end'
 import { PosternError } from '@postern/interface'
 import type { KeyAndCertificate } from '@postern/pki'
 import { readPrivate, userFolder, writePrivate } from '@postern/program'
@@ -140,6 +140,47 @@ export async function keepGrantKeys(path: string, connector: string, set: GrantK
   const now = text === undefined ? undefined : readCredentials(text, path)
   if (now?.connector !== connector || (now.grantKeys?.sequence ?? 0) >= (set.sequence ?? 0)) return false
   await writeJson(path, { ...now, grantKeys: set })
+  return true
+}
+
+/** Where keys of grants are kept of credentials that cannot be written: a service's, in the folder that systemd made for it. */
+export interface Apart {
+  readonly version: 1
+  readonly connector: string
+  readonly grantKeys: GrantKeySetFile
+}
+
+/** @returns undefined where the program has no such folder (`STATE_DIRECTORY`) */
+export function apartFile({ STATE_DIRECTORY: folder = '' }: Env, connector: string): string | undefined {
+  const [first = ''] = folder.split(':')
+  return first === '' || !isConnectorId(connector) ? undefined : join(first, `grant-keys-${connector}.json`)
+}
+
+/**
+ * Those of this connector, where somebody kept them apart.
+ *
+ * @throws PosternError CONFIG_INVALID, FILE_UNSAFE, FILE_UNREADABLE
+ */
+export async function readGrantKeysApart(path: string, connector: string): Promise<GrantKeySetFile | undefined> {
+  const text = await readPrivate(path)
+  if (text === undefined) return undefined
+  try {
+    const { version, connector: whose, grantKeys } = JSON.parse(text) as Partial<Apart>
+    if (version === 1 && whose === connector && Array.isArray(grantKeys?.keys)) return grantKeys
+  } catch {
+    // told below
+  }
+  throw new PosternError('CONFIG_INVALID', `${path} does not hold keys of grants`, { next: 'Remove that file.' })
+}
+
+/** As a file of mode 0600, whole or not at all. @throws PosternError FILE_UNSAFE, FILE_UNREADABLE */
+export async function keepGrantKeysApart(
+  path: string,
+  connector: string,
+  grantKeys: GrantKeySetFile,
+): Promise<boolean> {
+  const kept: Apart = { version: 1, connector, grantKeys }
+  await writePrivate(path, `${JSON.stringify(kept)}\n`)
   return true
 }
 

@@ -3,12 +3,16 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
+  apartFile,
   type Credentials,
   credentialsFile,
   identityFile,
+  keepGrantKeys,
+  keepGrantKeysApart,
   keepIdentity,
   mustBeWritable,
   readCredentials,
+  readGrantKeysApart,
   readIdentity,
   readSetupFile,
   writeJson,
@@ -98,6 +102,34 @@ describe('credentials', () => {
     const read = () => readCredentials(text, '/x')
     expect(read).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
     expect(read).toThrow(expect.objectContaining({ message: expect.not.stringContaining('ptt_secret') }))
+  })
+
+  test('later keys of grants take the place of earlier ones, of the same connector', async () => {
+    const path = join(folder, 'keys', 'connector.json')
+    const set = (sequence: number) => ({ keys: [{ kid: `k${sequence}` }], sequence })
+    expect(await keepGrantKeys(path, credentials.connector, set(1))).toBe(false) // nothing there
+    await writeJson(path, { ...credentials, grantKeys: { keys: [] } })
+    expect(await keepGrantKeys(path, credentials.connector, set(2))).toBe(true)
+    for (const old of [1, 2]) expect(await keepGrantKeys(path, credentials.connector, set(old))).toBe(false)
+    expect(await keepGrantKeys(path, crypto.randomUUID(), set(3))).toBe(false)
+    expect(readCredentials(await readFile(path, 'utf8'), path)).toEqual({ ...credentials, grantKeys: set(2) })
+    expect(await modeOf(path)).toBe('600')
+  })
+
+  test('of a service, whose credentials cannot be written, they are kept apart', async () => {
+    const { connector } = credentials
+    expect(apartFile({}, connector)).toBeUndefined()
+    expect(apartFile({ STATE_DIRECTORY: folder }, '../../etc/passwd')).toBeUndefined()
+    const path = apartFile({ STATE_DIRECTORY: `${folder}:/var/lib/other` }, connector) ?? ''
+    expect(dirname(path)).toBe(folder)
+    expect(await readGrantKeysApart(path, connector)).toBeUndefined()
+    const set = { keys: [{ kid: 'k' }], sequence: 4 }
+    await keepGrantKeysApart(path, connector, set)
+    expect([await readGrantKeysApart(path, connector), await modeOf(path)]).toEqual([set, '600'])
+    // Another's, or half of it, is no such thing.
+    await expect(readGrantKeysApart(path, crypto.randomUUID())).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    await writeFile(path, '{"version":1,"conn', { mode: 0o600 })
+    await expect(readGrantKeysApart(path, connector)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
   })
 
   test('are no setup file', () => {
