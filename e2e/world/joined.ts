@@ -59,7 +59,7 @@ export interface JoinedWorld extends AsyncDisposable {
   readonly edge: Running
   readonly tunnels: ReadonlyMap<string, JoinedTunnel>
   daemon(tunnel?: string): Running
-  startEdge(): Promise<void>
+  startEdge(place?: Place): Promise<void>
   startDaemon(tunnel?: string, more?: Place): Promise<void>
   /** `--id …`, `--ca …`: everything that a client of ours is told besides the hostname. */
   flags(hostname: string): readonly string[]
@@ -165,10 +165,10 @@ class Joined implements JoinedWorld {
     this.tunnels.set(name, { identity, fingerprint: keyFingerprint(identity.key), connector: one.id, home })
   }
 
-  async startEdge(): Promise<void> {
+  async startEdge(place: Place | undefined = this.#options.places?.edge): Promise<void> {
     const at = `${this.#address.includes(':') ? `[${this.#address}]` : this.#address}:${this.port}`
     const args = ['run', '--data', this.#data, '--listen', at, '--grace-period', '1s']
-    this.#edge = this.#keep(start('postern-edge', args, this.#options.places?.edge))
+    this.#edge = this.#keep(start('postern-edge', args, place))
     await this.#edge.says(/edge listens/)
   }
 

@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { temporaryFolder } from './folder.ts'
 import { type JoinedWorld, startJoined } from './joined.ts'
+import type { Namespace } from './namespaces.ts'
 import { Steady } from './steady.ts'
 import { Network, type Weather } from './weather.ts'
 
@@ -21,11 +22,19 @@ export const WEATHERS: Readonly<Record<string, Weather>> = {
 const TEAM = 'edge.postern.test'
 const SECRET = 'db.postern.test'
 const OPEN = 'open.postern.test'
+/** Of the edge. */
+export const ADDRESS = '10.90.0.1'
+
+/** Every name of the edge's, at these addresses. */
+export function namesAt(...addresses: readonly string[]): Record<string, readonly string[]> {
+  return Object.fromEntries([TEAM, SECRET, OPEN].map(name => [name, addresses]))
+}
 
 /** An edge, a daemon and clients, each on a machine of its own, with weather between them. Two applications: end to end, and through the edge. */
 export interface Weathered extends AsyncDisposable {
   readonly network: Network
   readonly world: JoinedWorld
+  readonly machines: { readonly edge: Namespace; readonly daemon: Namespace; readonly client: Namespace }
   /** Somebody at either application. @param most as Steady's */
   visit(mode: 'end-to-end' | 'hop', most?: number): Steady
   /** Connections that the daemon lost and made, so far. */
@@ -38,12 +47,11 @@ export async function startWeathered(seed: number, transport?: string): Promise<
     const folder = stack.use(temporaryFolder())
     const network = stack.use(new Network(seed))
     const [edge, daemon, client] = [
-      await network.machine('10.90.0.1'),
+      await network.machine(ADDRESS),
       await network.machine('10.90.0.2'),
       await network.machine('10.90.0.3'),
     ]
-    const names = Object.fromEntries([TEAM, SECRET, OPEN].map(name => [name, ['10.90.0.1']]))
-    for (const machine of [daemon, client]) machine.names(names)
+    for (const machine of [daemon, client]) machine.names(namesAt(ADDRESS))
     // A file is on every machine here: the service is nobody's network.
     const path = join(folder.path, 'service')
     const server: Server = createServer(
@@ -65,6 +73,7 @@ export async function startWeathered(seed: number, transport?: string): Promise<
     return {
       network,
       world,
+      machines: { edge, daemon, client },
       visit(mode, most) {
         const access = world.tcp(mode === 'hop' ? OPEN : SECRET)
         const { stdin, stdout } = access.child

@@ -1,10 +1,11 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
-import { isIP, type LookupFunction, connect as netConnect } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as tlsConnect } from 'node:tls'
 import { type Call, type Credential, PosternError, type Securing } from '@postern/interface'
 import { isLoopbackName } from './hostname.ts'
 import { errnoOf, type Opening, opened } from './opened.ts'
+import { connectFirst } from './race.ts'
 
 /** How long TCP may take, and TLS after it: together within the 15 s in which people give up. */
 const TCP_DEADLINE = 10_000
@@ -45,16 +46,8 @@ export async function connectEdge(
   onTcp: () => void = () => {},
 ): Promise<Duplex> {
   call.signal.throwIfAborted()
-  const tcp = netConnect({
-    host: to.host,
-    port: to.port,
-    noDelay: true,
-    keepAlive: true,
-    autoSelectFamily: true,
-    lookup,
-    allowHalfOpen: true,
-  })
-  await opened(tcp, failing(to, 'connect', TCP_DEADLINE), call.signal)
+  const at = { host: to.host, port: to.port, lookup }
+  const tcp = await connectFirst(at, failing(to, 'connect', TCP_DEADLINE), call.signal)
   onTcp()
   if (!securing) return tcp
   const secured = tlsConnect({
