@@ -1,6 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AuditRow } from '@postern/store'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type JoinedWorld, startJoined } from '../world/joined.ts'
 import { type Onlooker, startOnlooker } from '../world/onlooker.ts'
@@ -63,7 +62,7 @@ describe('a ticket that somebody sees and uses first, with the programs themselv
   }
 
   const raced = async () => {
-    const rows = (await world.here.store.readAudit({ most: 50, action: 'join.raced' })) as readonly AuditRow[]
+    const rows = await world.here.store.readAudit({ most: 50, action: 'join.raced' })
     return rows.map(({ code, hostname, detail }) => ({
       code,
       hostname,

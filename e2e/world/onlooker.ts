@@ -39,7 +39,7 @@ export async function startOnlooker(edge: number): Promise<Onlooker> {
       take[whose] -= 1
       const own = open(address)
       own.write(first)
-      own.on('data', chunk => told.push(chunk))
+      own.on('data', chunk => told.push(Buffer.from(chunk)))
       await Promise.race([once(own, 'data'), once(own, 'close')])
     }
     const far = open()
