@@ -9,7 +9,6 @@ import {
   type SentHeaders,
 } from '@postern/interface'
 import { readRefusal, receivedHeaders } from '@postern/interface/http1'
-import { cut } from '@postern/pump'
 import { pipeOf } from './pipe.ts'
 import { isPurpose, PROTOCOL, PURPOSE_HEADER } from './wire.ts'
 
@@ -35,8 +34,9 @@ export async function ask(request: DialRequest, call: Call): Promise<Asked> {
     call.signal.throwIfAborted()
     return await upgrade(requestOf(request, credential, connection), call.signal)
   } catch (error) {
-    // Whoever watched it is gone, and what it says while it dies is not news.
-    cut(connection.on('error', () => {}))
+    // Whoever watched it is gone, and what it says while it dies is not news. No reset: of TCP under TLS that may just be dying by
+    // itself, Node 26 would keep the handle.
+    connection.on('error', () => {}).destroy()
     throw error
   }
 }
