@@ -70,11 +70,13 @@ describe('end-to-end sessions and their ends, keys and daemons, with the program
     await once(socket, 'close')
     return heard
   }
-  function serve(name: string, mode?: string): Running {
+  function serve(name: string, { mode, state }: { mode?: string; state?: string } = {}): Running {
     const config = join(folder, `${name}.yaml`)
     const ingress = [{ hostname: APP, service: `tcp://127.0.0.1:${origin.port}`, ...(mode && { mode }) }]
     writeFileSync(config, JSON.stringify({ edge: team(), ca: caFile, ingress }), { mode: 0o600 })
-    return keep(start('posternd', ['run', '--config', config], home(name)))
+    const { env } = home(name)
+    const own = { ...env, ...(state && { STATE_DIRECTORY: state }) }
+    return keep(start('posternd', ['run', '--config', config], { env: own }))
   }
   const credentialsOf = (name: string) => JSON.parse(readFileSync(join(folder, name, 'connector.json'), 'utf8'))
   /** What posternd login leaves; that it does, connector-certificates.test.ts shows. */
@@ -188,28 +190,44 @@ describe('end-to-end sessions and their ends, keys and daemons, with the program
     await daemon.stop()
   })
 
-  it('keys of grants: rotated again and again with a daemon up, which starts again with what it was told', async () => {
-    const dan = await visitor('dan')
+  it.each([
+    ['its credentials', 'daemon'],
+    ['the folder of a service', 'service'],
+  ])('keys of grants: rotated again and again with a daemon up, which keeps them in %s', async (_where, name) => {
+    if (!existsSync(join(folder, name))) await enrol(name)
+    const dan = await visitor(`dan-${name}`)
+    const state = join(folder, 'state')
+    mkdirSync(state, { recursive: true, mode: 0o700 })
+    const lent = readFileSync(join(folder, name, 'connector.json'), 'utf8')
+    const sequenceOf = () => {
+      if (name === 'daemon') return credentialsOf(name).grantKeys.sequence ?? 0
+      const file = join(state, `grant-keys-${credentialsOf(name).connector}.json`)
+      return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).grantKeys.sequence : 0
+    }
+    const up = async () => {
+      const daemon = serve(name, name === 'service' ? { state } : {})
+      await daemon.says(/connected to the edge/)
+      return daemon
+    }
     const works = async () => {
       const access = dan.access('--end-to-end')
       expect(await visit(access)).toBe(`HELLO\nabc${TAIL}`)
       await access.stop()
     }
-    let daemon = serve('daemon')
-    await daemon.says(/connected to the edge/)
+    let daemon = await up()
     for (let n = 0; n < 2; n += 1) await rotate()
     await works()
     await rotate()
     await works()
-    const { sequence } = credentialsOf('daemon').grantKeys
+    const sequence = sequenceOf()
     expect(sequence).toBeGreaterThan(0)
     await daemon.stop()
     // Away for one.
     await rotate()
-    daemon = serve('daemon')
-    await daemon.says(/connected to the edge/)
+    daemon = await up()
     await works()
-    await expect.poll(() => credentialsOf('daemon').grantKeys.sequence).toBeGreaterThan(sequence)
+    await expect.poll(sequenceOf).toBeGreaterThan(sequence)
+    if (name === 'service') expect(readFileSync(join(folder, name, 'connector.json'), 'utf8')).toBe(lent)
     await daemon.stop()
   })
 
@@ -229,7 +247,7 @@ describe('end-to-end sessions and their ends, keys and daemons, with the program
     await daemon.stop()
     // Logged in again, it is as before.
     await enrol('daemon')
-    const again = serve('daemon', 'end-to-end')
+    const again = serve('daemon', { mode: 'end-to-end' })
     await again.says(/connected to the edge/)
     const access = fay.access('--end-to-end')
     expect(await visit(access)).toBe(`HELLO\nabc${TAIL}`)
