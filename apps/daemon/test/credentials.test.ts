@@ -61,10 +61,10 @@ const read = (flags: readonly string[] = [], env?: Readonly<Record<string, strin
 
 describe('what posternd login left', () => {
   it('is found by itself, with the edge and its CA', async () => {
-    found()
+    const path = found()
     const { values, credentials: used } = await read()
     expect(values.edge.href).toBe('https://edge.example.com:8443/')
-    expect(used).toEqual(credentials)
+    expect(used).toEqual({ ...credentials, path })
   })
 
   it('or where it is named, by flag, variable or config file', async () => {

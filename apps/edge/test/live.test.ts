@@ -123,7 +123,10 @@ describe('row 98: what ends access cuts what is open', () => {
     const [ofStream, ofRaw] = await ends
     expect(ofStream).toBe('ACCESS_ENDED')
     expect(ofRaw).toBe('STREAM_CUT')
-    expect((await session.closed)?.code).toBe('ACCESS_ENDED')
+    // With the reason, which is the edge's own word.
+    const why = await session.closed
+    expect([why?.code, why?.speaker]).toEqual(['ACCESS_ENDED', 'edge'])
+    expect(why?.message).toMatch(/^the (credential was revoked|policy does not|application was )/)
     await expect.poll(() => world.edge.counts().sessions, { timeout: 10_000 }).toBe(0)
   })
 
