@@ -2,6 +2,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import type { Duplex } from 'node:stream'
 import {
   type Call,
+  type Code,
   type DialRequest,
   type Pipe,
   PosternError,
@@ -34,9 +35,10 @@ export async function ask(request: DialRequest, call: Call): Promise<Asked> {
     call.signal.throwIfAborted()
     return await upgrade(requestOf(request, credential, connection), call.signal)
   } catch (error) {
-    // Whoever watched it is gone, and what it says while it dies is not news. No reset: of TCP under TLS that may just be dying by
-    // itself, Node 26 would keep the handle.
-    connection.on('error', () => {}).destroy()
+    // Whoever watched it is gone, and what it says while it dies is not news. An edge that is still thinking is to see that nobody waits;
+    // one that has answered may be ending it just now.
+    const dying = call.signal.aborted ? pipeOf(connection) : connection
+    dying.on('error', () => {}).destroy()
     throw error
   }
 }
@@ -84,7 +86,7 @@ function upgrade(asking: ClientRequest, signal: AbortSignal): Promise<Asked> {
   asking.on('information', ({ statusCode }) => {
     if (statusCode === 101) reject(notAnEdge('it switched to no protocol'))
   })
-  asking.on('response', (response: IncomingMessage) => void readRefusal(response).then(reject))
+  asking.on('response', (response: IncomingMessage) => void refusalIn(response).then(reject))
   asking.on('error', (error: NodeJS.ErrnoException) => reject(failure(error)))
   asking.end()
   return promise.finally(() => {
@@ -92,6 +94,21 @@ function upgrade(asking: ClientRequest, signal: AbortSignal): Promise<Asked> {
     signal.removeEventListener('abort', aborted)
   })
 }
+
+/**
+ * An edge that does not know the protocol, or does not see the upgrade because something in between took it out, refuses the request that
+ * is left: another transport may do.
+ */
+async function refusalIn(response: IncomingMessage): Promise<PosternError> {
+  const error = await readRefusal(response)
+  const isOwn = response.headers.upgrade?.toLowerCase() === PROTOCOL
+  return isOwn || !OF_THE_REQUEST.has(error.code)
+    ? error
+    : notAnEdge(`it knows no ${PROTOCOL}: ${error.message}`, error)
+}
+
+/** Codes that say of a request that it should have been another one. */
+const OF_THE_REQUEST: ReadonlySet<Code> = new Set(['BAD_USAGE', 'VERSION_UNSUPPORTED'])
 
 function notAnEdge(why: string, cause?: unknown): PosternError {
   return new PosternError('EDGE_PROTOCOL', `the server's answer is not an edge's: ${why}`, { cause })
