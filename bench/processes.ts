@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const START_DEADLINE = 30_000
+const START_DEADLINE = 60_000
 /** Ticks a second in /proc/PID/stat: 100 on every Linux that Node runs on (`getconf CLK_TCK`). */
 const TICKS = 100
 
@@ -21,12 +21,17 @@ export class Started implements AsyncDisposable {
   #said = ''
 
   /** @param more of its environment */
-  constructor(program: string, args: readonly string[], more: NodeJS.ProcessEnv = {}) {
+  constructor(
+    program: string,
+    args: readonly string[],
+    more: NodeJS.ProcessEnv = {},
+    stdin: 'ignore' | 'pipe' = 'ignore',
+  ) {
     this.#what = [program, ...args]
       .map(word => word.split('/').at(-1))
       .slice(0, 3)
       .join(' ')
-    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...ENVIRONMENT, ...more } })
+    this.child = spawn(program, args, { stdio: [stdin, 'pipe', 'pipe'], env: { ...ENVIRONMENT, ...more } })
     this.#gone = new Promise(resolve => this.child.once('close', () => resolve()).once('error', () => resolve()))
     for (const stream of [this.child.stdout, this.child.stderr])
       stream?.on('data', chunk => {

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Load, loadProgram } from '../load/load.ts'
-import { LINK, makeNetwork, networkMissing } from '../network/namespaces.ts'
+import { LINK, makeNetwork, type Network, networkMissing } from '../network/namespaces.ts'
 import { findAll, isPostern } from '../peers/all.ts'
 import { findOpenSsh } from '../peers/openssh.ts'
 import { HERE, type Missing } from '../peers/peer.ts'
@@ -54,7 +54,7 @@ export interface Result extends Part {
   /** The way of Postern that the targets are about. */
   readonly fast: string
   readonly targets: readonly Judged[]
-  readonly network: (Part & typeof LINK) | { readonly notRun: string }
+  readonly network: (Part & typeof LINK & { readonly by: Network['by'] }) | { readonly notRun: string }
 }
 
 /** The best way that was measured stands for Postern, in this order. */
@@ -118,11 +118,11 @@ async function playFar(options: Options, folder: string, program: readonly strin
     options.say(`over a network: ${missing}`)
     return { notRun: missing }
   }
-  await using network = makeNetwork()
-  await using load = await Load.start(program, network.load)
-  using _stopped = endsWith(options.signal, load)
   const place = join(folder, 'far')
   mkdirSync(place)
+  await using network = await makeNetwork(place)
+  await using load = await Load.start(program, network.load)
+  using _stopped = endsWith(options.signal, load)
   const setting = { folder: place, place: network.place, load }
   const found = [...(await findPostern(setting)).there, ...findOpenSsh(setting).there]
   const contenders = found.filter(({ name }) => options.wants(name) && wants(name))
@@ -131,7 +131,7 @@ async function playFar(options: Options, folder: string, program: readonly strin
   )
   const metrics = new Set(NETWORK_NAMES.filter(name => options.metrics.has(name)))
   const sizes = { ...options.sizes, seconds }
-  return { ...LINK, ...(await playPart({ ...options, contenders, rounds, metrics, sizes, load })) }
+  return { ...LINK, by: network.by, ...(await playPart({ ...options, contenders, rounds, metrics, sizes, load })) }
 }
 
 async function playPart(plan: Plan): Promise<Part> {

@@ -113,9 +113,11 @@ describe.skipIf(!ready || noNetwork !== undefined)(`over a network (here: ${noNe
 
   it('can be made twice, and goes each time', async () => {
     for (let at = 0; at < 2; at++) {
-      await using network = makeNetwork()
+      await using network = await makeNetwork(scratch)
       expect(network.place.address).toBe('198.51.100.1')
+      expect(['netem', 'link.c']).toContain(network.by)
     }
+    rmSync(join(scratch, 'link'), { force: true })
     expect(existsSync(`/etc/netns/postern-near-${process.pid}`)).toBe(false)
   })
 })
