@@ -87,7 +87,7 @@ describe('a setup token', () => {
     })
     const { identity } = await infoOf('home-two')
     expect(keyFingerprint(file.authorityKey ?? '')).not.toBe(identity?.fingerprint)
-    expect(file.identity).toBe(identity?.certificate)
+    expect(keyFingerprint(checkIdentity(file.identity ?? '').publicKey)).toBe(identity?.fingerprint)
     // It can be used for an hour; what it makes is good for a year, and for one connector.
     expect(Date.parse(String(made.expiresAt))).toBeLessThanOrEqual(Date.now() + 3_600_000)
     const { connector } = checkAuthority(file.authority ?? '', checkIdentity(file.identity ?? ''), 'home-two')

@@ -28,6 +28,7 @@ export class GrantKeys {
   #isStale = false
   /** What was told until now was looked at. */
   #looked: Promise<void> = Promise.resolve()
+  #waiting = 0
   #kept: Promise<void> = Promise.resolve()
 
   /** @throws PosternError OPTION_INVALID: it is no set of keys */
@@ -50,7 +51,13 @@ export class GrantKeys {
 
   /** What the edge tells, one after the other. */
   hear(token: string): void {
-    this.#looked = this.#looked.then(() => this.#take(token))
+    if (this.#waiting >= MOST_WAITING) return
+    this.#waiting += 1
+    this.#looked = this.#looked
+      .then(() => this.#take(token))
+      .finally(() => {
+        this.#waiting -= 1
+      })
   }
 
   /** Resolves when all that was told is taken, or is not. */
@@ -76,10 +83,13 @@ export class GrantKeys {
       this.#isStale = false
       // Each connection is told them; and an old set must not come back.
       if (told.sequence <= this.#sequence) return
+      const keys = readJwks(told.jwks)
+      const isNew = [...keys.keys()].some(kid => !this.#keys.has(kid))
       this.#before = this.#keys
       this.#overlapsUntil = Date.now() + OVERLAP
-      this.#keys = readJwks(told.jwks)
+      this.#keys = keys
       this.#sequence = told.sequence
+      if (isNew) log.info('the edge’s keys of grants were replaced', { tunnel })
       const set = { ...told.jwks, sequence: told.sequence }
       this.#kept = this.#kept.then(() => this.#keep(set))
     } catch (error) {
@@ -93,7 +103,7 @@ export class GrantKeys {
     const { log } = this.#call
     try {
       const isKept = (await keep?.(set)) ?? false
-      log.info('the edge’s keys of grants were replaced', { tunnel, kept: isKept })
+      log.debug('keys of grants', { tunnel, kept: isKept })
     } catch (error) {
       const next =
         'Let posternd write its credentials file: one that starts with keys of two rotations ago has to log in again.'
@@ -105,6 +115,9 @@ export class GrantKeys {
 
 /** Milliseconds: as long as a grant is good, for every clock. */
 const OVERLAP = (GRANT_SECONDS + GRANT_TOLERANCE_SECONDS) * 1000
+
+/** Sets that are not looked at yet: each connection brings one, and sixteen connections are the most. */
+const MOST_WAITING = 64
 
 const REPLACED =
   'the edge’s keys of grants were replaced twice while this daemon was away: its clients go through the edge, or not at all'
