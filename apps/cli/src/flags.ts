@@ -67,6 +67,12 @@ export const RUN_FLAGS = {
     env: ['POSTERN_CONFIG'],
   },
   ...PROGRAM_FLAGS,
+  verbose: {
+    type: 'boolean',
+    default: false,
+    aliases: ['v'],
+    summary: 'what --log-level debug logs: also by which transport, and whether the edge can read',
+  },
 } as const satisfies HostOptionSpecs
 
 /** The flags of `postern access …` that belong to no plugin. */

@@ -73,12 +73,16 @@ async function serveAll(running: readonly Running[], { stop }: Program, { signal
   const stdio = openStdio() // no forward uses it; the contract has it
   const serve = async ({ way, listener, log }: Running): Promise<void> => {
     const call: Call = { log, signal: AbortSignal.any([signal, ended.signal]) }
+    const done = new AbortController()
+    const staying = way.client.stay({ log, signal: AbortSignal.any([call.signal, done.signal]) })
+    staying.catch(() => {}) // its end is ours, or the client's
     const local = { app: way.client.app, open: (inner: Call) => way.client.open(inner), stdio, listener }
     try {
       await way.protocol.connect(local, call)
     } catch (error) {
       ended.abort(error)
     } finally {
+      done.abort()
       await end(listener) // who connects from now on would wait for nobody
     }
   }
@@ -95,6 +99,10 @@ class Reporter {
   readonly #program: Program
   readonly #log: Logger
   #up = false
+  /** How the last session came to be. */
+  #way: { readonly transport?: string; readonly mode?: string } = {}
+  /** There is none, and this was told of it. */
+  #down: 'lost' | 'trying' | 'resting' | undefined
 
   constructor({ hostname, local }: Forward, program: Program, log: Logger) {
     this.address = showAddress(local)
@@ -106,22 +114,44 @@ class Reporter {
   /** It is signed in, and takes connections. */
   listening(): void {
     this.#up = true
-    this.#event('listening')
+    this.#event('listening', this.#way)
   }
 
   session(news: SessionNews): void {
-    if (news.state === 'connected') {
-      if (!this.#up) return // told by listening
-      this.#event('connected')
-      this.#log.info('connected to the edge again')
-      return
-    }
+    if (news.state === 'connected') this.#connected(news)
+    else this.#wanting(news)
+  }
+
+  #wanting(news: SessionNews & { readonly state: 'lost' | 'failed' }): void {
     const { code, message: reason, speaker, requestId, next } = news.error
     this.#event(news.state, { code, message: reason, speaker, requestId, next })
-    if (news.state !== 'lost') return // the connection that wanted it says why it is refused
-    if (code === 'ACCESS_ENDED')
+    if (news.state === 'failed') {
+      this.#failed(news.again, { code, reason, next })
+      return
+    }
+    this.#down = 'lost'
+    if (news.again) this.#log.warn('the connection to the edge was lost; making another', { code, reason })
+    else if (code === 'ACCESS_ENDED')
       this.#log.warn('access ended; the next connection here signs in anew', { reason, next })
     else this.#log.warn('the connection to the edge was lost; the next connection here makes another', { code, reason })
+  }
+
+  #connected({ transport, mode }: SessionNews & { readonly state: 'connected' }): void {
+    this.#way = { transport, mode }
+    const wasLost = this.#down !== undefined
+    this.#down = undefined
+    if (!this.#up) return // told by listening
+    this.#event('connected', this.#way)
+    if (wasLost) this.#log.info('connected to the edge again', this.#way)
+  }
+
+  /** Once for as long as it lasts. Whoever connects meanwhile is told why that is refused. */
+  #failed(again: boolean, facts: object): void {
+    const now = again ? 'trying' : 'resting'
+    if (!this.#up || this.#down === undefined || this.#down === now) return
+    this.#down = now
+    if (again) this.#log.warn('no connection to the edge yet; trying again', { ...facts })
+    else this.#log.warn('no connection to the edge; the next connection here tries again', { ...facts })
   }
 
   #event(event: string, facts: object = {}): void {

@@ -34,7 +34,7 @@ export async function startRun(
   const { env, cwd, redactor } = program
   const sources = { given: line.given, pending: line.pending, env, cwd, redactor, secrets }
   const { values } = await readOptions(RUN_FLAGS, sources, signal)
-  const log = program.log(readLevel(values.logLevel))
+  const log = program.log(values.verbose ? 'debug' : readLevel(values.logLevel))
   const config = await readConfig(values.config, program)
   const registry = createRegistry(builtins)
   const places = pluginPlaces(program)

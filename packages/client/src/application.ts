@@ -40,11 +40,11 @@ export interface ClientOptions {
 
 /**
  * `connected`: a session is up, by which transport, and with whom: the daemon (end-to-end) or the edge (hop). `failed`: it could not be
- * made. `lost`: it ended, and its streams with it, though nobody closed it; the next stream makes another. Both say why.
+ * made. `lost`: it ended, and its streams with it, though nobody closed it. Both say why, and whether another is made without anybody's doing (`stay`); else the next stream makes it.
  */
 export type SessionNews =
   | { readonly state: 'connected'; readonly transport: string; readonly mode: 'end-to-end' | 'hop' }
-  | { readonly state: 'lost' | 'failed'; readonly error: PosternError }
+  | { readonly state: 'lost' | 'failed'; readonly error: PosternError; readonly again: boolean }
 
 /** A way to one application. */
 export interface ApplicationClient extends AsyncDisposable {
@@ -52,7 +52,7 @@ export interface ApplicationClient extends AsyncDisposable {
   /** Signs in and makes the session now, so that a refusal is known at start. Without it, the first `open` does. */
   connect(call: Call): Promise<void>
   /**
-   * Keeps a session up until it is aborted: one that is lost is made anew within a second, and then every ten at most. What waiting
+   * Keeps a session up until it is aborted: one that is lost is made anew within a second, and then every six at most. What waiting
    * does not mend (access that ended, a sign-in) waits for the next `open`.
    * @throws `call.signal.reason`
    */
@@ -80,7 +80,7 @@ export function createClient(options: ClientOptions): ApplicationClient {
 const LOST: ReadonlySet<string> = new Set(['SESSION_LOST', 'PEER_SILENT', 'DRAINING'])
 
 /** Milliseconds, the longest wait before a lost session is dialled for again. An open does not wait for it. */
-const LONGEST_WAIT = 10_000
+const LONGEST_WAIT = 6_000
 
 /** What may be otherwise in a while, though nobody does anything: the network, an edge that restarts, a daemon that comes back. */
 const PASSING: ReadonlySet<Code> = new Set([
@@ -113,6 +113,7 @@ class Client implements ApplicationClient {
   /** Resolved when somebody wants a session. */
   #wanted = Promise.withResolvers<void>()
   #closed = false
+  #stays = false
 
   constructor(options: ClientOptions) {
     const { hostname, port } = readHostname(options.hostname)
@@ -157,7 +158,8 @@ class Client implements ApplicationClient {
       })
       return { closed: over }
     }
-    const fatal = (error: unknown) => !PASSING.has(PosternError.from(error).code)
+    const fatal = (error: unknown) => !this.#comesAgain(PosternError.from(error))
+    this.#stays = true
     for (;;) {
       await keepConnected(again, { capMs: LONGEST_WAIT, fatal }, call).catch(() => {})
       call.signal.throwIfAborted()
@@ -194,13 +196,18 @@ class Client implements ApplicationClient {
       const { tunnel, transport, mode } = await session.result
       tell({ state: 'connected', transport, mode })
       const error = await tunnel.closed
-      if (error || this.#session === session) tell({ state: 'lost', error: error ?? ended() })
+      const why = error ?? ended()
+      if (error || this.#session === session) tell({ state: 'lost', error: why, again: this.#comesAgain(why) })
       return error
     } catch (thrown) {
       const error = PosternError.from(thrown)
-      if (!session.stopped) tell({ state: 'failed', error })
+      if (!session.stopped) tell({ state: 'failed', error, again: this.#comesAgain(error) })
       return error
     }
+  }
+
+  #comesAgain({ code }: PosternError): boolean {
+    return this.#stays && PASSING.has(code)
   }
 
   #make(drained: () => void, call: Call): Promise<Made> {

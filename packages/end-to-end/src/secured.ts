@@ -115,13 +115,14 @@ class OnSocket extends Secured {
    * at which it destroys TLS itself.
    */
   protected destroying(error: Error | undefined, destroy: (error?: Error) => void): void {
-    const { writableFinished, readableEnded } = this.socket
+    const { writableEnded, writableFinished, writableLength, readableEnded } = this.socket
     const under = this.#under
     this.#why ??= error
     if (under.closed) destroy(this.#why ?? (writableFinished && readableEnded ? undefined : this.cut()))
     if (under.destroyed) return
-    // Behind an end of ours, what the system still has to send is sent.
-    if (!writableFinished && under.remoteFamily !== undefined) resetWhenDestroyed(under)
+    // Behind an end of ours, what the system still has to send is sent; and Node cannot reset what is about to send its FIN.
+    const isEnding = writableEnded && writableLength === 0
+    if (!isEnding && under.remoteFamily !== undefined) resetWhenDestroyed(under)
     destroy(this.#why)
   }
 }
