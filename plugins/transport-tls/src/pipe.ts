@@ -16,7 +16,7 @@ export function pipeOf(connection: Duplex): Pipe {
     connection.destroy = () => destroy.call(connection, error)
     const isOver = connection.readableEnded && connection.writableFinished
     const under = underOf(connection)
-    if (!isOver && under !== undefined) resetWhenDestroyed(under)
+    if (!isOver && under !== undefined && !awaitsShutdown(connection)) resetWhenDestroyed(under)
     if (isOver || under !== undefined) connection.destroy()
     else cut(connection, error)
     return connection
@@ -30,6 +30,11 @@ function underOf(connection: Duplex): Socket | undefined {
   const { _parent: under } = connection as { readonly _parent?: unknown }
   const isTcp = connection instanceof TLSSocket && under instanceof Socket && !under.destroyed
   return isTcp && under.remoteFamily !== undefined ? under : undefined
+}
+
+/** The FIN is out, or about to be: to reset TCP then, Node 26 has no way that does not lose the handle. */
+function awaitsShutdown({ writableEnded, writableFinished, writableLength }: Duplex): boolean {
+  return writableEnded && !writableFinished && writableLength === 0
 }
 
 /** TLS goes first, and its socket with it: Node 26 dies where it is the other way round. */

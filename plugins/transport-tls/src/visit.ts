@@ -60,7 +60,8 @@ export class Visit {
   }
 
   async reject(refusal: Problem, headers?: SentHeaders): Promise<void> {
-    const bytes = refusalBytes(refusal, headers)
+    // By this it is told from the refusal of an edge that does not know the protocol.
+    const bytes = refusalBytes(refusal, { ...headers, upgrade: PROTOCOL })
     this.#answer()
     await endWith(this.#socket, bytes)
   }

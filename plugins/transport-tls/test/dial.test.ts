@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import type { Call, DialRequest, Logger, Transport } from '@postern/interface'
+import { type Call, type DialRequest, type Logger, problem, type Transport } from '@postern/interface'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import client from '../src/client.ts'
 
@@ -167,6 +167,25 @@ describe('a client that asks to be joined', () => {
 test('one raw connection is not for this transport', async () => {
   await expect(dial({ purpose: 'raw' })).rejects.toMatchObject({ code: 'BAD_USAGE' })
   expect(own).toHaveLength(0)
+})
+
+test.each([
+  ['that does not know the protocol', 'BAD_USAGE', '', 'EDGE_PROTOCOL'],
+  ['that saw no upgrade', 'VERSION_UNSUPPORTED', 'upgrade: websocket', 'EDGE_PROTOCOL'],
+  ['that does, and means it', 'BAD_USAGE', 'upgrade: postern/1', 'BAD_USAGE'],
+  ['that speaks no version of ours', 'VERSION_UNSUPPORTED', 'upgrade: postern/1', 'VERSION_UNSUPPORTED'],
+  ['that knows nobody, whatever it knows', 'LOGIN_REQUIRED', '', 'LOGIN_REQUIRED'],
+] as const)('a refusal of an edge %s', async (_what, refused, line, code) => {
+  const failed = expect(dial({})).rejects.toMatchObject({ code })
+  const socket = await said(0, '\r\n\r\n')
+  const body = JSON.stringify(problem(refused, 'r-1', { speaker: 'edge' }))
+  const head = [
+    'HTTP/1.1 400 No',
+    'content-type: application/problem+json',
+    `content-length: ${Buffer.byteLength(body)}`,
+  ]
+  socket.end([...head, ...(line ? [line] : []), '', body].join('\r\n'))
+  await failed
 })
 
 test('a protocol that was not asked for', async () => {
