@@ -18,6 +18,9 @@ export const CONNECTIONS = 2
 /** Milliseconds that an edge waits for streams that are open: more than any of them takes. */
 const GRACE = 30_000
 
+/** Milliseconds for which the edge keeps a connection over which nothing is asked any more, which would count as left over. */
+const IDLE = 5_000
+
 /** Who is the other end of the client's session, and which transports client and daemon dial by. */
 export interface Combination {
   readonly mode: 'hop' | 'end-to-end'
@@ -53,7 +56,8 @@ export async function startChaosSite({ mode, client, daemon }: Combination): Pro
   const call: Call = { signal: stop.signal, log: quiet }
   const data = join(folder, 'edge')
   const { caFile } = await initialiseEdge({ data, teamDomain: TEAM }, call)
-  const edge = await startEdge({ data, listen: { port: 0 }, grace: GRACE, adminSocket: false }, call)
+  const limits = { idleTime: IDLE }
+  const edge = await startEdge({ data, listen: { port: 0 }, grace: GRACE, adminSocket: false, limits }, call)
   owned.defer(() => edge.close())
   const origin = owned.use(await ChaosOrigin.open())
   const { credentials, token } = await prepare(edge)
