@@ -1,11 +1,11 @@
-import { duplexPair } from 'node:stream'
 import { createClient } from '@postern/client'
 import { startDaemon } from '@postern/daemon'
-import { type AuthProvider, type Call, type OriginHost, PosternError, type Transport } from '@postern/interface'
+import { type AuthProvider, type Call, type OriginHost, PosternError } from '@postern/interface'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { DATA, FIN, framed, GO_AWAY, HELLO, RawSession, RST, SYN, WINDOW, yamux } from '../world/attacker.ts'
 import { type Lab, quiet, startLab } from '../world/lab.ts'
 import { type Origin, startOrigin } from '../world/origin.ts'
+import { intoOurHands } from '../world/our-hands.ts'
 
 // Row 74 and 102 from the other sides: a daemon with a good tunnel token, and an edge, that mean harm.
 
@@ -171,29 +171,6 @@ describe('a daemon that means harm', () => {
 function renamed(token: string, tunnel: string, more: object = {}): string {
   const { s } = JSON.parse(Buffer.from(token.slice(4), 'base64url').toString())
   return `ptt_${Buffer.from(JSON.stringify({ t: tunnel, s, ...more })).toString('base64url')}`
-}
-
-/** A transport whose other end is in this test's hands. */
-function intoOurHands(answer: Record<string, readonly string[]> = {}) {
-  const edges: RawSession[] = []
-  const waiting: (() => void)[] = []
-  const transport: Transport = {
-    dial: async () => {
-      const [pipe, ours] = duplexPair()
-      edges.push(new RawSession(ours))
-      for (const heard of waiting.splice(0)) heard()
-      return { pipe, answer }
-    },
-  }
-  /** The newest connection, after its hello. */
-  const edge = async (count: number): Promise<RawSession> => {
-    await expect.poll(() => edges.length, { timeout: 15_000 }).toBeGreaterThanOrEqual(count)
-    const session = edges[count - 1]!
-    await session.until(() => session.text(1).includes('hello'), 'hello')
-    session.send(yamux(WINDOW, 2, 1), yamux(DATA, 0, 1, '{"v":1,"type":"hello"}\n'))
-    return session
-  }
-  return { transport, edge }
 }
 
 const nobody: AuthProvider = { authenticate: async () => ({ headers: {} }) }
