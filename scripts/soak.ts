@@ -11,9 +11,10 @@ interface Soak {
 }
 
 const soaks = new Map(
-  globSync('{packages,plugins,apps}/*/soak/*.ts', { cwd: root })
-    .concat(globSync('e2e/soak/*.ts', { cwd: root }))
-    .map(file => [nameOf(file), file]),
+  globSync(['{packages,plugins,apps}/*/soak/*.ts', '{e2e,bench}/soak/*.ts'], { cwd: root }).map(file => [
+    nameOf(file),
+    file,
+  ]),
 )
 const [name, ...rest] = process.argv.slice(2)
 const file = soaks.get(name ?? '')
@@ -51,5 +52,5 @@ if (Object.keys(asked).filter(key => key !== 'seed').length === 0) {
 /** `packages/yamux/soak/fuzz.ts` is `yamux-fuzz`. */
 function nameOf(path: string): string {
   const [group, folder] = path.split('/')
-  return `${group === 'e2e' ? 'e2e' : folder}-${basename(path, '.ts')}`
+  return `${folder === 'soak' ? group : folder}-${basename(path, '.ts')}`
 }

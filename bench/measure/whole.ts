@@ -3,7 +3,7 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Load, loadProgram } from '../load/load.ts'
 import { LINK, makeNetwork, type Network, networkMissing } from '../network/namespaces.ts'
-import { findAll, isPostern } from '../peers/all.ts'
+import { fastestOf, findAll } from '../peers/all.ts'
 import { findOpenSsh } from '../peers/openssh.ts'
 import { HERE, type Missing } from '../peers/peer.ts'
 import { findPostern } from '../peers/postern.ts'
@@ -57,9 +57,6 @@ export interface Result extends Part {
   readonly network: (Part & typeof LINK & { readonly by: Network['by'] }) | { readonly notRun: string }
 }
 
-/** The best way that was measured stands for Postern, in this order. */
-const FAST = ['end-to-end/tls', 'end-to-end/websocket', 'hop/tls', 'hop/websocket']
-
 /**
  * Postern beside every peer that this machine has. Everything it starts is gone when it returns or throws.
  *
@@ -74,8 +71,7 @@ export async function runWhole(options: Options): Promise<Result> {
   const program = loadProgram(folder, options.language)
   const here = await playHere(options, folder, program.words)
   const far = await playFar(options, folder, program.words)
-  const measured = Object.keys(here.part.medians).filter(isPostern)
-  const fast = FAST.find(name => measured.includes(name)) ?? measured[0] ?? 'none'
+  const fast = fastestOf(Object.keys(here.part.medians)) ?? 'none'
   const { medians, ratios } = here.part
   return {
     bench: options.bench,
