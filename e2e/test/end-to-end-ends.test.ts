@@ -9,6 +9,7 @@ import { createConnector, createIdentity, createSetupAuthority, signConnector } 
 import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { quiet } from '../world/lab.ts'
+import { startOlderEdge } from '../world/older-edge.ts'
 import { echoThenTail, type Origin, startOrigin } from '../world/origin.ts'
 import { type Running, start } from '../world/program.ts'
 
@@ -44,10 +45,14 @@ describe('end-to-end sessions and their ends, keys and daemons, with the program
     const { id, secret } = await edge.administration.call('service-token.create', { body: { name } })
     const file = join(folder, `${name}-secret`)
     writeFileSync(file, secret, { mode: 0o600 })
-    const place = ['--hostname', `${APP}:${edge.port}`, '--id', id, '--secret-file', file, '--ca', caFile]
+    const placeOf = (port: number, ca: string) =>
+      ['--hostname', `${APP}:${port}`, '--id', id, '--secret-file', file, '--ca', ca] as const
+    const place = placeOf(edge.port, caFile)
+    const tcp = ['access', 'tcp', '--url', '127.0.0.1:0', '--json']
     return {
-      access: (...more: readonly string[]) =>
-        keep(start('postern', ['access', 'tcp', '--url', '127.0.0.1:0', '--json', ...place, ...more], home(name))),
+      access: (...more: readonly string[]) => keep(start('postern', [...tcp, ...place, ...more], home(name))),
+      accessAt: (port: number, ca: string, ...more: readonly string[]) =>
+        keep(start('postern', [...tcp, ...placeOf(port, ca), ...more], home(name))),
       pipe: (...more: readonly string[]) => keep(start('postern', ['access', 'ssh', ...place, ...more], home(name))),
       revoke: () => edge.administration.call('service-token.revoke', { params: { token: id } }),
     }
@@ -253,6 +258,29 @@ describe('end-to-end sessions and their ends, keys and daemons, with the program
     expect(await visit(access)).toBe(`HELLO\nabc${TAIL}`)
     await access.stop()
     await again.stop()
+  })
+
+  it.each(['websocket', 'auto'])('an edge that knows no joins serves who does not insist, by %s', async transport => {
+    const daemon = serve('daemon')
+    await daemon.says(/connected to the edge/)
+    await using older = await startOlderEdge(edge.port, readFileSync(caFile, 'utf8'), APP)
+    const olderCa = join(folder, 'older-ca.pem')
+    writeFileSync(olderCa, older.ca)
+    const hal = await visitor(`hal-${transport}`)
+    const there = (...more: readonly string[]) => hal.accessAt(older.port, olderCa, '--transport', transport, ...more)
+    const access = there()
+    expect(await visit(access)).toBe(`HELLO\nabc${TAIL}`)
+    expect(older.asked()).toBe(1)
+    await access.stop()
+    const insists = there('--end-to-end')
+    expect([await insists.exit, insists.stderr]).toEqual([MODE_FORBIDDEN, expect.stringContaining('Update the edge')])
+    // Who was at one that knows them has it pinned: it did not grow older.
+    const newer = hal.access()
+    expect(await visit(newer)).toBe(`HELLO\nabc${TAIL}`)
+    await newer.stop()
+    const pinned = there()
+    expect([await pinned.exit, pinned.stderr]).toEqual([MODE_FORBIDDEN, expect.stringContaining('is pinned here')])
+    await daemon.stop()
   })
 
   it('an edge that stops says so at the client', async () => {

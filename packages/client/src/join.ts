@@ -52,9 +52,12 @@ export async function join(hostname: string, wanted: EndToEnd, dial: DialJoin, c
     const key = await makeSessionKey()
     const dialled = await dial('join', { 'postern-key': key.fingerprint }).catch((error: unknown) => {
       if (!isOlder(error)) throw error
-      if (isInsisted(wanted, pin)) throw forbidden(hostname, wanted, pin, error)
+      // By this transport: another may be of a version that it speaks.
+      if (isInsisted(wanted, pin)) throw mendable(forbidden(hostname, wanted, pin, error))
       call.log.debug('the edge is older than end-to-end sessions', { hostname })
-      return dial('session')
+      return dial('session').catch(failed => {
+        throw isOlder(failed) ? mendable(failed) : failed
+      })
     })
     try {
       return await take(hostname, pin, { wanted, key }, dialled, call)
@@ -139,7 +142,7 @@ function isInsisted({ required = false }: EndToEnd, pin: string | undefined): bo
 }
 
 /** What an edge answers that knows no joins: it does not speak that version of the pipe. Whoever is in its place may say so, too. */
-function isOlder(error: unknown): boolean {
+function isOlder(error: unknown): error is PosternError {
   return PosternError.is(error) && error.code === 'VERSION_UNSUPPORTED' && error.refusal !== undefined
 }
 

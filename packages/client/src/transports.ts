@@ -9,6 +9,9 @@ export interface NamedTransport {
 /** What something between here and the edge may do to one way of reaching it, and not to another. */
 const MENDABLE: ReadonlySet<Code> = new Set(['EDGE_PROTOCOL', 'TIMED_OUT', 'STREAM_CUT', 'SESSION_LOST', 'PEER_SILENT'])
 
+/** It is no edge that can do what is wanted, by that transport. */
+const SAID: ReadonlySet<Code> = new Set(['MODE_FORBIDDEN', 'VERSION_UNSUPPORTED'])
+
 /** Errors of other codes that another transport may mend all the same. */
 const marked = new WeakSet<PosternError>()
 
@@ -74,8 +77,10 @@ export class Transports {
 
 /** @throws the one error there is */
 function together(failed: readonly { readonly name: string; readonly error: PosternError }[]): PosternError {
-  const { name, error } = failed.at(-1) ?? { name: '', error: new PosternError('INTERNAL', 'no transport was tried') }
-  const others = failed.slice(0, -1).map(one => `by ${one.name} ${one.error.message}`)
+  // What an edge said of itself says more than what does not get through to it.
+  const told = failed.findLast(({ error: { code } }) => SAID.has(code)) ?? failed.at(-1)
+  const { name, error } = told ?? { name: '', error: new PosternError('INTERNAL', 'no transport was tried') }
+  const others = failed.filter(one => one !== told).map(one => `by ${one.name} ${one.error.message}`)
   if (others.length === 0) return error
   const { code, message, speaker, requestId, next } = error
   const facts = { cause: error, ...(speaker && { speaker }), ...(requestId && { requestId }), ...(next && { next }) }
