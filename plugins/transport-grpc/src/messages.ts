@@ -18,6 +18,9 @@ export class Violation extends Error {
 /** Length-Prefixed-Message of gRPC with nothing in it but `end`. */
 export const LAST_MESSAGE: Buffer = Buffer.from([0, 0, 0, 0, 2, END << 3, 1])
 
+/** A message with nothing in it. */
+export const FIRST_MESSAGE: Buffer = Buffer.from([0, 0, 0, 0, 0])
+
 /** What goes in front of so many bytes of data, to make them a message. They follow as they are: nothing is copied. */
 export function headOf(length: number): Buffer {
   const digits = length < 0x80 ? 1 : length < 0x4000 ? 2 : length < 0x20_0000 ? 3 : 4

@@ -10,6 +10,7 @@ import {
   problem,
   type SentHeaders,
 } from '@postern/interface'
+import { FIRST_MESSAGE } from './messages.ts'
 import { EdgePipe } from './pipe.ts'
 import { fieldsOf, isGrpc, refusalHeaders } from './refusal.ts'
 import { type CallPurpose, CONTENT_TYPE, purposeOf, SERVICE } from './wire.ts'
@@ -107,6 +108,8 @@ class Visit {
       throw new PosternError('STREAM_CUT', 'the client left before it was answered')
     stream.session?.setLocalWindowSize(CONNECTION_WINDOW)
     stream.respond({ ':status': 200, ...fields, 'content-type': CONTENT_TYPE }, { waitForTrailers: true })
+    // nginx keeps a head behind its TLS until there is a body.
+    stream.write(FIRST_MESSAGE)
     return new EdgePipe(this.#response)
   }
 
