@@ -235,6 +235,29 @@ describe('an edge that means harm, to a daemon', () => {
     expect(daemon.connections).toBe(1)
     second.pipe.destroy()
   })
+
+  it('strips the mode: a rule that is for end-to-end sessions is not served through an edge; the twin is', async () => {
+    const { transport, edge } = intoOurHands()
+    const { default: tcp } = await import('@postern/protocol-tcp/origin')
+    const server = await tcp.create({}, originHost)
+    const to = { service: new URL(`tcp://127.0.0.1:${origin.port}`), server }
+    const rules = [
+      { ...to, hostname: 'secret.localhost', mode: 'end-to-end' as const },
+      { ...to, hostname: 'db.localhost' },
+    ]
+    const transports = [{ name: 'ours', transport }]
+    const at = new URL('https://edge.localhost')
+    const starting = startDaemon({ edge: at, rules, auth: [nobody], transports, connections: 1 }, call)
+    const session = await edge(1)
+    await using _daemon = await starting
+    const before = origin.connections
+    session.open(2, { ...good, hostname: 'secret.localhost' })
+    await session.until(() => session.answer(2) !== undefined, 'an answer')
+    expect([session.answer(2)?.problem?.code, origin.connections - before]).toEqual(['MODE_FORBIDDEN', 0])
+    session.open(4, good)
+    await session.until(() => session.answer(4)?.ok === true, 'a yes')
+    session.pipe.destroy()
+  })
 })
 
 describe('an edge that means harm, to a client', () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import type { Writable } from 'node:stream'
 
 /** Bytes that are written before they have come back, where nobody says otherwise. */
 const MOST_OUT = 16 * 1024
@@ -12,15 +12,15 @@ const BLOCK = 32
  * back is compared to the byte.
  */
 export class Steady implements Disposable {
-  readonly #out: Duplex
+  readonly #out: Writable
   readonly #most: number
   #sent = 0
   #back = 0
   #fault: Error | undefined
   #stopped = false
 
-  /** @param input what the service sends back, where that is another stream. @param most bytes that may be on their way: on a thin line few */
-  constructor(out: Duplex, input: NodeJS.ReadableStream = out, most = MOST_OUT) {
+  /** @param input what the service sends back. @param most bytes that may be on their way: on a thin line few */
+  constructor(out: Writable, input: NodeJS.ReadableStream, most = MOST_OUT) {
     this.#out = out
     this.#most = most
     const gone = (why: string) => () => void (this.#fault ??= new Error(`${why} after ${this.#back} bytes`))
@@ -34,7 +34,7 @@ export class Steady implements Disposable {
   static async at(port: number): Promise<Steady> {
     const socket: Socket = connect(port, '127.0.0.1')
     await once(socket, 'connect')
-    return new Steady(socket)
+    return new Steady(socket, socket)
   }
 
   get back(): number {
