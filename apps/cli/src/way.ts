@@ -1,8 +1,9 @@
 import { type ApplicationClient, createClient, type NamedTransport, type SessionNews } from '@postern/client'
 import { readHostname } from '@postern/client/hostname'
 import type { AuthProvider, Call, Protocol } from '@postern/interface'
-import { clientHost, composePlugins, type EdgeAt, readTrust } from '@postern/program'
+import { clientHost, composePlugins, type EdgeAt, readTrust, type Wanted } from '@postern/program'
 import { ACCESS_FLAGS } from './flags.ts'
+import { areLate, lateTransport } from './late-transport.ts'
 import { filePins, readPin } from './pins.ts'
 import { chooseFor, type Run } from './run.ts'
 
@@ -13,6 +14,9 @@ export interface Way extends AsyncDisposable {
   /** What the user should know, a sentence each. */
   readonly warnings: readonly string[]
 }
+
+/** The flags of the command line were given to the plugins that were loaded at once. */
+const NOTHING_GIVEN = { given: [], pending: [], words: [] }
 
 /** An application’s edge. */
 export type At = EdgeAt & { readonly edge: URL }
@@ -45,23 +49,27 @@ export async function makeWay(
   const names = { auth: plugins.auth.map(({ name }) => name).join(' '), transport: values.transport, protocol }
   call.log.debug('composing', { hostname, ...names, config: file?.path })
   await using owned = new AsyncDisposableStack()
-  const composed = owned.use(
-    await composePlugins(
-      {
-        registry,
-        line,
-        own: ACCESS_FLAGS,
-        wanted: [plugins.protocol, ...plugins.transports, ...plugins.auth],
-        sources: { ...sources, ...(file && { file }) },
-        hosts: { client: { ...host, ui } },
-      },
-      call,
-    ),
-  )
+  const late = areLate(plugins.transports, registry)
+  const composition = {
+    registry,
+    line,
+    own: ACCESS_FLAGS,
+    wanted: [plugins.protocol, ...plugins.transports.filter(one => !late.has(one)), ...plugins.auth],
+    sources: { ...sources, ...(file && { file }) },
+    hosts: { client: { ...host, ui } },
+  }
+  const composed = owned.use(await composePlugins(composition, call))
   const auth: AuthProvider[] = []
   for (const one of plugins.auth) auth.push(await composed.create(one))
   const transports: NamedTransport[] = []
-  for (const one of plugins.transports) transports.push({ name: one.name, transport: await composed.create(one) })
+  const compose = async (one: Wanted<'transport', 'client'>, inner: Call) => {
+    const more = await composePlugins({ ...composition, wanted: [one], line: NOTHING_GIVEN }, inner)
+    parts.use(more)
+    return more.create(one)
+  }
+  for (const one of plugins.transports)
+    if (late.has(one)) transports.push(lateTransport(one.name, inner => compose(one, inner)))
+    else transports.push({ name: one.name, transport: await composed.create(one) })
   const at = await composed.create(plugins.protocol)
   const mayAsk = (may: boolean): void => {
     ui.interactive = may && host.ui.interactive !== false
