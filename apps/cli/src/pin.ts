@@ -15,7 +15,11 @@ import { filePins, readPin } from './pins.ts'
 const FLAGS = {
   hostname: PLACE_FLAGS.hostname,
   set: { type: 'string', summary: 'pin this key: sha256:…, as the tunnel’s administrator says it' },
-  forget: { type: 'boolean', default: false, summary: 'pin none: the next connection takes the edge’s word, and may go through it' },
+  forget: {
+    type: 'boolean',
+    default: false,
+    summary: 'pin none: the next connection takes the edge’s word, and may go through it',
+  },
   ...PROGRAM_FLAGS,
 } as const satisfies HostOptionSpecs
 
