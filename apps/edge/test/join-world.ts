@@ -101,8 +101,10 @@ export async function startJoinWorld(config: Partial<EdgeConfig> = {}): Promise<
     async daemon(who, answers = echoing, about = { connector: who.id, connection: 0, join: 1 }) {
       const { pipe } = await dial('edge.localhost', 'connector', credential(who), who)
       const told: JoinMessage[] = []
+      const keys = Promise.withResolvers<void>()
       const heard: HostMessage[] = []
       const onMessage = (message: HostMessage) => {
+        if (message.type === 'grant-keys') keys.resolve()
         if (message.type !== 'join') return void heard.push(message)
         told.push(message)
         answers(daemon, message)
@@ -111,6 +113,8 @@ export async function startJoinWorld(config: Partial<EdgeConfig> = {}): Promise<
       tunnels.push(tunnel)
       const daemon: Daemon = { who, tunnel, told, heard, leg: ticket => made.leg(who, { 'postern-join': ticket }) }
       // Answered once the edge has taken it in: what it read before that is its hello.
+      // What an edge says first to a daemon that joins, before it takes it in.
+      if (about.join === 1) await Promise.race([keys.promise, tunnel.closed])
       await tunnel.ping(call)
       return daemon
     },
