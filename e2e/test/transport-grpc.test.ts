@@ -1,8 +1,10 @@
 // Sessions over gRPC: at a real edge with a real daemon behind it, alone and behind nginx. Numbers are rows of docs/security.md.
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
+import { connect as connectTcp } from 'node:net'
+import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { connect } from 'node:tls'
 import { type TestAuthority, testAuthority } from '@postern/compliance'
@@ -14,6 +16,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Lab, quiet, startLab } from '../world/lab.ts'
 import { type Nginx, startNginx } from '../world/nginx.ts'
 import { type Origin, startOrigin } from '../world/origin.ts'
+import { start } from '../world/program.ts'
 
 const HOST = 'db.localhost'
 const SERVICE = '/postern.transport.v1.Pipe'
@@ -163,6 +166,27 @@ describe.each(names)('a session over gRPC, %s', name => {
     await tunnel.close()
     expect(await tunnel.closed).toBeUndefined()
   })
+})
+
+test('the daemon’s and the user’s program, both over gRPC alone', { timeout: 40_000 }, async () => {
+  await using own = await startLab()
+  const files = { token: join(own.folder, 'tunnel'), secret: join(own.folder, 'secret') }
+  writeFileSync(files.token, own.tunnelToken, { mode: 0o600 })
+  writeFileSync(files.secret, own.token.secret, { mode: 0o600 })
+  const at = ['--edge', `https://edge.localhost:${own.edge.port}`, '--ca', own.caFile, '--transport', 'grpc']
+  const service = ['--hostname', HOST, '--url', `tcp://127.0.0.1:${origin.port}`, '--token-file', files.token]
+  const daemon = start('posternd', [...at, ...service])
+  await daemon.says(/connected to the edge/)
+  const port = await freePort()
+  const credential = ['--auth', 'service-token', '--id', own.token.id, '--secret-file', files.secret]
+  const local = ['--hostname', HOST, '--listener', `127.0.0.1:${port}`]
+  const user = start('postern', ['access', 'tcp', ...at, ...local, ...credential])
+  await user.says(new RegExp(String(port)))
+  const socket = connectTcp(port, '127.0.0.1')
+  await echoes(socket, 1_000_000)
+  expect(own.edge.counts()).toMatchObject({ sessions: 1 })
+  await user.stop('SIGTERM')
+  await daemon.stop('SIGTERM')
 })
 
 describe('row 78: at the edge’s own door', () => {

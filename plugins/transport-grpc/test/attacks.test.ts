@@ -131,7 +131,10 @@ async function stranger(answer: (stream: ServerHttp2Stream) => void): Promise<{ 
   const server = createServer()
   const sessions = new Set<{ destroy(): void }>()
   server.on('session', session => sessions.add(session.on('error', () => {})))
-  server.on('stream', stream => answer(stream.on('error', () => {})))
+  server.on('stream', stream => {
+    stream.on('error', () => {})
+    answer(stream)
+  })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
