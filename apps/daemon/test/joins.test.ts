@@ -1,11 +1,18 @@
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { type ApplicationClient, createClient, type EndToEnd, type NamedTransport } from '@postern/client'
+import {
+  type ApplicationClient,
+  createClient,
+  type EndToEnd,
+  type NamedTransport,
+  type SessionNews,
+} from '@postern/client'
 import { keyFingerprint } from '@postern/connector'
 import { createConnector, createIdentity, createSetupAuthority, signConnector } from '@postern/connector/issue'
 import {
   type Call,
   type Dialled,
+  type DialRequest,
   type Pipe,
   PosternError,
   type ProtocolServer,
@@ -75,6 +82,7 @@ function rule(hostname: string, { port }: TestOrigin, mode?: ServedRule['mode'])
 class World implements AsyncDisposable {
   readonly told: HostMessage[] = []
   readonly clients: ApplicationClient[] = []
+  readonly news: SessionNews[] = []
   /** What goes through the edge: to look for words in. */
   readonly seen: Buffer[] = []
   readonly grants: string[] = []
@@ -84,6 +92,8 @@ class World implements AsyncDisposable {
   grantInstead: string | undefined
   identity = identityPem
   mode = 'end-to-end'
+  /** What becomes of the next pipes of clients, each a bare connection, before the daemon is there. */
+  raced: ('cut' | 'silent')[] = []
   #ticket = 0
   readonly #coming = new Map<string, PromiseWithResolvers<Pipe>>()
   readonly #hop: Tunnel[] = []
@@ -115,26 +125,32 @@ class World implements AsyncDisposable {
         )
         return { pipe: client, answer: { 'postern-mode': ['hop'] } }
       }
+      const raced = this.raced.shift()
+      if (raced) {
+        for (const end of [client, edge]) end.on('error', () => {})
+        if (raced === 'cut') edge.once('data', () => edge.destroy())
+        return { pipe: client, answer: await this.#answer(headers), serverName: 'ticket.edge.example.com' }
+      }
       const ticket = `t${this.#ticket++}`
       const coming = Promise.withResolvers<Pipe>()
       this.#coming.set(ticket, coming)
       void this.joins.take({ type: 'join', ticket, requestId: 's-1', hostname: host })
-      const grant = await this.sign(String(headers['postern-key']))
+      const answer = await this.#answer(headers)
       edge.on('data', chunk => this.seen.push(chunk)).pause()
       const leg = await coming.promise
       leg.on('data', chunk => this.seen.push(chunk)).pause()
       void pump(edge, leg).catch(() => {})
-      return {
-        pipe: client,
-        answer: {
-          'postern-mode': [this.mode],
-          'postern-grant': [grant],
-          'postern-tunnel-identity': [
-            Buffer.from(this.identity.replace(/-----[^-]+-----|\s/g, ''), 'base64').toString('base64'),
-          ],
-        },
-      }
+      return { pipe: client, answer }
     },
+  }
+
+  async #answer(headers: DialRequest['headers']): Promise<Dialled['answer']> {
+    const identity = Buffer.from(this.identity.replace(/-----[^-]+-----|\s/g, ''), 'base64').toString('base64')
+    return {
+      'postern-mode': [this.mode],
+      'postern-grant': [await this.sign(String(headers['postern-key']))],
+      'postern-tunnel-identity': [identity],
+    }
   }
 
   async sign(cnf: string): Promise<string> {
@@ -146,9 +162,11 @@ class World implements AsyncDisposable {
     return grant
   }
 
-  client(endToEnd: EndToEnd = { pin: own.fingerprint }, hostname = APP): ApplicationClient {
+  client(endToEnd: EndToEnd = { pin: own.fingerprint }, hostname = APP, names = ['memory']): ApplicationClient {
     const auth = [{ authenticate: async () => ({}) }]
-    const made = createClient({ hostname, auth, transports: [{ name: 'memory', transport: this.transport }], endToEnd })
+    const transports = names.map(name => ({ name, transport: this.transport }))
+    const onSession = (news: SessionNews) => void this.news.push(news)
+    const made = createClient({ hostname, auth, transports, endToEnd, onSession })
     this.clients.push(made)
     return made
   }
@@ -179,6 +197,42 @@ async function echoed(opening: Promise<Duplex>, text = 'hello'): Promise<string>
     return PosternError.from(error).code
   }
 }
+
+describe('a bare connection that somebody else came to first', () => {
+  const goesBy = (...names: string[]) => world.client({ pin: own.fingerprint }, APP, names)
+  it('costs one more go', async () => {
+    world.raced = ['cut']
+    expect(await echoed(goesBy('bare', 'other').open(call))).toBe('hello')
+    expect([world.grants.length, world.news[0]]).toEqual([
+      2,
+      { state: 'connected', transport: 'bare', mode: 'end-to-end' },
+    ])
+  })
+
+  it('twice costs the transport, and never the mode', async () => {
+    world.raced = ['cut', 'cut']
+    expect(await echoed(goesBy('bare', 'other').open(call))).toBe('hello')
+    expect([world.grants.length, world.news[0]]).toEqual([
+      3,
+      { state: 'connected', transport: 'other', mode: 'end-to-end' },
+    ])
+  })
+
+  it('twice is told where there is no other transport', async () => {
+    world.raced = ['cut', 'cut']
+    expect(await echoed(goesBy('bare').open(call))).toBe('STREAM_CUT')
+    expect(world.grants).toHaveLength(2)
+  })
+
+  it('and on which nobody answers, costs the transport at once', async () => {
+    world.raced = ['silent']
+    expect(await echoed(goesBy('bare', 'other').open(call))).toBe('hello')
+    expect([world.grants.length, world.news[0]]).toEqual([
+      2,
+      { state: 'connected', transport: 'other', mode: 'end-to-end' },
+    ])
+  })
+})
 
 describe('an end-to-end session', () => {
   it('carries streams to the service, which the edge is told of and cannot read', async () => {

@@ -1,0 +1,57 @@
+import type { NamedTransport } from '@postern/client'
+import { type Call, type Pipe, PosternError } from '@postern/interface'
+import { memoryPair, recordingLog } from '@postern/testkit'
+import { describe, expect, it } from 'vitest'
+import { Legs } from '../src/legs.ts'
+
+const log = recordingLog()
+const call: Call = { signal: AbortSignal.timeout(60_000), log }
+const named = (name: string): NamedTransport => ({
+  name,
+  transport: {
+    dial: async () => {
+      throw new Error('not by this')
+    },
+  },
+})
+const both = [named('websocket'), named('tls')]
+
+function legs(wrong: Readonly<Record<string, () => unknown>> = {}, transports = both) {
+  const dialled: string[] = []
+  const pipes: Pipe[] = []
+  const dial = async (by: NamedTransport) => {
+    dialled.push(by.name)
+    if (wrong[by.name]) throw wrong[by.name]?.()
+    const [pipe] = memoryPair()
+    pipes.push(pipe)
+    return pipe
+  }
+  return { dialled, legs: new Legs(transports, dial) }
+}
+
+describe('a daemon comes for a client', () => {
+  it('by what the edge offers first, and without an offer in its own order', async () => {
+    const { legs: own, dialled } = legs()
+    await own.come('t', ['tls'], call)
+    await own.come('t', [], call)
+    await own.come('t', ['other'], call)
+    expect(dialled).toEqual(['tls', 'websocket', 'websocket'])
+  })
+
+  it.each(['EDGE_PROTOCOL', 'TIMED_OUT'] as const)('by the next one after %s, and by that for a while', async code => {
+    const { legs: own, dialled } = legs({ tls: () => new PosternError(code, 'something is between') })
+    await own.come('t', ['tls'], call)
+    await own.come('u', ['tls'], call)
+    expect(dialled).toEqual(['tls', 'websocket', 'websocket'])
+  })
+
+  it('by nothing else where one alone was chosen, or the edge said no', async () => {
+    const late = () => new PosternError('TIMED_OUT', 'too late')
+    const { legs: own, dialled } = legs({ tls: late }, [named('tls')])
+    await expect(own.come('t', ['tls'], call)).rejects.toMatchObject({ code: 'TIMED_OUT' })
+    const no = () => new PosternError('AUTH_REJECTED', 'no', { refusal: { status: 401, headers: {} } })
+    const { legs: refused, dialled: asked } = legs({ tls: no })
+    await expect(refused.come('t', ['tls'], call)).rejects.toMatchObject({ code: 'AUTH_REJECTED' })
+    expect([dialled, asked]).toEqual([['tls'], ['tls']])
+  })
+})
