@@ -131,7 +131,7 @@ async function stranger(answer: (stream: ServerHttp2Stream) => void): Promise<{ 
   const server = createServer()
   const sessions = new Set<{ destroy(): void }>()
   server.on('session', session => sessions.add(session.on('error', () => {})))
-  server.on('stream', stream => {
+  server.on('stream', (stream: ServerHttp2Stream) => {
     stream.on('error', () => {})
     answer(stream)
   })
