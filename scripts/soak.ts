@@ -1,5 +1,5 @@
 // `npm run soak -- <name> [--size key=value …]`: the long form of a test at its stated size. What it reached is written to
-// bench/results/<name>.json; a size without that file was not reached.
+// bench/results/<name>.json; a size without that file was not reached. `schedules` alone is `e2e-schedules`: over everything.
 import { globSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 
@@ -17,7 +17,7 @@ const soaks = new Map(
   ]),
 )
 const [name, ...rest] = process.argv.slice(2)
-const file = soaks.get(name ?? '')
+const file = soaks.get(name ?? '') ?? soaks.get(`e2e-${name}`)
 if (!file) {
   console.error(`soak: ${name ? `no "${name}"; ` : ''}there are: ${[...soaks.keys()].sort().join(', ')}`)
   process.exit(2)
@@ -33,8 +33,9 @@ const size = { ...soak.stated, ...asked }
 const began = Date.now()
 console.error(`soak ${name}: ${JSON.stringify(size)}`)
 const figures = await soak.default(size)
+const full = nameOf(file)
 const result = {
-  soak: name,
+  soak: full,
   stated: soak.stated,
   size,
   reachedStatedSize: Object.entries(soak.stated).every(([key, value]) => (size[key] ?? 0) >= value || key === 'seed'),
@@ -46,7 +47,7 @@ const result = {
 console.log(JSON.stringify(result, null, 2))
 if (Object.keys(asked).filter(key => key !== 'seed').length === 0) {
   mkdirSync(join(root, 'bench', 'results'), { recursive: true })
-  writeFileSync(join(root, 'bench', 'results', `${name}.json`), `${JSON.stringify(result, null, 2)}\n`)
+  writeFileSync(join(root, 'bench', 'results', `${full}.json`), `${JSON.stringify(result, null, 2)}\n`)
 }
 
 /** `packages/yamux/soak/fuzz.ts` is `yamux-fuzz`. */

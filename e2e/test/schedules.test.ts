@@ -7,8 +7,10 @@ const seed = Number(process.env.POSTERN_SEED ?? 1)
 
 describe('random schedules over every transport and mode', () => {
   it('every byte accounted for, every end true, nothing left', { timeout: 120_000 }, async () => {
-    const result = await schedules({ seed, schedules: combinations().length * 4 })
-    expect(result.clean).toBeGreaterThan(combinations().length * 4)
-    expect(result.cut).toBeGreaterThan(combinations().length)
+    const count = combinations().length * 3
+    const result = await schedules({ seed, schedules: count })
+    expect(result).toMatchObject({ schedules: count })
+    expect(result.clean).toBeGreaterThan(count)
+    expect(result.cut).toBeGreaterThan(count / 3)
   })
 })
