@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Kind, Load, loadProgram } from '../load/load.ts'
+import { Load, loadProgram } from '../load/load.ts'
 import { fastestOf } from '../peers/all.ts'
-import { HERE, type Peer } from '../peers/peer.ts'
+import { type Contender, HERE, type Peer } from '../peers/peer.ts'
 import { findPostern } from '../peers/postern.ts'
 import { memory } from '../processes.ts'
 
@@ -34,8 +34,13 @@ type Bounds = Readonly<Record<(typeof PROCESSES)[number], number>>
 export default async function run(size: typeof stated): Promise<Record<string, number | string>> {
   const folder = mkdtempSync(join(tmpdir(), 'postern-memory-'))
   try {
-    const figures: Record<string, number | string> = {}
-    for (const kind of ['stall', 'hold', 'down'] as const) Object.assign(figures, await one(kind, size, folder))
+    await using load = await Load.start(loadProgram(folder).words)
+    const ways = (await findPostern({ folder, place: HERE, load })).there
+    const names = ways.map(({ name }) => name).filter(name => size.hop === 0 || name.startsWith('hop/'))
+    const way = ways.find(({ name }) => name === fastestOf(names))
+    if (!way) throw new Error('Postern has no such way here')
+    const figures: Record<string, number | string> = { way: way.name }
+    for (const kind of ['stall', 'hold', 'down'] as const) Object.assign(figures, await one(kind, size, way, load))
     return figures
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -43,21 +48,16 @@ export default async function run(size: typeof stated): Promise<Record<string, n
 }
 
 async function one(
-  kind: Kind & ('stall' | 'hold' | 'down'),
+  kind: 'stall' | 'hold' | 'down',
   size: typeof stated,
-  folder: string,
-): Promise<Record<string, number | string>> {
+  way: Contender,
+  load: Load,
+): Promise<Record<string, number>> {
   const parallel = { stall: size.stalled, hold: size.idle, down: size.busy }[kind]
   if (parallel === 0) return {}
   const what = `${parallel} ${{ stall: 'stalled readers', hold: 'idle connections', down: 'busy streams' }[kind]}`
-  const own = mkdtempSync(join(folder, `${kind}-`))
-  await using load = await Load.start(loadProgram(own).words)
-  const ways = (await findPostern({ folder: own, place: HERE, load })).there
-  const names = ways.map(({ name }) => name).filter(name => size.hop === 0 || name.startsWith('hop/'))
-  const way = ways.find(({ name }) => name === fastestOf(names))
-  if (!way) throw new Error('Postern has no such way here')
   await using peer = await way.start()
-  await load.do({ kind: 'connect', port: peer.port, seconds: 1, parallel: 16 })
+  await load.do({ kind: 'connect', port: peer.port, seconds: Math.min(1, size.seconds), parallel: 16 })
   const before = held(peer)
   const most = [...before]
   let isOver = false
@@ -72,7 +72,7 @@ async function one(
     await looking
   }
   const bounds = boundsOf(kind, parallel, way.facts.mode === 'end-to-end')
-  const figures: Record<string, number | string> = { way: way.name }
+  const figures: Record<string, number> = {}
   for (const [at, name] of PROCESSES.entries()) {
     const seen = (most[at] ?? 0) - (before[at] ?? 0)
     figures[`${what}: ${name}, MB`] = Number(seen.toFixed(1))

@@ -3,7 +3,7 @@ import run, { boundsOf, stated } from '../soak/memory.ts'
 
 describe.skipIf(process.platform !== 'linux')('memory, at a small size (needs: Linux)', () => {
   it('stalled readers, idle connections and busy streams stay within what the limits let them', async () => {
-    const figures = await run({ ...stated, stalled: 10, idle: 50, busy: 20, seconds: 0.5 })
+    const figures = await run({ ...stated, stalled: 10, idle: 50, busy: 20, seconds: 0.3 })
     for (const what of ['10 stalled readers', '50 idle connections', '20 busy streams'])
       for (const name of ['edge', 'daemon', 'client']) {
         const [seen, most] = [figures[`${what}: ${name}, MB`], figures[`${what}: ${name}, at most MB`]]
