@@ -29,7 +29,7 @@ export const PLUGIN_FLAGS = {
   transport: {
     type: 'string',
     default: 'auto',
-    summary: 'how to reach the edge: tls or websocket alone, a plugin’s, or what gets through (auto)',
+    summary: 'how to reach the edge: auto (what gets through), or tls, websocket, grpc or a plugin’s alone',
     env: ['POSTERN_TRANSPORT'],
   },
 } as const
