@@ -65,7 +65,7 @@ export async function compare(bench: Options['bench'], argv: readonly string[]):
     network: {
       ...form.network,
       ...(values['no-network'] && { rounds: 0 }),
-      wants: peer => FAR.includes(peer),
+      wants: peer => FAR.includes(peer) && (!peers || peers.includes(peer)),
     },
     say: line => console.error(`bench: ${line}`),
     signal: stop.signal,

@@ -20,7 +20,7 @@ export interface Options {
   readonly metrics: ReadonlySet<Metric>
   /** The part of all visits that may be done again where others took too much of the machine, 0 to 1. */
   readonly patience: number
-  /** Which contenders; without it all. */
+  /** Which contenders. */
   readonly wants: (peer: string) => boolean
   /** Rounds over a slow network that loses packets; 0 for none. */
   readonly network: { readonly rounds: number; readonly seconds: number; readonly wants: (peer: string) => boolean }
@@ -121,7 +121,7 @@ async function playFar(options: Options, folder: string, program: readonly strin
   using _stopped = endsWith(options.signal, load)
   const setting = { folder: place, place: network.place, load }
   const found = [...(await findPostern(setting)).there, ...findOpenSsh(setting).there]
-  const contenders = found.filter(({ name }) => options.wants(name) && wants(name))
+  const contenders = found.filter(({ name }) => wants(name))
   options.say(
     `over ${LINK.roundTripMs} ms and ${LINK.lossPercent} % loss: ${contenders.map(one => one.name).join(', ')}`,
   )
