@@ -53,13 +53,14 @@ describe.skipIf(LIBRARY === undefined)('row 148: clocks (needs: apt-get install 
     expect(world.daemon().stderr.slice(before)).not.toMatch(/ended|no connection/)
   }
 
-  it.each(['edge', 'daemon'] as const)(
-    'the %s’s is put on and back by an hour: what is open goes on, and who comes is refused, since a grant is good for a minute',
-    async whose => {
-      for (const by of [HOUR, -HOUR]) {
-        await put(whose, by)
-        expect([REJECTED, EXPIRED]).toContain(await comes())
-      }
+  it.each([
+    ['edge', HOUR],
+    ['daemon', -HOUR],
+  ] as const)(
+    'the %s’s is put by %i s: what is open goes on, and who comes is refused, since a grant is good for a minute',
+    async (whose, by) => {
+      await put(whose, by)
+      expect([REJECTED, EXPIRED]).toContain(await comes())
       await put(whose, 0)
       expect(await comes()).toBe(0)
     },
