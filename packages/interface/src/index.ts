@@ -37,6 +37,7 @@ export type {
   LocalSide,
   OfferedStream,
   Protocol,
+  ProtocolEvent,
   ProtocolRules,
   ProtocolServer,
   RemoteSide,

@@ -66,6 +66,11 @@ export interface ManifestEntry {
   readonly schemes?: readonly string[]
   /** Protocols only: the port a service means when none is written, 1–65535. Without it a service must name one. */
   readonly defaultPort?: number
+  /**
+   * Protocols only: its client side wants a local port. Where the user says none, it gets any free one on loopback, and not stdin and
+   * stdout.
+   */
+  readonly listens?: true
   /** The option names of each side, so that an error can name the plugin that owns a flag without loading it. */
   readonly options?: Readonly<Partial<Record<Side, readonly string[]>>>
   /** A module per side, relative to the package's folder, for example `./dist/client.js`. */

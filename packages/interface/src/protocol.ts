@@ -44,7 +44,21 @@ export interface RemoteSide {
    * @throws PosternError ORIGIN_REFUSED, ORIGIN_NOT_RESOLVED, ORIGIN_TIMEOUT, ORIGIN_UNREACHABLE, DESTINATION_FORBIDDEN
    */
   dial(call: Call, to?: Destination): Promise<Duplex>
-  audit(event: { readonly action: string; readonly allowed: boolean; readonly detail?: Json }): void
+  /** Notes something for the audit log, in both modes. It says, and does nothing: what is not allowed, the protocol refuses. */
+  audit(event: ProtocolEvent): void
+}
+
+/**
+ * What a protocol saw in one stream. It is in the daemon’s log at once, and a row `stream.note` of the edge’s audit log soon after; the
+ * first 64 of a stream are. Nothing waits for that, and nothing fails with it. It is the daemon’s word there, and shown as that.
+ */
+export interface ProtocolEvent {
+  /** 1–64 visible ASCII characters, for example `rdp.negotiate`; what is none of them becomes a question mark. */
+  readonly action: string
+  /** Whether the protocol let it pass. */
+  readonly allowed: boolean
+  /** At most 1,024 characters as JSON; a longer one is replaced by its length. Control characters become question marks. Never a secret. */
+  readonly detail?: Json
 }
 
 /** The user's connection as the daemon's host hands it over: not yet answered. Exactly one of the two is called, once. */

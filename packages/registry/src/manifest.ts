@@ -21,6 +21,7 @@ const ENTRY: Record<keyof ManifestEntry, true> = {
   summary: true,
   schemes: true,
   defaultPort: true,
+  listens: true,
   options: true,
   client: true,
   edge: true,
@@ -106,8 +107,9 @@ function checkEntry(entry: unknown, at: string, plugin: string): ManifestEntry {
     throw wrong(plugin, `"${at}.summary" is ${shown(summary)}`, 'half a sentence')
   const modules = checkModules(entry, kind, at, plugin)
   const served = checkService(entry, kind, 'origin' in modules, at, plugin)
+  const listens = checkListens(entry, kind, 'client' in modules, at, plugin)
   const listed = checkOptions(options, modules, at, plugin)
-  return { kind, name, ...(summary !== undefined && { summary }), ...served, ...listed, ...modules }
+  return { kind, name, ...(summary !== undefined && { summary }), ...served, ...listens, ...listed, ...modules }
 }
 
 function checkModules(
@@ -162,6 +164,20 @@ function checkService(
     )
   }
   return { schemes: [...(schemes as string[])], ...port }
+}
+
+function checkListens(
+  { listens }: Record<string, unknown>,
+  kind: Kind,
+  hasClient: boolean,
+  at: string,
+  plugin: string,
+): { listens?: true } {
+  if (listens === undefined) return {}
+  if (kind !== 'protocol' || !hasClient)
+    throw wrong(plugin, `"${at}.listens"`, 'none: only protocols with a client side have it')
+  if (listens !== true) throw wrong(plugin, `"${at}.listens" is ${shown(listens)}`, 'true, or none')
+  return { listens }
 }
 
 function checkOptions(

@@ -45,6 +45,8 @@ describe('a manifest', () => {
     [{ api: 1, plugins: [{ ...authEntry, client: 'data:text/javascript,1' }] }, 'client" is'],
     [{ api: 1, plugins: [{ ...authEntry, schemes: ['x'] }] }, 'only protocols serve schemes'],
     [{ api: 1, plugins: [{ ...authEntry, defaultPort: 1 }] }, 'only protocols have one'],
+    [{ api: 1, plugins: [{ ...authEntry, listens: true }] }, 'only protocols with a client side'],
+    [{ api: 1, plugins: [{ ...protocol, listens: false }] }, 'listens" is false; wanted true, or none'],
     [{ api: 1, plugins: [{ ...protocol, defaultPort: 0 }] }, 'defaultPort" is 0; wanted a port'],
     [{ api: 1, plugins: [{ ...protocol, schemes: undefined }] }, 'schemes" is nothing'],
     [{ api: 1, plugins: [{ ...protocol, schemes: ['echo://'] }] }, 'schemes" is a list'],

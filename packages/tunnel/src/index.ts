@@ -18,8 +18,10 @@ export type {
   HostMessage,
   JoinCutMessage,
   JoinMessage,
+  NoteMessage,
   ReportMessage,
 } from './messages.ts'
+export { fitDetail, fitWord } from './notes.ts'
 export { reasonOf } from './reasons.ts'
 export { type Place, SHARE_LIMITS, type ShareLimits, Shares, type Whose } from './shares.ts'
 export { type OfferedTunnelStream, type StreamBudget, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'

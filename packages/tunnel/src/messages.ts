@@ -1,4 +1,5 @@
-import { PosternError } from '@postern/interface'
+import { type Json, PosternError } from '@postern/interface'
+import { fitDetail, fitWord } from './notes.ts'
 
 /** The edge asks a daemon to dial a pipe for one client, who waits for it. */
 export interface JoinMessage {
@@ -41,6 +42,18 @@ export interface ReportMessage {
   readonly lost?: number
 }
 
+/** A daemon tells what a protocol saw in one stream, in either mode: {@link ProtocolEvent}, made fit by whoever tells and by whoever reads. */
+export interface NoteMessage {
+  readonly type: 'note'
+  /** Of the grant, or of the stream’s header: 1–128 visible ASCII characters. */
+  readonly sid: string
+  /** As in {@link ReportMessage}. */
+  readonly service: string
+  readonly action: string
+  readonly allowed: boolean
+  readonly detail?: Json
+}
+
 /**
  * The edge is about to cut one end-to-end session, and says why to the daemon, which alone can tell the client. It does not wait for the
  * daemon longer than a moment.
@@ -62,7 +75,7 @@ export interface GrantKeysMessage {
 }
 
 /** What the hosts of two tunnels tell each other beside the streams. */
-export type HostMessage = JoinMessage | DeclineMessage | ReportMessage | JoinCutMessage | GrantKeysMessage
+export type HostMessage = JoinMessage | DeclineMessage | ReportMessage | NoteMessage | JoinCutMessage | GrantKeysMessage
 
 const TICKET = /^[a-z2-7]{26}$/
 const WORD = /^[\x21-\x7e]{1,128}$/
@@ -85,6 +98,7 @@ export function readMessage(value: Readonly<Record<string, unknown>>): HostMessa
   if (value.type === 'decline') return readDecline(value)
   if (value.type === 'join-cut') return readJoinCut(value)
   if (value.type === 'grant-keys') return readGrantKeys(value)
+  if (value.type === 'note') return readNote(value)
   return value.type === 'report' ? readReport(value) : undefined
 }
 
@@ -125,6 +139,13 @@ function readReport(value: Readonly<Record<string, unknown>>): ReportMessage | u
     ...(code !== undefined && { code }),
     ...(lost !== undefined && { lost }),
   }
+}
+
+function readNote({ sid, service, action, allowed, detail }: Readonly<Record<string, unknown>>): NoteMessage {
+  const isWhole = matches(sid, WORD) && matches(service, SERVICE) && typeof action === 'string'
+  if (!isWhole || typeof allowed !== 'boolean') throw violation('A note that is not whole')
+  const fit = fitDetail(detail)
+  return { type: 'note', sid, service, action: fitWord(action), allowed, ...(fit !== undefined && { detail: fit }) }
 }
 
 function readJoinCut({ sid, code, message }: Readonly<Record<string, unknown>>): JoinCutMessage {

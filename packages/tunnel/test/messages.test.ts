@@ -1,7 +1,7 @@
 import { YamuxSession } from '@postern/yamux'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type HostMessage, MAX_MESSAGES, startTunnel } from '../src/index.ts'
+import { fitDetail, type HostMessage, MAX_MESSAGES, startTunnel } from '../src/index.ts'
 import { readMessage } from '../src/messages.ts'
 import { pipePair, turns } from './pipe.ts'
 import { call, type Options, quiet, tunnels } from './rig.ts'
@@ -27,7 +27,15 @@ const REPORT: HostMessage = {
 
 const JOIN_CUT: HostMessage = { type: 'join-cut', sid: 'req-1', code: 'ACCESS_ENDED', message: 'it was revoked' }
 const GRANT_KEYS: HostMessage = { type: 'grant-keys', token: 'eyJh.eyJi.c2ln' }
-const ALL = [JOIN, REPORT, DECLINE, JOIN_CUT, GRANT_KEYS]
+const NOTE: HostMessage = {
+  type: 'note',
+  sid: 'req-1',
+  service: 'rdp',
+  action: 'rdp.negotiate',
+  allowed: true,
+  detail: { requested: ['tls', 'nla'] },
+}
+const ALL = [JOIN, REPORT, NOTE, DECLINE, JOIN_CUT, GRANT_KEYS]
 
 test('both ends tell each other’s host, in order; who does not listen is not disturbed', async () => {
   const heard: HostMessage[] = []
@@ -99,6 +107,9 @@ test.each<[string, object]>([
   ['half a millisecond', { ...REPORT, ms: 0.5 }],
   ['a code that is a sentence', { ...REPORT, code: 'It broke' }],
   ['lost ones past counting', { ...REPORT, lost: 2 ** 60 }],
+  ['a note of no stream', { ...NOTE, sid: undefined }],
+  ['a note of nothing', { ...NOTE, action: undefined }],
+  ['a note that does not say whether it was allowed', { ...NOTE, allowed: 'yes' }],
   ['a cut of no session', { ...JOIN_CUT, sid: undefined }],
   ['a cut without a code', { ...JOIN_CUT, code: undefined }],
   ['a cut with words that are none', { ...JOIN_CUT, message: 7 }],
@@ -119,6 +130,28 @@ test.each<[string, object]>([
 ])('%s do not: the allow twin', async (_name, line) => {
   expect(await afterHearing(line)).toBe('alive')
 })
+
+test.each<[string, unknown, unknown]>([
+  ['what it is', { user: 'ada', is: [true, null, 1.5] }, { user: 'ada', is: [true, null, 1.5] }],
+  ['nothing', undefined, undefined],
+  ['no control characters', { 'a\n': '\u001b[2J\u202eb\u0000' }, { 'a?': '?[2J?b?' }],
+  ['at most 1,024 characters of JSON', 'x'.repeat(1023), { omitted: 1025 }],
+  ['1,024 of them: the allow twin', 'x'.repeat(1022), 'x'.repeat(1022)],
+  ['no ring', ring(), undefined],
+  ['no bigint', 1n, undefined],
+  ['own keys alone', JSON.parse('{"__proto__":{"a":1}}'), JSON.parse('{"__proto__":{"a":1}}')],
+])('the detail of a note is %s', (_name, detail, fit) => {
+  expect(fitDetail(detail)).toEqual(fit)
+  expect(fitDetail(fitDetail(detail))).toEqual(fit)
+  const note = readMessage({ ...NOTE, detail, action: 'two words\n' })
+  expect(note).toEqual({ ...NOTE, detail: fit, action: 'two?words?' })
+})
+
+function ring(): object {
+  const one: { self?: object } = {}
+  one.self = one
+  return one
+}
 
 test('whatever the fields are, what is read is what was told, or nothing', () => {
   const field = fc.oneof(fc.string(), fc.integer(), fc.double(), fc.constant(undefined), fc.constant(null))
