@@ -11,6 +11,7 @@ import { type HostMessage, type KeepConnectedOptions, keepConnected, startTunnel
 import { type DaemonAbout, ownAbout } from './about.ts'
 import { FailureLog } from './failure-log.ts'
 import { type JoinIdentity, Joins } from './joins.ts'
+import { noteMessage } from './notes.ts'
 import type { DaemonObserver } from './observer.ts'
 import { type Difference, Rules, showRule } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
@@ -243,7 +244,16 @@ class Daemon implements RunningDaemon {
 
   async #open(connection: number, by: NamedTransport, onDrain: () => void, call: Call): Promise<Tunnel> {
     const { pipe } = await this.#dial('connector', by, {}, call)
-    return startTunnel(
+    let tunnel: Tunnel | undefined
+    // To the edge that the stream came from, and no other.
+    const observer: DaemonObserver = {
+      ...this.#observer,
+      onNote: (stream, event) => {
+        this.#observer.onNote?.(stream, event)
+        tunnel?.tell(noteMessage(stream.requestId, stream, event))
+      },
+    }
+    tunnel = await startTunnel(
       pipe,
       {
         role: 'client',
@@ -254,11 +264,12 @@ class Daemon implements RunningDaemon {
         onStream: offered =>
           void (offered.header.purpose === 'http'
             ? this.#web.serve(offered, this.#call)
-            : serveStream(offered, this.#rules, this.#failures, this.#call, this.#observer)),
+            : serveStream(offered, this.#rules, this.#failures, this.#call, observer)),
         onDrain,
       },
       call,
     )
+    return tunnel
   }
 
   /** What the edge tells beside the streams. */

@@ -20,6 +20,7 @@ import {
 import type { FailureLog } from './failure-log.ts'
 import { GrantKeys, type KnownKeys } from './grant-keys.ts'
 import { type DialLeg, Legs } from './legs.ts'
+import { kindOf, noteMessage } from './notes.ts'
 import type { DaemonObserver, ObservedStream, StreamEnd } from './observer.ts'
 import type { Rules } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
@@ -262,6 +263,10 @@ export class Joins implements AsyncDisposable {
         sockets.push(socket)
         observer.onService?.(stream, socket, milliseconds)
       },
+      onNote: (stream, event) => {
+        observer.onNote?.(stream, event)
+        this.#parts.tell(noteMessage(grant.sid, stream, event))
+      },
       onStreamEnd: (stream, end) => {
         observer.onStreamEnd?.(stream, end)
         this.#report(grant.sid, stream, end, sockets)
@@ -283,7 +288,7 @@ export class Joins implements AsyncDisposable {
       type: 'report',
       sid,
       event: 'stream.end',
-      service: stream?.service?.split(':')[0] ?? 'none',
+      service: kindOf(stream?.service),
       up: sum('bytesWritten'),
       down: sum('bytesRead'),
       ms: Math.round(end.duration),

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { Code, PosternError } from '@postern/interface'
+import type { Code, PosternError, ProtocolEvent } from '@postern/interface'
 
 /** One connection to the edge; `index` counts from 0 and stays when it is dialled anew. */
 export interface ObservedConnection {
@@ -51,6 +51,8 @@ export interface DaemonObserver {
   onRequest?(request: ObservedStream, end: RequestEnd): void
   /** The service answered a connection for it, after so many milliseconds. Whoever wants bytes counted reads them off the socket. */
   onService?(stream: ObservedStream, socket: Socket, milliseconds: number): void
+  /** Its protocol saw something that belongs in the edge’s audit log. */
+  onNote?(stream: ObservedStream, event: ProtocolEvent): void
   /** Once for each `onStream`. */
   onStreamEnd?(stream: ObservedStream, end: StreamEnd): void
   /** Other rules hold from now on. */

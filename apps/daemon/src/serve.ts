@@ -5,6 +5,7 @@ import {
   type Code,
   type Destination,
   PosternError,
+  type ProtocolEvent,
   type ProtocolServer,
   problem,
   type RemoteSide,
@@ -12,6 +13,7 @@ import {
 import { cut, type OfferedTunnelStream, type StreamHeader } from '@postern/tunnel'
 import type { FailureLog } from './failure-log.ts'
 import { type IngressRule, type Mode, showService } from './ingress.ts'
+import { notesOf } from './notes.ts'
 import type { DaemonObserver } from './observer.ts'
 import { reach } from './reach.ts'
 import type { Rules } from './rules.ts'
@@ -39,11 +41,12 @@ export async function serveStream(
   const observed = { hostname, requestId, ...(rule && { rule: rule.hostname, service: showService(rule.service) }) }
   const began = performance.now()
   const onService = (socket: Socket, milliseconds: number): void => observer.onService?.(observed, socket, milliseconds)
+  const note = notesOf(observed, call.log, event => observer.onNote?.(observed, event))
   observer.onStream?.(observed)
   const isAllowed = rule?.mode === undefined || rule.mode === mode
   const error =
     rule && isAllowed
-      ? await serveWith(rule, offered, { rules, failures, mode, onService }, call)
+      ? await serveWith(rule, offered, { rules, failures, mode, onService, note }, call)
       : refuse(offered, rule ? 'MODE_FORBIDDEN' : 'INGRESS_NOT_FOUND', failures)
   observer.onStreamEnd?.(observed, {
     ...(error && { code: error.code }),
@@ -65,13 +68,14 @@ interface Serving {
   readonly failures: FailureLog
   readonly mode: Mode
   readonly onService: (socket: Socket, milliseconds: number) => void
+  readonly note: (event: ProtocolEvent) => void
 }
 
 /** @returns why it was refused or cut */
 async function serveWith(
   rule: ServedRule,
   offered: OfferedTunnelStream,
-  { rules, failures, mode, onService }: Serving,
+  { rules, failures, mode, onService, note }: Serving,
   outer: Call,
 ): Promise<PosternError | undefined> {
   const { hostname, requestId } = offered.header
@@ -80,7 +84,8 @@ async function serveWith(
   const call: Call = { log: outer.log, signal: AbortSignal.any([outer.signal, offered.gone, hold.signal]) }
   const answer = new Answer(offered, hold.signal, onService)
   try {
-    await rule.server.serve({ accept: () => answer.accept() }, remoteSide(rule, offered.header, answer, call), call)
+    const remote = remoteSide(rule, offered.header, answer, note, call)
+    await rule.server.serve({ accept: () => answer.accept() }, remote, call)
     hold.signal.throwIfAborted()
     answer.finish()
     call.log.debug('stream ended', { hostname, requestId })
@@ -161,13 +166,18 @@ class Answer implements Disposable {
   }
 }
 
-function remoteSide({ service }: ServedRule, header: StreamHeader, answer: Answer, { log, signal }: Call): RemoteSide {
-  const { hostname, requestId, identities = [], permit = null } = header
+function remoteSide(
+  { service }: ServedRule,
+  { identities = [], permit = null }: StreamHeader,
+  answer: Answer,
+  note: (event: ProtocolEvent) => void,
+  { signal }: Call,
+): RemoteSide {
   return {
     service,
     identities,
     permit,
     dial: (inner, to) => answer.dial(service, to, { ...inner, signal: AbortSignal.any([inner.signal, signal]) }),
-    audit: event => log.info('protocol', { hostname, requestId, action: event.action, allowed: event.allowed }),
+    audit: note,
   }
 }

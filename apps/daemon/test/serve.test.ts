@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { finished } from 'node:stream/promises'
-import { PosternError, type Problem, type ProtocolServer } from '@postern/interface'
+import { PosternError, type Problem, type ProtocolEvent, type ProtocolServer } from '@postern/interface'
 import { leftOpen, type MemoryEnd, memoryPair, recordingLog, resources } from '@postern/testkit'
 import { describe, expect, it } from 'vitest'
 import { FailureLog } from '../src/failure-log.ts'
+import type { DaemonObserver } from '../src/observer.ts'
 import { Rules } from '../src/rules.ts'
 import { serveStream } from '../src/serve.ts'
 
@@ -13,9 +14,12 @@ const WORDS = 'connect to 10.0.0.7 failed for hunter2'
 /** One stream of a user, served by a plugin that does this. */
 async function served(
   serve: ProtocolServer['serve'],
-  hostname = 'db.example.com',
-  gone = new AbortController().signal,
-  service = new URL('tcp://10.0.0.7:1'),
+  {
+    hostname = 'db.example.com',
+    gone = new AbortController().signal,
+    service = new URL('tcp://10.0.0.7:1'),
+    observer = {} as DaemonObserver,
+  } = {},
 ) {
   const log = recordingLog()
   const [user, ours] = memoryPair()
@@ -30,7 +34,7 @@ async function served(
     reject: (problem: Problem) => void refusals.push(problem),
   }
   using failures = new FailureLog(log)
-  await serveStream(offered, rules, failures, { signal: AbortSignal.timeout(15_000), log })
+  await serveStream(offered, rules, failures, { signal: AbortSignal.timeout(15_000), log }, observer)
   return { user, ours, refusals, log }
 }
 
@@ -45,7 +49,7 @@ async function endOf(stream: MemoryEnd): Promise<string> {
 describe('a stream is refused', () => {
   it('for a hostname without a rule, and no plugin hears of it', async () => {
     let called = 0
-    const { refusals } = await served(async () => void called++, 'other.example.com')
+    const { refusals } = await served(async () => void called++, { hostname: 'other.example.com' })
     expect(refusals).toMatchObject([{ code: 'INGRESS_NOT_FOUND', requestId: 'r-1', speaker: 'daemon' }])
     expect(called).toBe(0)
   })
@@ -91,9 +95,7 @@ it('a user who leaves while the service is dialled takes the dial along', async 
       dialled = remote.dial({ ...call, signal: new AbortController().signal }) // a plugin that forgets the call's signal
       await dialled
     },
-    'db.example.com',
-    leaving.signal,
-    new URL(`tcp://127.0.0.1:${(service.address() as AddressInfo).port}`),
+    { gone: leaving.signal, service: new URL(`tcp://127.0.0.1:${(service.address() as AddressInfo).port}`) },
   )
   leaving.abort(new PosternError('STREAM_CUT', 'left')) // before a connection can be there
   await expect(dialled).rejects.toMatchObject({ code: 'STREAM_CUT' })
@@ -126,15 +128,42 @@ describe('an accepted stream', () => {
   })
 })
 
-it('a plugin sees who it is, and its audit lines are logged with the request', async () => {
-  const { log } = await served(async (offered, remote) => {
-    expect(remote).toMatchObject({ identities: [], permit: null, service: new URL('tcp://10.0.0.7:1') })
-    remote.audit({ action: 'login', allowed: false })
-    offered.accept().end()
-  })
-  expect(log.lines).toContainEqual({
-    level: 'info',
-    message: 'protocol',
-    fields: { hostname: 'db.example.com', requestId: 'r-1', action: 'login', allowed: false },
-  })
+const NOTED = { level: 'info', message: 'protocol' }
+
+it('a plugin sees who it is; what it notes is logged with the request, and handed on', async () => {
+  const notes: ProtocolEvent[] = []
+  const { log } = await served(
+    async (offered, remote) => {
+      expect(remote).toMatchObject({ identities: [], permit: null, service: new URL('tcp://10.0.0.7:1') })
+      remote.audit({ action: 'login', allowed: false })
+      remote.audit({ action: 'two\nlines', allowed: true, detail: { user: 'ada\u001b[2J' } })
+      offered.accept().end()
+    },
+    { observer: { onNote: (_stream, event) => void notes.push(event) } },
+  )
+  const about = { hostname: 'db.example.com', requestId: 'r-1' }
+  expect(log.lines).toContainEqual({ ...NOTED, fields: { ...about, action: 'login', allowed: false } })
+  const detail = '{"user":"ada?[2J"}'
+  expect(log.lines).toContainEqual({ ...NOTED, fields: { ...about, action: 'two?lines', allowed: true, detail } })
+  expect(notes).toEqual([
+    { action: 'login', allowed: false },
+    { action: 'two?lines', allowed: true, detail: { user: 'ada?[2J' } },
+  ])
+})
+
+it('of a plugin that notes without end, so many are kept; what is none harms nobody', async () => {
+  const notes: ProtocolEvent[] = []
+  const { log, refusals } = await served(
+    async (offered, remote) => {
+      remote.audit({ action: 7, allowed: 'yes', detail: 1n } as never)
+      for (let n = 0; n < 1000; n += 1) remote.audit({ action: 'more', allowed: true })
+      offered.accept().end()
+    },
+    { observer: { onNote: (_stream, event) => void notes.push(event) } },
+  )
+  expect(notes[0]).toEqual({ action: '7', allowed: false })
+  expect(notes).toHaveLength(64)
+  expect(log.lines.filter(({ message }) => message === 'protocol')).toHaveLength(64)
+  expect(log.text()).toContain('notes more of one stream than is kept')
+  expect(refusals).toEqual([])
 })

@@ -28,6 +28,7 @@ import type { TeamSite } from './team/site.ts'
 import { arrive } from './ways/arrive.ts'
 import type { WayContext } from './ways/context.ts'
 import { drain } from './ways/drain.ts'
+import { Hops } from './ways/hops.ts'
 import { Joins } from './ways/joins.ts'
 
 export interface RunningEdge extends AsyncDisposable {
@@ -147,6 +148,7 @@ class Edge implements RunningEdge {
       seal: parts.seal,
       tunnels: new Set<Tunnel>(),
       joins: new Joins(),
+      hops: new Hops(),
       legs: plugins.transports.flatMap(({ leg }) => leg ?? []),
       carried: new Set<Promise<unknown>>(),
       draining: () => this.#draining,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Identity, type Incoming, PosternError, problem } from '@postern/interface'
-import { type HostMessage, type ReportMessage, startTunnel, type Tunnel } from '@postern/tunnel'
+import { type HostMessage, type NoteMessage, type ReportMessage, startTunnel, type Tunnel } from '@postern/tunnel'
 import type { ConnectorAdmission } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
 import { readSaid } from '../routes/said.ts'
@@ -9,7 +9,7 @@ import { note, saidBy, type WayContext } from './context.ts'
 
 /** Live connections one tunnel may have: sixteen daemons of four. */
 const MOST_CONNECTIONS = 64
-/** Reports of one daemon in a minute that leave a row each; then one in a hundred does. */
+/** Reports of one daemon in a minute that leave a row each, and as many notes; then one in a hundred does. */
 const MOST_REPORTS = 6000
 
 /** A daemon's pipe. It serves streams and opens none. Resolves when it is over. */
@@ -102,6 +102,7 @@ function join(tunnel: Tunnel, admission: ConnectorAdmission, context: WayContext
 
 /** What a daemon tells beside its streams. */
 function hear(message: HostMessage, connection: Connection, context: WayContext): void {
+  if (message.type === 'note') noteNote(message, connection, context)
   // Of one that proved no certificate: it may be anybody with the tunnel's token.
   if (connection.fingerprint === undefined) return
   if (message.type === 'decline') context.joins.decline(message, connection)
@@ -117,6 +118,18 @@ function noteReport(report: ReportMessage, connection: Connection, { joins, stor
   const how = { mode: 'end-to-end', said: 'daemon', service, sent, received, ms }
   const detail = { ...how, ...(lost !== undefined && { lost }) }
   note(store, admission, { action: 'stream.end', code, detail })
+}
+
+/** What the protocol of a stream saw: the daemon's own word, about a stream that it got from here, or from the client itself. */
+function noteNote(told: NoteMessage, connection: Connection, { joins, hops, store, authorizer }: WayContext): void {
+  const { sid, service, action: saw, allowed, detail: facts } = told
+  const { tunnelId, connectorId, fingerprint } = connection
+  const joined = fingerprint === undefined ? undefined : joins.reported(told, connection)
+  const admission = joined ?? hops.noted(sid, tunnelId)
+  if (admission === undefined || !authorizer.isNoted(`note\0${tunnelId} ${connectorId}`, MOST_REPORTS)) return
+  const how = { mode: joined ? 'end-to-end' : 'hop', said: 'daemon', service, saw }
+  const detail = { ...how, ...(facts !== undefined && { facts }) }
+  note(store, admission, { action: 'stream.note', allowed, detail })
 }
 
 /** Which of the tunnel's tokens it was: the verifier names it in the key that revokes it alone. */

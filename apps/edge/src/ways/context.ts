@@ -19,6 +19,7 @@ import type { Origins } from '../origins.ts'
 import type { Memory } from '../routes/memory.ts'
 import type { Routes } from '../routes/routes.ts'
 import type { Sessions } from '../sign-in/sessions.ts'
+import type { Hops } from './hops.ts'
 import type { Joins } from './joins.ts'
 
 /** What every way in works with. */
@@ -42,6 +43,8 @@ export interface WayContext {
   readonly tunnels: Set<Tunnel>
   /** Clients that are, or are about to be, joined to a daemon. */
   readonly joins: Joins
+  /** Whose streams are carried to a daemon. */
+  readonly hops: Hops
   /** Transports by which daemons may come for clients with a ticket alone. */
   readonly legs: readonly string[]
   /** Connections of visitors now, each until both directions are done. */

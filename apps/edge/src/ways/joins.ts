@@ -200,8 +200,8 @@ export class Joins {
     await Promise.all(open.map(({ over }) => over.promise))
   }
 
-  /** The session a report is about. @returns undefined: there is none of this daemon's, or it ended long ago */
-  reported({ sid }: ReportMessage, by: Side): AccessAdmission | undefined {
+  /** The session a report or a note is about. @returns undefined: there is none of this daemon's, or it ended long ago */
+  reported({ sid }: Pick<ReportMessage, 'sid'>, by: Side): AccessAdmission | undefined {
     const { tunnelId, connectorId, admission, until } = this.#open.get(sid) ?? this.#ended.get(sid) ?? {}
     if (tunnelId !== by.tunnelId || connectorId !== by.connectorId) return undefined
     return until === undefined || until > this.#now() ? admission : undefined

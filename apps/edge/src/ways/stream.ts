@@ -12,19 +12,24 @@ import { note, noteRefused, saidBy, type WayContext, whoseOf } from './context.t
  *   `call.signal.reason`
  */
 export async function openToDaemon(admission: AccessAdmission, context: WayContext, call: Call): Promise<Duplex> {
-  const { routes } = context
+  const { routes, hops } = context
   const { hostname, requestId, identities, permit, application } = admission
   const { tunnelId } = application
   let place: Place | undefined
+  const forget = hops.begin(admission)
+  const leave = () => {
+    place?.release()
+    forget()
+  }
   try {
     place = await placeOf(admission, context, call)
     const daemon = await routes.open(tunnelId, { hostname, requestId, purpose: 'tcp', identities, permit }, call)
     place.answered()
-    if (daemon.closed) place.release()
-    else daemon.once('close', place.release)
+    if (daemon.closed) leave()
+    else daemon.once('close', leave)
     return daemon
   } catch (error) {
-    place?.release()
+    leave()
     noteRefused(context, admission, PosternError.from(error).code, error)
     throw error
   }
