@@ -186,8 +186,8 @@ class Schedule {
     if (error === 'enough') return
     if (!PosternError.is(error)) throw error
     if (['client', 'daemon', 'silence'].includes(this.fate) || this.isStopped) return
-    // Unreachable: it was in the queue when that was closed.
-    if (this.#wasRefusing && ['ORIGIN_REFUSED', 'ORIGIN_UNREACHABLE'].includes(error.code)) return
+    // Unreachable, or cut before the yes was heard: it was in the queue when that was closed.
+    if (this.#wasRefusing && ['ORIGIN_REFUSED', 'ORIGIN_UNREACHABLE', 'STREAM_CUT'].includes(error.code)) return
     throw new Error(`a connection was refused without a cause: ${error.code} ${error.message}`, { cause: error })
   }
 
