@@ -8,9 +8,11 @@ import { TLSSocket } from 'node:tls'
  */
 export function cut(stream: Duplex, error?: Error): void {
   if (stream.destroyed) return
-  if (stream instanceof TLSSocket) cutTls(stream)
-  else if (stream instanceof Socket && !stream.connecting) cutTcp(stream)
-  if (!stream.destroyed && !awaitsShutdown(stream)) stream.destroy(error)
+  if (stream instanceof TLSSocket) cutTls(stream, error)
+  else {
+    if (stream instanceof Socket && !stream.connecting) cutTcp(stream)
+    if (!stream.destroyed && !awaitsShutdown(stream)) stream.destroy(error)
+  }
 }
 
 // Node 26 and before: resetAndDestroy() while shutdown(2) is on its way fails with EINVAL, leaks the handle and never emits 'close'.
@@ -40,7 +42,24 @@ interface TlsInsides {
   readonly _parent?: unknown
 }
 
-function cutTls(socket: TLSSocket): void {
+/**
+ * TLS goes first, and takes its socket with it: Node 26 dies of a segmentation fault where TLS is destroyed between the destroying of its
+ * socket and that one's 'close'. So whoever destroyed the socket has TLS destroyed by Node, at that 'close'.
+ */
+function cutTls(socket: TLSSocket, error: Error | undefined): void {
   const under = (socket as TlsInsides)._parent
-  if (under instanceof Socket && !under.destroyed) cutTcp(under)
+  if (under instanceof Socket) {
+    if (under.destroyed) return
+    // Behind our close_notify there is nothing to reset for, and what waits for its shutdown cannot be.
+    if (!awaitsShutdown(socket) && under.remoteFamily !== undefined) resetWhenDestroyed(under)
+  }
+  socket.destroy(error)
+}
+
+function resetWhenDestroyed(socket: Socket): void {
+  const { destroy } = socket
+  socket.destroy = () => {
+    socket.destroy = destroy
+    return socket.resetAndDestroy()
+  }
 }
