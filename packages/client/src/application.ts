@@ -89,6 +89,11 @@ const PASSING: ReadonlySet<Code> = new Set([
   ...(['EDGE_UNAVAILABLE', 'AUDIT_UNAVAILABLE', 'RATE_LIMITED', 'INTERNAL'] as const),
 ])
 
+/** Whether a failure may be over in a while, though nobody does anything. Anything else is an answer, and asking again gets the same. */
+export function isPassing({ code }: PosternError): boolean {
+  return PASSING.has(code)
+}
+
 /** A session, and how it came to be. */
 interface Made {
   readonly tunnel: Tunnel
@@ -206,8 +211,8 @@ class Client implements ApplicationClient {
     }
   }
 
-  #comesAgain({ code }: PosternError): boolean {
-    return this.#stays && PASSING.has(code)
+  #comesAgain(error: PosternError): boolean {
+    return this.#stays && isPassing(error)
   }
 
   #make(drained: () => void, call: Call): Promise<Made> {

@@ -1,4 +1,4 @@
-export { type ApplicationClient, type ClientOptions, createClient, type SessionNews } from './application.ts'
+export { type ApplicationClient, type ClientOptions, createClient, isPassing, type SessionNews } from './application.ts'
 export { lookup, type Trust } from './connect.ts'
 export { dialEdge, type EdgeDial } from './dial.ts'
 export { type HostAndPort, isLoopbackName, readHostname } from './hostname.ts'

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ClientHost, PosternError } from '@postern/interface'
+import { type ClientHost, PosternError, type Ui } from '@postern/interface'
 import type { EdgeAt } from './edge-fetch.ts'
 import { userFolder } from './files.ts'
 import type { Program } from './run.ts'
@@ -16,12 +16,13 @@ const LARGEST_CA = 1024 * 1024
  * fetch, keep or open anything.
  *
  * @param at the edge that they are about; without it, `fetch` asks every place at its own address
+ * @param ui where the person is told and asked
  */
-export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt): ClientHost {
+export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt, ui: Ui = terminal): ClientHost {
   const folder = join(userFolder(env), secretsFor(at?.trust.ca ?? []))
   const secrets = lazily(async () => {
     const { keyringSecrets, systemKeyring } = await import('./keyring.ts')
-    return keyringSecrets(folder, () => systemKeyring(`Postern (${folder})`, env), terminal.show)
+    return keyringSecrets(folder, () => systemKeyring(`Postern (${folder})`, env), line => ui.show(line))
   })
   const fetching = lazily(async () =>
     (await import('./edge-fetch.ts')).edgeFetch(at ?? { hostname: '', trust: { ca: [] } }),
@@ -33,7 +34,7 @@ export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt): ClientHo
       delete: async key => (await secrets()).delete(key),
       exclusively: async (key, work, call) => (await secrets()).exclusively(key, work, call),
     },
-    ui: terminal,
+    ui,
     fetch: async (input, init) => (await fetching())(input, init),
   }
 }
