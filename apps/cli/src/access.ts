@@ -21,8 +21,9 @@ export async function access(protocol: string, argv: readonly string[], program:
   const line = parseCommandLine(argv, ACCESS_FLAGS)
   if (line.given.some(one => one.option === 'help'))
     return program.print(await help(protocol, createRegistry(builtins), outer))
-  const places = await readPlaces(line, program, outer.signal)
-  const run = await startRun(line, program, secretsOf(places.kind === 'listen'), outer.signal)
+  const said = await readPlaces(line, program, outer.signal)
+  const started = await startRun(line, program, secretsOf(said.kind === 'listen'), outer.signal)
+  const { places, run } = withPort(said, started, protocol)
   using stop = stopping(program, places.kind === 'listen' ? 0 : STDIO_GRACE)
   const call: Call = { signal: stop.signal, log: run.log }
   if (places.kind === 'stdio') return await stdio(places.hostname, protocol, run, call) // awaited: `stop` must hear until then
@@ -57,13 +58,23 @@ async function readPlaces(line: CommandLine, program: Program, signal: AbortSign
   return { kind: 'listen', forwards: [{ hostname, local: readLocalAddress(url, '--url', cwd) }] }
 }
 
+/** A protocol whose programs know nothing but ports gets one, any that is free, where none was said. Stdin is then no connection. */
+function withPort(places: Places, run: Run, protocol: string): { readonly places: Places; readonly run: Run } {
+  if (places.kind === 'listen' || !run.registry.find('protocol', protocol)?.entry.listens) return { places, run }
+  const { hostname } = places
+  return {
+    places: { kind: 'listen', forwards: [{ hostname, local: { host: '127.0.0.1', port: 0 } }] },
+    run: { ...run, sources: { ...run.sources, secrets: secretsOf(true) } },
+  }
+}
+
 /** The pipe between a local program and one stream, as ssh wants of its ProxyCommand. */
 async function stdio(hostname: string, protocol: string, run: Run, call: Call): Promise<void> {
   await using way = await makeWay(hostname, protocol, run, () => {}, call)
   for (const warning of way.warnings) call.log.warn(warning)
   const pipe = openStdio()
   try {
-    await way.client.connect(call)
+    await way.client.begin(call)
     await way.protocol.connect({ app: way.client.app, open: inner => way.client.open(inner), stdio: pipe }, call)
   } catch (error) {
     throw about(hostname, error)
@@ -91,6 +102,15 @@ function stopping({ stop }: Program, grace: number): Disposable & { readonly sig
   }
 }
 
+const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
+  ssh: ["ssh -o ProxyCommand='postern access ssh --hostname %h' me@ssh.example.com"],
+  rdp: [
+    'postern access rdp --hostname desk.example.com',
+    'postern access rdp --hostname desk.example.com --url localhost:33890 --rdp-file desk.rdp --no-open',
+  ],
+  smb: ['postern access smb --hostname files.example.com --url localhost:4450'],
+}
+
 async function help(protocol: string, registry: Registry, call: Call): Promise<string> {
   const found = registry.find('protocol', protocol)
   const sections = [{ title: 'Options', specs: ACCESS_FLAGS as HostOptionSpecs }]
@@ -110,12 +130,9 @@ async function help(protocol: string, registry: Registry, call: Call): Promise<s
       ? `Reach an application by ${protocol}.`
       : `Reach an application by ${protocol}, a protocol that a plugin must bring (--plugin).`,
     sections,
-    examples:
-      protocol === 'ssh'
-        ? ["ssh -o ProxyCommand='postern access ssh --hostname %h' me@ssh.example.com"]
-        : [
-            `postern access ${protocol} --hostname db.example.com --url localhost:5432`,
-            `postern access ${protocol} -L 5432:db.example.com -L ./queue.sock:queue.example.com --id ID --secret-file FILE`,
-          ],
+    examples: EXAMPLES[protocol] ?? [
+      `postern access ${protocol} --hostname db.example.com --url localhost:5432`,
+      `postern access ${protocol} -L 5432:db.example.com -L ./queue.sock:queue.example.com --id ID --secret-file FILE`,
+    ],
   })
 }

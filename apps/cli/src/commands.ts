@@ -28,7 +28,7 @@ export const COMMANDS: CliCommand = {
   ],
   commands: {
     access: {
-      summary: 'Reach an application, by tcp, ssh or the protocol of a plugin',
+      summary: 'Reach an application, by tcp, ssh, rdp, smb or the protocol of a plugin',
       otherwise: 'A plugin’s protocol needs --plugin PACKAGE.',
       examples: [
         'postern access login https://app.example.com',
@@ -38,6 +38,12 @@ export const COMMANDS: CliCommand = {
       commands: {
         tcp: { summary: 'any TCP service, on a local port or on stdin and stdout', run: access('tcp') },
         ssh: { summary: 'SSH, as the ProxyCommand of ssh, scp, sftp, rsync or git', run: access('ssh') },
+        up: {
+          summary: 'many applications at once, from a file, and how each of them is',
+          run: async (argv, program, call) => (await import('./up/up.ts')).up(argv, program, call),
+        },
+        rdp: { summary: 'Remote Desktop: a local port, an .rdp file, and your client opened with it', run: access('rdp') },
+        smb: { summary: 'file shares of Windows and Samba, on a local port', run: access('smb') },
         login: {
           summary: 'sign in with your browser, once per team',
           run: async (argv, program, call) => (await import('./login.ts')).login(argv, program, call),

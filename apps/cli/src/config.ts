@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { readHostname } from '@postern/client/hostname'
 import { type Json, PosternError } from '@postern/interface'
-import { type ConfigSection, nearest } from '@postern/options'
+import { type ConfigSection, camel, nearest } from '@postern/options'
 import { type ConfigFile, type Program, readConfigFile, userFolder } from '@postern/program'
 import type { Registry } from '@postern/registry'
 import { APPLICATION_FLAGS, withoutFile } from './flags.ts'
@@ -125,16 +125,23 @@ function refuseUnknown(
 ): void {
   const unknown = keys.find(key => !allowed.includes(key))
   if (unknown === undefined) return
+  const { why, next } = aboutUnknown(unknown, allowed)
+  throw invalid(file, [...at, unknown], why, next)
+}
+
+/** What is said of a key that is none, with the one that was probably meant. */
+export function aboutUnknown(
+  unknown: string,
+  allowed: readonly string[],
+): { readonly why: string; readonly next: string } {
   const secret = unknown.endsWith('File') ? nearest(withoutFile(unknown), allowed) : undefined
-  const meant = nearest(unknown, allowed) ?? (secret && `${secret}File`)
+  const meant = allowed.find(key => key === camel(unknown)) ?? nearest(unknown, allowed) ?? (secret && `${secret}File`)
   // What does not look like a key may be a secret whose colon was forgotten: it is not repeated.
   const told = /^[a-z_-]{1,24}$/i.test(unknown) ? `key ${JSON.stringify(unknown)}` : 'such key'
-  throw invalid(
-    file,
-    [...at, unknown],
-    `there is no ${told} here`,
-    meant ? `Did you mean ${meant}?` : `There are: ${allowed.join(', ')}.`,
-  )
+  return {
+    why: `there is no ${told} here`,
+    next: meant ? `Did you mean ${meant}?` : `There are: ${allowed.join(', ')}.`,
+  }
 }
 
 function invalid(file: ConfigFile, at: readonly (string | number)[], why: string, next?: string): PosternError {

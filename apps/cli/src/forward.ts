@@ -4,6 +4,7 @@ import { jsonLineOf, type Program } from '@postern/program'
 import { about } from './about.ts'
 import { listenLocally } from './listener.ts'
 import { type Forward, showAddress } from './local-address.ts'
+import { named } from './named.ts'
 import type { Run } from './run.ts'
 import { openStdio } from './stdio.ts'
 import { makeWay, type Way } from './way.ts'
@@ -157,16 +158,6 @@ class Reporter {
   #event(event: string, facts: object = {}): void {
     if (!this.#program.json) return
     this.#program.print(jsonLineOf({ event, hostname: this.#hostname, address: this.address, ...facts }))
-  }
-}
-
-/** Says which forward it is about. */
-function named(log: Logger, application: string): Logger {
-  return {
-    debug: (message, fields) => log.debug(message, { application, ...fields }),
-    info: (message, fields) => log.info(message, { application, ...fields }),
-    warn: (message, fields) => log.warn(message, { application, ...fields }),
-    error: (message, fields) => log.error(message, { application, ...fields }),
   }
 }
 

@@ -10,11 +10,13 @@ const BACKLOG = 128
  * Listens at a local address. One that other machines can reach is allowed and warned about: whoever connects there is let in
  * as you. So is, on loopback, every other user of this machine; a Unix socket is yours alone.
  *
+ * @param enough when it is aborted no more connections are taken, and those that were go on
  * @throws PosternError LISTEN_FAILED, FILE_UNSAFE
  */
 export async function listenLocally(
   local: LocalAddress,
   { log }: Pick<Call, 'log'>,
+  enough?: AbortSignal,
 ): Promise<LocalListener & AsyncDisposable> {
   const waiting: Socket[] = []
   const open = new Set<Socket>()
@@ -29,6 +31,12 @@ export async function listenLocally(
   const address = 'path' in local ? await listenAtPath(server, local.path) : await listening(server, local)
   server.on('error', error => log.warn('a local connection was not taken', { cause: error.message })) // no more files, say
   warnIfReachable(local, address, log)
+  const close = () => {
+    server.close()
+    wake()
+  }
+  if (enough?.aborted) close()
+  else enough?.addEventListener('abort', close, { once: true })
   return {
     address,
     async *connections(call: Call): AsyncGenerator<Duplex> {
@@ -36,10 +44,12 @@ export async function listenLocally(
         call.signal.throwIfAborted()
         const next = waiting.shift()
         if (next) yield next
+        else if (enough?.aborted) return
         else await arrival(woken => (wake = woken), call.signal)
       }
     },
     async [Symbol.asyncDispose]() {
+      enough?.removeEventListener('abort', close)
       for (const socket of waiting) reset(socket) // nobody served it: that must not look like an end
       for (const socket of open) socket.destroy()
       await new Promise<void>(resolve => server.close(() => resolve()))

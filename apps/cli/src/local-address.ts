@@ -55,7 +55,7 @@ export function readForward(text: string, cwd: string): Forward {
 /** @throws PosternError OPTION_CONFLICT where two would listen at one address */
 export function refuseTwice(forwards: readonly Forward[]): void {
   for (const [at, { local, hostname }] of forwards.entries()) {
-    const other = forwards.slice(0, at).find(one => same(one.local, local))
+    const other = forwards.slice(0, at).find(one => areSame(one.local, local))
     if (other) {
       throw new PosternError(
         'OPTION_CONFLICT',
@@ -66,7 +66,8 @@ export function refuseTwice(forwards: readonly Forward[]): void {
   }
 }
 
-function same(a: LocalAddress, b: LocalAddress): boolean {
+/** Whether two cannot both be listened at. */
+export function areSame(a: LocalAddress, b: LocalAddress): boolean {
   if ('path' in a || 'path' in b) return 'path' in a && 'path' in b && a.path === b.path
   const everywhere = [a.host, b.host].some(host => host === '0.0.0.0' || host === '::')
   return a.port === b.port && a.port !== 0 && (a.host === b.host || everywhere)

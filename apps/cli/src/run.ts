@@ -1,4 +1,4 @@
-import type { Call, Logger } from '@postern/interface'
+import type { Call, Logger, Ui } from '@postern/interface'
 import {
   type CommandLine,
   type ConfigSection,
@@ -21,7 +21,9 @@ export interface Run {
   readonly registry: Registry
   readonly log: Logger
   readonly sources: Omit<Sources, 'file'>
-  readonly config: Config | undefined
+  readonly config: Pick<Config, 'section'> | undefined
+  /** Where the person is told and asked, if not at the terminal as it is. */
+  readonly ui?: Ui
 }
 
 /** Reads the config file and what is the same for all applications, and makes the plugins known that either names. */

@@ -44,7 +44,7 @@ export async function makeWay(
     ...(values.pin !== undefined && { pin: readPin(values.pin, '--pin') }),
   }
   const trust = await readTrust(values.ca)
-  const host = clientHost(program, edgeAt(hostname, values.edge, trust))
+  const host = clientHost(program, edgeAt(hostname, values.edge, trust), run.ui)
   const ui = { ...host.ui, interactive: host.ui.interactive !== false }
   const names = { auth: plugins.auth.map(({ name }) => name).join(' '), transport: values.transport, protocol }
   call.log.debug('composing', { hostname, ...names, config: file?.path })
