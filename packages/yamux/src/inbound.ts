@@ -1,3 +1,4 @@
+import { FIRST_MARK } from './flight.ts'
 import { ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE } from './frame.ts'
 import type { StreamLink } from './link.ts'
 import type { Limits } from './options.ts'
@@ -45,6 +46,7 @@ export class Inbound implements FrameSink {
     } else if (id !== 0) this.violation(`frame type ${type} on stream ${id}, it belongs to the session (0)`)
     else if (type === GO_AWAY) this.#host.peerGoesAway(length)
     else if (type === PING && (flags & SYN) !== 0) this.#writer.control(PING, ACK, 0, length)
+    else if (length >= FIRST_MARK) this.#writer.marked(length)
     else this.#pings.answer(length)
   }
 

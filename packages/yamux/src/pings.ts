@@ -1,4 +1,4 @@
-import { MAX_UINT32 } from './frame.ts'
+import { FIRST_MARK } from './flight.ts'
 
 interface Pending {
   readonly started: number
@@ -17,7 +17,7 @@ export class Pings {
   start(signal: AbortSignal, send: (id: number) => void): Promise<number> {
     signal.throwIfAborted()
     const id = this.#next
-    this.#next = id === MAX_UINT32 ? 0 : id + 1
+    this.#next = (id + 1) % FIRST_MARK
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     const onAbort = (): void => this.#take(id)?.reject(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
-import { DATA, encodeHeader, HEADER_BYTES } from './frame.ts'
+import { Flight } from './flight.ts'
+import { DATA, encodeHeader, HEADER_BYTES, PING, SYN } from './frame.ts'
 import type { Limits } from './options.ts'
 
 /**
@@ -17,6 +18,8 @@ const AHEAD = 16 * 1024
 const ROUND = 1024 * 1024
 /** Bytes that go ahead in a row before one frame of those that wait goes: neither starves the other. */
 const IN_A_ROW = 256 * 1024
+/** Milliseconds between looks at whether the peer answers at all, while data waits for that. */
+const LOOK_EVERY = 10_000
 
 /** Something with data to send: it waits in line while the pipe is full. */
 export interface Turn {
@@ -37,6 +40,9 @@ export class PipeWriter {
   /** Streams that send little, and all others. */
   readonly #ahead: Line = new Line()
   readonly #behind: Line = new Line()
+  /** What the others have on their way. */
+  readonly #flight: Flight = new Flight(id => this.control(PING, SYN, 0, id))
+  #look: NodeJS.Timeout | undefined
   /** Bytes of data handed over so far, and of those that went ahead since one of the others went. */
   #carried = 0
   #inARow = 0
@@ -77,37 +83,62 @@ export class PipeWriter {
 
   /** Puts a turn at the end of its line, and takes turns if nothing holds them back. @param share what it has sent of late */
   offer(turn: Turn, share: Share): void {
-    const line = share.isLight(this.#carried, turn.waiting) ? this.#ahead : this.#behind
-    line.push(turn)
+    if (share.isLight(this.#carried, turn.waiting)) {
+      this.#ahead.push(turn)
+      if (!share.wasHeavy && this.#flight.isBusy) this.#flight.share()
+    } else this.#behind.push(turn)
+    this.takeTurns()
+  }
+
+  /** The peer has answered a mark. */
+  marked(id: number): void {
+    this.#flight.answered(id)
     this.takeTurns()
   }
 
   /**
-   * Takes turns until the pipe is full or the line is empty. Every call looks at the pipe as it is now, so a late or repeated 'drain' does
-   * no harm.
+   * Takes turns until the pipe is full, or nobody is in line who may go. Every call looks at the pipe as it is now, so a late or repeated
+   * 'drain' does no harm.
    */
   takeTurns(): void {
     if (this.#turning) return
     this.#turning = true
     try {
-      while (!this.#full && !this.#stopped) {
-        const turn = this.#next()
-        if (turn === undefined) return
-        if (turn.takeTurn()) this.#behind.push(turn)
-      }
+      while (!this.#full && !this.#stopped) if (!this.#goAhead() && !this.#goBehind()) return
     } finally {
       this.#turning = false
     }
   }
 
-  #next(): Turn | undefined {
-    if (this.#inARow >= IN_A_ROW || this.#ahead.isEmpty) {
-      this.#inARow = 0
-      return this.#behind.take() ?? this.#ahead.take()
+  #goAhead(): boolean {
+    const isTheirTurn = this.#inARow >= IN_A_ROW && !this.#behind.isEmpty && !this.#flight.isFull
+    const turn = isTheirTurn ? undefined : this.#ahead.take()
+    if (turn === undefined) return false
+    this.#inARow += turn.waiting
+    if (turn.takeTurn()) this.#behind.push(turn)
+    return true
+  }
+
+  #goBehind(): boolean {
+    this.#inARow = 0
+    if (this.#behind.isEmpty) return false
+    if (this.#flight.isFull) {
+      this.#look ??= setTimeout(lookAtWriter, LOOK_EVERY, this).unref()
+      return false
     }
-    const turn = this.#ahead.take()
-    this.#inARow += turn?.waiting ?? 0
-    return turn
+    const turn = this.#behind.take()!
+    const before = this.#carried
+    const more = turn.takeTurn()
+    this.#flight.sends(this.#carried - before)
+    if (more) this.#behind.push(turn)
+    return true
+  }
+
+  /** A peer that answers no marks is served all the same. */
+  look(): void {
+    this.#look = undefined
+    this.#flight.giveUp()
+    this.takeTurns()
   }
 
   /** Hands everything to the pipe now. Otherwise frames of one turn of the loop go together, and a large one goes with its tick. */
@@ -120,6 +151,7 @@ export class PipeWriter {
   /** Nothing is written from here on. */
   stop(): void {
     this.#stopped = true
+    clearTimeout(this.#look)
     this.#ahead.clear()
     this.#behind.clear()
   }
@@ -150,10 +182,20 @@ function flushWriter(writer: PipeWriter): void {
   writer.flush()
 }
 
+function lookAtWriter(writer: PipeWriter): void {
+  writer.look()
+}
+
 /** What one stream has sent of late. */
 export class Share {
   #since = 0
   #sent = 0
+  #wasHeavy = false
+
+  /** It has sent much in this round or the one before. */
+  get wasHeavy(): boolean {
+    return this.#wasHeavy || this.#sent > AHEAD
+  }
 
   sends(bytes: number): void {
     this.#sent += bytes
@@ -162,6 +204,7 @@ export class Share {
   /** @param carried by all streams so far @param more bytes that wait */
   isLight(carried: number, more: number): boolean {
     if (carried - this.#since > ROUND) {
+      this.#wasHeavy = this.#sent > AHEAD
       this.#since = carried
       this.#sent = 0
     }

@@ -1,5 +1,5 @@
 import { Duplex } from 'node:stream'
-import { encodeHeader, WINDOW_UPDATE } from '../src/frame.ts'
+import { ACK, encodeHeader, PING, SYN, WINDOW_UPDATE } from '../src/frame.ts'
 import { YamuxSession } from '../src/index.ts'
 import type { YamuxOptions } from '../src/options.ts'
 import { FrameParser } from '../src/parser.ts'
@@ -21,11 +21,16 @@ export class RawPeer {
   payloadBytes = 0
   /** While false, what the session writes stays queued: the peer does not read. */
   reading = true
+  /** While false, pings stay without an answer. */
+  answering = true
   readonly #held: (() => void)[] = []
 
   constructor(options: Partial<YamuxOptions> = {}) {
     const parser = new FrameParser({
-      frame: (type, flags, id, length) => void this.seen.push({ type, flags, id, length }),
+      frame: (type, flags, id, length) => {
+        this.seen.push({ type, flags, id, length })
+        if (type === PING && flags === SYN && this.answering) this.#answer(length)
+      },
       payload: slice => {
         this.payloadBytes += slice.length
       },
@@ -47,6 +52,12 @@ export class RawPeer {
 
   frame(type: number, flags: number, id: number, length: number, payload: Buffer = Buffer.alloc(0)): void {
     this.pipe.emit('data', Buffer.concat([encodeHeader(type, flags, id, length), payload]))
+  }
+
+  #answer(id: number): void {
+    const answer = (): void => void (this.pipe.destroyed || this.frame(PING, ACK, 0, id))
+    if (this.reading) setImmediate(answer)
+    else this.#held.push(answer)
   }
 
   /** Opens a stream by a window update of 0. */
