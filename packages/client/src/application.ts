@@ -8,11 +8,12 @@ import {
   type Dialled,
   PosternError,
 } from '@postern/interface'
-import { keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
+import { beginTunnel, keepConnected, type StreamHeader, type Tunnel } from '@postern/tunnel'
 import type { Trust } from './connect.ts'
 import { dialEdge } from './dial.ts'
 import { readHostname } from './hostname.ts'
 import type { EndToEnd, Joined } from './join.ts'
+import { readApplication } from './told.ts'
 import { type NamedTransport, Transports } from './transports.ts'
 import { Making, untilAborted } from './waiting.ts'
 
@@ -51,6 +52,8 @@ export interface ApplicationClient extends AsyncDisposable {
   readonly app: Application
   /** Signs in and makes the session now, so that a refusal is known at start. Without it, the first `open` does. */
   connect(call: Call): Promise<void>
+  /** The same as far as the edge has a say: who is behind it is heard at the first `open`, which is a round trip earlier by this. */
+  begin(call: Call): Promise<void>
   /**
    * Keeps a session up until it is aborted: one that is lost is made anew within a second, and then every six at most. What waiting
    * does not mend (access that ended, a sign-in) waits for the next `open`.
@@ -101,8 +104,19 @@ interface Made {
   readonly mode: 'end-to-end' | 'hop'
 }
 
-/** Resolved when the next stream needs another session, with what ended this one. */
-type Over = PromiseWithResolvers<PosternError | undefined>
+/** Whom the making of a session tells of it. */
+interface Told {
+  readonly drained: () => void
+  readonly begun: (tunnel: Tunnel) => void
+}
+
+/** What there is of a session beside its making. */
+interface Course {
+  /** The first pipe of it that streams can be sent on, though nobody there has said a word yet. Never rejects. */
+  readonly begun: PromiseWithResolvers<Tunnel>
+  /** Resolved when the next stream needs another session, with what ended this one. */
+  readonly over: PromiseWithResolvers<PosternError | undefined>
+}
 
 class Client implements ApplicationClient {
   #app: Application
@@ -112,7 +126,7 @@ class Client implements ApplicationClient {
   /** The session that new streams go to, from the moment its making begins. */
   #session: Making<Made> | undefined
   /** Every session that is not over, also those that take no new streams. */
-  readonly #alive = new Map<Making<Made>, Over>()
+  readonly #alive = new Map<Making<Made>, Course>()
   /** Nobody was asked for these. */
   readonly #unasked = new WeakSet<Making<Made>>()
   /** Resolved when somebody wants a session. */
@@ -136,16 +150,45 @@ class Client implements ApplicationClient {
     await this.#current(call).wait(call.signal)
   }
 
+  async begin(call: Call): Promise<void> {
+    await this.#waitFor(this.#current(call), call).first
+  }
+
   async open(call: Call): Promise<Duplex> {
     const header = { hostname: this.#app.hostname, requestId: randomUUID(), purpose: 'tcp' as const }
     const session = this.#current(call)
     try {
-      return await (await session.wait(call.signal)).tunnel.open(header, call)
+      return await this.#openOn(session, header, call)
     } catch (error) {
       if (!PosternError.is(error) || !this.#isWorthAnother(error.code, session)) throw error
       this.#retire(session, call)
-      return (await this.#current(call).wait(call.signal)).tunnel.open(header, call)
+      return this.#openOn(this.#current(call), header, call)
     }
+  }
+
+  /**
+   * Behind this end's hello, without waiting for the other one's, which is a round trip. Where that never comes, the session is made by
+   * another way or not at all, and the stream with it.
+   */
+  async #openOn(session: Making<Made>, header: StreamHeader, call: Call): Promise<Duplex> {
+    const { first, whole } = this.#waitFor(session, call)
+    const tunnel = await first
+    try {
+      return await tunnel.open(header, call)
+    } catch (error) {
+      const made = await whole
+      if (made === tunnel) throw error
+      return made.open(header, call)
+    }
+  }
+
+  #waitFor(
+    session: Making<Made>,
+    { signal }: Call,
+  ): { readonly first: Promise<Tunnel>; readonly whole: Promise<Tunnel> } {
+    const whole = session.wait(signal).then(({ tunnel }) => tunnel)
+    const begun = this.#alive.get(session)?.begun.promise
+    return { first: Promise.race(begun ? [begun, whole] : [whole]), whole }
   }
 
   #isWorthAnother(code: Code, session: Making<Made>): boolean {
@@ -155,7 +198,7 @@ class Client implements ApplicationClient {
   async stay(call: Call): Promise<never> {
     const again = async (_attempt: number, inner: Call) => {
       const session = this.#current(inner, true)
-      const over = this.#alive.get(session)?.promise ?? Promise.resolve(undefined)
+      const over = this.#alive.get(session)?.over.promise ?? Promise.resolve(undefined)
       // Now, and not when the news of it is told: who tries again at once would find it here.
       await session.wait(inner.signal).catch(error => {
         this.#forget(session)
@@ -179,12 +222,14 @@ class Client implements ApplicationClient {
     if (this.#session) return this.#session
     const make = (signal: AbortSignal): Promise<Made> => {
       this.#options.mayAsk?.(!alone)
-      return this.#make(() => this.#retire(session, call), { log: call.log, signal })
+      const drained = () => this.#retire(session, call)
+      return this.#make({ drained, begun: course.begun.resolve }, { log: call.log, signal })
     }
+    const course: Course = { begun: Promise.withResolvers(), over: Promise.withResolvers() }
     const session: Making<Made> = new Making(make, () => this.#forget(session))
     if (alone) this.#unasked.add(session)
     this.#session = session
-    this.#alive.set(session, Promise.withResolvers())
+    this.#alive.set(session, course)
     this.#wanted.resolve()
     this.#wanted = Promise.withResolvers()
     void this.#follow(session).then(error => {
@@ -215,11 +260,11 @@ class Client implements ApplicationClient {
     return this.#stays && isPassing(error)
   }
 
-  #make(drained: () => void, call: Call): Promise<Made> {
-    return this.#transports.use(one => this.#makeBy(one, drained, call), call)
+  #make(told: Told, call: Call): Promise<Made> {
+    return this.#transports.use(one => this.#makeBy(one, told, call), call)
   }
 
-  async #makeBy({ name, transport }: NamedTransport, drained: () => void, call: Call): Promise<Made> {
+  async #makeBy({ name, transport }: NamedTransport, { drained, begun }: Told, call: Call): Promise<Made> {
     const { auth, trust = { ca: [] }, endToEnd } = this.#options
     const { hostname } = this.#app
     const dial = (purpose: 'session' | 'join', headers: Readonly<Record<string, string>> = {}) => {
@@ -233,7 +278,9 @@ class Client implements ApplicationClient {
     this.#app = readApplication(dialled.answer['postern-application']?.[0], this.#app)
     const mode = about ? 'end-to-end' : 'hop'
     const who = { role: 'client', log: call.log, speaker: 'client' } as const
-    const tunnel = await startTunnel(pipe, { ...who, ...(about && { about }), onDrain: drained }, call)
+    const { tunnel, greeted } = beginTunnel(pipe, { ...who, ...(about && { about }), onDrain: drained }, call)
+    begun(tunnel)
+    await greeted
     call.log.debug('a session begins', { hostname, transport: name, mode })
     return { tunnel, transport: name, mode }
   }
@@ -241,7 +288,7 @@ class Client implements ApplicationClient {
   /** The next `open` makes another session. */
   #forget(session: Making<Made>, why?: PosternError): void {
     if (this.#session === session) this.#session = undefined
-    this.#alive.get(session)?.resolve(why)
+    this.#alive.get(session)?.over.resolve(why)
   }
 
   /** It takes no new streams; what is open on it goes on, and it ends with the last. */
@@ -278,20 +325,4 @@ function closed(): PosternError {
 
 function ended(): PosternError {
   return new PosternError('SESSION_LOST', 'the edge ended the connection', { speaker: 'edge' })
-}
-
-/** What the edge says of the application, as far as it is well-formed; a client works without it. */
-function readApplication(header: string | undefined, known: Application): Application {
-  if (header === undefined || header.length > 4096) return known
-  try {
-    const { id, teamDomain, protocols } = JSON.parse(header) as Record<string, unknown>
-    return {
-      hostname: known.hostname,
-      id: typeof id === 'string' ? id : '',
-      teamDomain: typeof teamDomain === 'string' ? teamDomain : '',
-      protocols: Array.isArray(protocols) ? protocols.filter(name => typeof name === 'string') : [],
-    }
-  } catch {
-    return known
-  }
 }

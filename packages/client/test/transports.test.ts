@@ -219,7 +219,7 @@ describe('a client that stays', () => {
   it('whoever opens does not wait for the next try', async () => {
     await using one = await staying()
     edge.kill()
-    await expect.poll(() => one.told.length).toBe(2)
+    await expect.poll(() => one.told.length).toBeGreaterThanOrEqual(2)
     const stream = await one.client.open(call)
     stream.destroy()
     expect(edge.arrivals).toHaveLength(2)

@@ -24,4 +24,12 @@ export type {
 export { fitDetail, fitWord } from './notes.ts'
 export { reasonOf } from './reasons.ts'
 export { type Place, SHARE_LIMITS, type ShareLimits, Shares, type Whose } from './shares.ts'
-export { type OfferedTunnelStream, type StreamBudget, startTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts'
+export {
+  type Beginning,
+  beginTunnel,
+  type OfferedTunnelStream,
+  type StreamBudget,
+  startTunnel,
+  type Tunnel,
+  type TunnelOptions,
+} from './tunnel.ts'

@@ -126,9 +126,29 @@ export interface Tunnel extends AsyncDisposable {
  *   reason the other end told; `signal.reason` on abort
  */
 export async function startTunnel(pipe: Pipe, options: TunnelOptions, call: Call): Promise<Tunnel> {
-  const session = sessionOn(pipe, options)
-  await session.greet(call.signal)
-  return session
+  const { tunnel, greeted } = beginTunnel(pipe, options, call)
+  await greeted
+  return tunnel
+}
+
+/** A session whose other end may not have said its hello yet. */
+export interface Beginning {
+  readonly tunnel: Tunnel
+  /** Resolves when the other end said its hello; rejects as {@link startTunnel} does, and may be left alone: `tunnel.closed` tells, too. */
+  readonly greeted: Promise<void>
+}
+
+/**
+ * The same for who does not want to wait for the other end's hello, which is a round trip: a stream that the client opens right away goes
+ * behind its own. Where the other end turns out to be none to talk to, that stream fails with the session.
+ *
+ * @throws PosternError OPTION_INVALID, as {@link startTunnel}
+ */
+export function beginTunnel(pipe: Pipe, options: TunnelOptions, call: Call): Beginning {
+  const tunnel = sessionOn(pipe, options)
+  const greeted = tunnel.greet(call.signal)
+  greeted.catch(() => {})
+  return { tunnel, greeted }
 }
 
 function sessionOn(pipe: Pipe, options: TunnelOptions): TunnelSession {
