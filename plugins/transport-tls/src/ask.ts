@@ -24,8 +24,13 @@ export interface Asked {
   readonly answer: ReceivedHeaders
 }
 
-/** Asks the edge for an upgrade, inside TLS. @throws as a transport's `dial` */
-export async function ask(request: DialRequest, call: Call): Promise<Asked> {
+/**
+ * Asks the edge for an upgrade, inside TLS.
+ *
+ * @param asking told when the edge is there, and what it answers is all that is waited for
+ * @throws as a transport's `dial`
+ */
+export async function ask(request: DialRequest, call: Call, asking: () => void = () => {}): Promise<Asked> {
   if (!isPurpose(request.purpose))
     throw new PosternError('BAD_USAGE', `the transport tls carries sessions, and no ${request.purpose} connections`)
   const secure = request.edge.protocol === 'https:'
@@ -33,6 +38,7 @@ export async function ask(request: DialRequest, call: Call): Promise<Asked> {
   const connection = await request.connect(secure ? { alpn: ['http/1.1'] } : undefined, call)
   try {
     call.signal.throwIfAborted()
+    asking()
     return await upgrade(requestOf(request, credential, connection), call.signal)
   } catch (error) {
     // Whoever watched it is gone, and what it says while it dies is not news. An edge that is still thinking is to see that nobody waits;

@@ -16,10 +16,14 @@ export async function dial(request: DialRequest, call: Call): Promise<Dialled> {
   call.signal.throwIfAborted()
   const ticket = request.headers[JOIN_HEADER]
   if (request.purpose === 'join' && ticket !== undefined) return comeFor(String(ticket), request, call)
-  const asked = await ask(request, call)
-  if (request.purpose !== 'join' || asked.answer[MODE_HEADER]?.[0] !== END_TO_END)
-    return { pipe: asked.connection, answer: asked.answer }
-  return around(asked, request, call)
+  if (request.purpose !== 'join') return pipeOfAsked(await ask(request, call))
+  using ahead = new Ahead(request, call)
+  const asked = await ask(request, call, () => ahead.begin())
+  return asked.answer[MODE_HEADER]?.[0] === END_TO_END ? await around(asked, ahead) : pipeOfAsked(asked)
+}
+
+function pipeOfAsked({ connection, answer }: Asked): Dialled {
+  return { pipe: connection, answer }
 }
 
 /**
@@ -65,11 +69,11 @@ function welcomed(connection: Duplex, signal: AbortSignal): Promise<void> {
 }
 
 /** The client's own connection, for the TLS that the daemon is the other end of. What asked for it ends with it, or before. */
-async function around({ connection: asking, answer }: Asked, request: DialRequest, call: Call): Promise<Dialled> {
+async function around({ connection: asking, answer }: Asked, ahead: Ahead): Promise<Dialled> {
   asking.on('error', ignore)
   try {
     const serverName = serverNameIn(answer[TICKET_HEADER])
-    const pipe = await tcp(request, call)
+    const pipe = await ahead.take()
     pipe.once('close', () => asking.destroy())
     // The edge ends it once it has the other one, and says nothing more on it.
     asking.once('end', () => asking.end()).resume()
@@ -77,6 +81,43 @@ async function around({ connection: asking, answer }: Asked, request: DialReques
   } catch (error) {
     asking.destroy()
     throw error
+  }
+}
+
+/**
+ * The connection that a client will need if it is to be joined end-to-end: made while the edge decides, since it costs a round trip. Nothing
+ * is said on it before that. Where it is not wanted it is dropped, and where the edge or somebody else did that already, made anew.
+ */
+class Ahead implements Disposable {
+  readonly #request: DialRequest
+  readonly #call: Call
+  readonly #unwanted = new AbortController()
+  #made: Promise<Duplex> | undefined
+
+  constructor(request: DialRequest, call: Call) {
+    this.#request = request
+    this.#call = call
+  }
+
+  begin(): void {
+    const signal = AbortSignal.any([this.#call.signal, this.#unwanted.signal])
+    this.#made = tcp(this.#request, { log: this.#call.log, signal })
+    // Where it fails, the one that is made for good says why.
+    this.#made.then(connection => connection.on('error', ignore), ignore)
+  }
+
+  async take(): Promise<Duplex> {
+    const made = await this.#made?.catch(ignore)
+    this.#made = undefined
+    this.#call.signal.throwIfAborted()
+    if (made && !made.destroyed && !made.readableEnded) return made
+    made?.destroy()
+    return tcp(this.#request, this.#call)
+  }
+
+  [Symbol.dispose](): void {
+    this.#made?.then(connection => connection.destroy(), ignore)
+    this.#unwanted.abort(new PosternError('STREAM_CUT', 'the edge wants no second connection'))
   }
 }
 

@@ -146,7 +146,45 @@ describe('a client that asks to be joined', () => {
     const { pipe, serverName } = await dialling
     const [first] = await once(pipe, 'data')
     expect([String(first), serverName]).toEqual(['and at once', undefined])
-    expect(own).toHaveLength(1)
+    // The other one, which was made ahead, is not wanted.
+    await expect.poll(() => own.map(one => one.destroyed)).toEqual([false, true])
+    expect(seen[1]?.text ?? '').toBe('')
+  })
+
+  test('has its second connection while the edge still thinks', async () => {
+    const dialling = dial({})
+    const asking = await said(0, '\r\n\r\n')
+    await expect.poll(() => seen.length).toBe(2)
+    asking.write(answer('postern-mode: end-to-end', `postern-ticket: ${NAME}`))
+    const { pipe } = await dialling
+    expect(pipe).toBe(own[1])
+    expect(own).toHaveLength(2)
+  })
+
+  test('and where that was ended meanwhile, another one', async () => {
+    const dialling = dial({})
+    const asking = await said(0, '\r\n\r\n')
+    await expect.poll(() => seen.length).toBe(2)
+    seen[1]?.socket.end()
+    await expect.poll(() => own[1]?.readableEnded).toBe(true)
+    asking.write(answer('postern-mode: end-to-end', `postern-ticket: ${NAME}`))
+    const { pipe } = await dialling
+    expect(pipe).toBe(own[2])
+    await expect.poll(() => own[1]?.destroyed).toBe(true)
+  })
+
+  test('is refused: neither is left', async () => {
+    const refused = expect(dial({})).rejects.toMatchObject({ code: 'ACCESS_DENIED' })
+    const asking = await said(0, '\r\n\r\n')
+    const body = JSON.stringify(problem('ACCESS_DENIED', 'r', { speaker: 'edge' }))
+    const head = [
+      'HTTP/1.1 403 Forbidden',
+      'content-type: application/problem+json',
+      `content-length: ${Buffer.byteLength(body)}`,
+    ]
+    asking.end([...head, '', body].join('\r\n'))
+    await refused
+    await expect.poll(() => own.length === 2 && own.every(one => one.destroyed)).toBe(true)
   })
 
   test.each([
@@ -160,7 +198,7 @@ describe('a client that asks to be joined', () => {
     asking.write(answer('postern-mode: end-to-end', ...lines))
     await failed
     await expect.poll(() => own.every(one => one.destroyed)).toBe(true)
-    expect(own).toHaveLength(1)
+    expect(own).toHaveLength(2)
   })
 })
 
