@@ -42,7 +42,10 @@ export const COMMANDS: CliCommand = {
           summary: 'many applications at once, from a file, and how each of them is',
           run: async (argv, program, call) => (await import('./up/up.ts')).up(argv, program, call),
         },
-        rdp: { summary: 'Remote Desktop: a local port, an .rdp file, and your client opened with it', run: access('rdp') },
+        rdp: {
+          summary: 'Remote Desktop: a local port, an .rdp file, and your client opened with it',
+          run: access('rdp'),
+        },
         smb: { summary: 'file shares of Windows and Samba, on a local port', run: access('smb') },
         login: {
           summary: 'sign in with your browser, once per team',

@@ -134,7 +134,7 @@ export function aboutUnknown(
   unknown: string,
   allowed: readonly string[],
 ): { readonly why: string; readonly next: string } {
-  const secret = unknown.endsWith('File') ? nearest(withoutFile(unknown), allowed) : undefined
+  const secret = /file$/i.test(unknown) ? nearest(unknown.slice(0, -'file'.length), allowed) : undefined
   const meant = allowed.find(key => key === camel(unknown)) ?? nearest(unknown, allowed) ?? (secret && `${secret}File`)
   // What does not look like a key may be a secret whose colon was forgotten: it is not repeated.
   const told = /^[a-z_-]{1,24}$/i.test(unknown) ? `key ${JSON.stringify(unknown)}` : 'such key'

@@ -1,7 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { ApplicationClient, SessionNews } from '@postern/client'
-import { isPassing } from '@postern/client'
+import { type ApplicationClient, isPassing, type SessionNews, untilAborted } from '@postern/client'
 import { type Call, type LocalListener, type Logger, PosternError, type Protocol } from '@postern/interface'
 import { backoff, keepConnected } from '@postern/tunnel'
 
@@ -185,7 +183,7 @@ export class Keeper {
       if (news.state === 'failed' && isFinal(news.error)) throw news.error
       // Access ended: perhaps a token’s time was over, perhaps it was taken away. Asking once more, after a while, tells.
       endings = performance.now() - this.#upSince > LONGEST_PAUSE ? 1 : endings + 1
-      await sleep(backoff(endings, 1_000, LONGEST_PAUSE, Math.random), undefined, { signal: call.signal })
+      await pause(backoff(endings, 1_000, LONGEST_PAUSE, Math.random), call.signal)
     }
   }
 
@@ -214,6 +212,16 @@ export class Keeper {
     if (reasonOf(before) === reasonOf(status)) return
     this.#status = status
     this.#parts.changed()
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  try {
+    await untilAborted(promise, signal)
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -45,7 +45,9 @@ export async function makerOf(
   const used = new Map<Planned, readonly Claimant[]>()
   for (const planned of forwards) used.set(planned, await pluginsOf(planned, making, call))
   const all = new Map([...used.values()].flat().map(one => [`${one.kind} ${one.name}`, one]))
-  resolvePending(line, [...all.values()], { ...HINTS, ownersOf: option => registry.ownersOf(option) })
+  const resolved = resolvePending(line, [...all.values()], { ...HINTS, ownersOf: option => registry.ownersOf(option) })
+  const [word] = resolved.words
+  if (word !== undefined) throw new PosternError('BAD_USAGE', `nothing is done with ${JSON.stringify(word)}`)
   return async (planned, inner) => {
     const pending = line.pending.filter(one => isFor(one, used.get(planned) ?? []))
     try {

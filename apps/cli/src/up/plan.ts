@@ -97,7 +97,6 @@ class Reader {
 
   #forward(at: At, value: Json, shared: Members): void {
     const own = this.#members(value, at)
-    const before = this.#mistakes.length
     const hostname = this.#hostname(at, own)
     const local = this.#listen(at, own)
     const protocol = this.#protocol(at, own)
@@ -116,7 +115,7 @@ class Reader {
     }
     const key = JSON.stringify([hostname, local, protocol, Object.entries(values).sort()])
     const planned = { hostname, local, protocol, section, key }
-    if (this.#mistakes.length === before) this.#refuseTwice(at, planned)
+    this.#refuseTwice(at, planned)
     this.#read.push({ at, planned })
   }
 
@@ -132,28 +131,29 @@ class Reader {
     return Object.fromEntries(Object.entries(shared).filter(([key]) => !(saysAuth && isAuth(key)) && !ofOthers(key)))
   }
 
-  #hostname(at: At, { hostname }: Members): string | undefined {
-    if (typeof hostname !== 'string') {
-      this.#mistake(
-        [...at, 'hostname'],
-        hostname === undefined ? 'this forward has no hostname' : 'a hostname is a text',
-      )
-      return undefined
-    }
+  #hostname(at: At, own: Members): string | undefined {
+    const { hostname } = own
+    if (hostname === undefined) return this.#missing(at, own, 'hostname', 'this forward has no hostname')
+    if (typeof hostname !== 'string') return this.#mistake([...at, 'hostname'], 'a hostname is a text')
     return this.#tried([...at, 'hostname'], () => {
       readHostname(hostname)
       return hostname
     })
   }
 
-  #listen(at: At, { listen }: Members): LocalAddress | undefined {
-    if (typeof listen !== 'string' && typeof listen !== 'number') {
-      const why = listen === undefined ? 'this forward does not say where to listen' : 'this is no local address'
-      this.#mistake([...at, 'listen'], why, 'Write listen: 5432, localhost:5432 or ./name.sock.')
-      return undefined
-    }
-    const place = [...at, 'listen']
-    return this.#tried(place, () => readLocalAddress(String(listen), 'listen', dirname(this.#file.path)))
+  #listen(at: At, own: Members): LocalAddress | undefined {
+    const { listen } = own
+    const next = 'Write listen: 5432, localhost:5432 or ./name.sock.'
+    if (listen === undefined) return this.#missing(at, own, 'listen', 'this forward does not say where to listen', next)
+    const text = typeof listen === 'string' || typeof listen === 'number' ? String(listen) : ''
+    const folder = dirname(this.#file.path)
+    return this.#tried([...at, 'listen'], () => readLocalAddress(text, 'listen', folder), next)
+  }
+
+  /** Told where no other key was meant to be it: that one is told of. */
+  #missing(at: At, own: Members, key: string, why: string, next?: string): undefined {
+    if (!Object.keys(own).some(one => OTHER_WORDS[one] === key || nearest(one, OF_ONE) === key))
+      this.#mistake([...at, key], why, next)
   }
 
   #protocol(at: At, { protocol = 'tcp' }: Members): string | undefined {
@@ -204,17 +204,16 @@ class Reader {
     return {}
   }
 
-  #tried<T>(at: At, read: () => T): T | undefined {
+  #tried<T>(at: At, read: () => T, otherwise?: string): T | undefined {
     try {
       return read()
     } catch (thrown) {
       const { message, next } = PosternError.from(thrown)
-      this.#mistake(at, message, next)
-      return undefined
+      return this.#mistake(at, message, otherwise ?? next)
     }
   }
 
-  #mistake(at: At, why: string, next?: string): void {
+  #mistake(at: At, why: string, next?: string): undefined {
     this.#mistakes.push({ message: `${this.#file.where(at)}: ${why}`, ...(next !== undefined && { next }) })
   }
 }

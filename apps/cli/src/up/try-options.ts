@@ -1,5 +1,5 @@
-import { type Call, PosternError } from '@postern/interface'
-import { type HostOptionSpec, readOptions, type SecretReader } from '@postern/options'
+import { type Call, factsOf, PosternError } from '@postern/interface'
+import { type HostOptionSpec, nearest, readOptions, type SecretReader } from '@postern/options'
 import type { Program } from '@postern/program'
 import type { Registry } from '@postern/registry'
 import { APPLICATION_FLAGS, withoutFile } from '../flags.ts'
@@ -45,7 +45,7 @@ async function tryOne(planned: Planned, key: string, trial: Trial, call: Call): 
     call.signal.throwIfAborted()
     const { code, message, next } = PosternError.from(thrown)
     if (code === 'FILE_UNSAFE') throw thrown
-    return { message, next }
+    return next === factsOf(code).next ? { message } : { message, next } // what a flag is advised is none in a file
   }
 }
 
@@ -75,15 +75,13 @@ async function specOf(
 /** @throws PosternError OPTION_INVALID */
 function refuseAbsent(kind: 'auth' | 'transport', value: unknown, label: string, registry: Registry): void {
   const names = registry.names(kind, 'client')
-  const unknown = list(value).find(name => !names.includes(name) && !(kind === 'transport' && name === 'auto'))
+  const all = kind === 'transport' ? ['auto', ...names] : names
+  const unknown = list(value).find(name => !all.includes(name))
   if (unknown === undefined) return
-  throw new PosternError(
-    'OPTION_INVALID',
-    `${label}: there is no ${kind} ${JSON.stringify(unknown.slice(0, 40))} here`,
-    {
-      next: `There are: ${names.join(', ')}.`,
-    },
-  )
+  const meant = nearest(unknown, all)
+  throw new PosternError('OPTION_INVALID', `${label} is ${JSON.stringify(unknown.slice(0, 40))}, which there is not`, {
+    next: meant ? `Did you mean ${meant}?` : `There are: ${all.join(', ')}.`,
+  })
 }
 
 function list(value: unknown): readonly string[] {
