@@ -51,6 +51,35 @@ export const builtins: readonly Builtin[] = [
     load: { origin: () => import('@postern/protocol-http/origin') },
   },
   {
+    package: '@postern/protocol-rdp',
+    entry: {
+      kind: 'protocol',
+      name: 'rdp',
+      summary: 'Remote Desktop, on a local port, with your own client',
+      schemes: ['rdp'],
+      defaultPort: 3389,
+      listens: true,
+      options: { client: ['open', 'rdpFile'] },
+      client: './dist/client.js',
+      origin: './dist/origin.js',
+    },
+    load: { origin: () => import('@postern/protocol-rdp/origin') },
+  },
+  {
+    package: '@postern/protocol-rdp',
+    entry: {
+      kind: 'protocol',
+      name: 'smb',
+      summary: 'file shares of Windows and Samba, on a local port',
+      schemes: ['smb'],
+      defaultPort: 445,
+      listens: true,
+      client: './dist/smb/client.js',
+      origin: './dist/smb/origin.js',
+    },
+    load: { origin: () => import('@postern/protocol-rdp/smb/origin') },
+  },
+  {
     package: '@postern/protocol-ssh',
     entry: {
       kind: 'protocol',
