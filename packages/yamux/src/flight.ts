@@ -12,13 +12,13 @@ const SOUND_EVERY = 10_000
 const SOUND_PART = 100
 /** Milliseconds after which a mark is given up: a peer that answers none is no slower than one that has none. */
 const PATIENCE = 10_000
+/** A rate is that of so many milliseconds at least, and of a round trip: on a short path bytes arrive in bursts. */
+const SAMPLE = 20
 
 /** A ping behind what was sent: its answer says that all of it has arrived. */
 interface Mark {
   readonly id: number
   readonly sent: number
-  /** What had arrived when it was sent. */
-  readonly arrived: number
   /** Milliseconds. */
   readonly at: number
 }
@@ -47,6 +47,8 @@ export class Flight {
   /** Bytes a millisecond: the best since the path was sounded, and between the two times before. */
   #rate = 0
   #rateBefore = 0
+  /** Where the sample of it began that is being taken. */
+  #sampled = { at: 0, arrived: 0 }
   #sounding: 'emptying' | 'asking' | undefined
   #soundAt = 0
 
@@ -95,7 +97,7 @@ export class Flight {
     this.#marks.splice(0, index + 1)
     this.#arrived = mark.sent
     if (now > this.#sharedUntil) this.#shared = false
-    this.#measure(mark, Math.max(now - mark.at, 0.001))
+    this.#measure(now, Math.max(now - mark.at, 0.001))
     this.#sound(now)
   }
 
@@ -112,14 +114,21 @@ export class Flight {
     this.#nextId = id === 0xffff_ffff ? FIRST_MARK : id + 1
     this.#marked = this.#sent
     const at = this.#now()
-    if (this.#soundAt === 0) this.#soundAt = at + SOUND_EVERY
-    this.#marks.push({ id, sent: this.#sent, arrived: this.#arrived, at })
+    if (this.#soundAt === 0) {
+      this.#soundAt = at + SOUND_EVERY
+      this.#sampled.at = at
+    }
+    this.#marks.push({ id, sent: this.#sent, at })
     this.#ping(id)
   }
 
-  #measure(mark: Mark, ms: number): void {
-    this.#rate = Math.max(this.#rate, (mark.sent - mark.arrived) / ms)
+  #measure(now: number, ms: number): void {
     this.#roundTrip = this.#sounding === 'asking' ? ms : Math.min(this.#roundTrip, ms)
+    const took = now - this.#sampled.at
+    if (took >= Math.max(SAMPLE, ms)) {
+      this.#rate = Math.max(this.#rate, (this.#arrived - this.#sampled.arrived) / took)
+      this.#sampled = { at: now, arrived: this.#arrived }
+    }
     this.#limit = Math.min(MOST, 2 * Math.max(this.#rate, this.#rateBefore) * this.#roundTrip)
   }
 
