@@ -191,8 +191,8 @@ export class Joins implements AsyncDisposable {
     try {
       const grant = await this.#grant(tunnel.peerAbout?.grant, client, requestId)
       log.debug('an end-to-end session begins', { hostname: grant.hostname, requestId: grant.sid })
-      this.#granted.set(grant.sid, tunnel)
       leave = this.#shares.begin(whoseOf(grant))
+      this.#granted.set(grant.sid, tunnel)
       mine = this.#shares.budgetOf(whoseOf(grant), () => this.#tooMany(grant.sid))
       granted.resolve(grant)
       if (this.#draining) void tunnel.drain(this.#call).catch(() => {})

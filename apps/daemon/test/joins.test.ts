@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
+import { queryObjects } from 'node:v8'
 import {
   type ApplicationClient,
   createClient,
@@ -21,8 +22,8 @@ import {
 import tcp from '@postern/protocol-tcp/origin'
 import { leftOpen, memoryPair, openOrigin, recordingLog, resources, type TestOrigin } from '@postern/testkit'
 import { type Grant, KeyRing, signGrant, signGrantKeys } from '@postern/tokens'
-import { type HostMessage, pump, type ReportMessage, startTunnel, type Tunnel } from '@postern/tunnel'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type HostMessage, pump, type ReportMessage, Shares, startTunnel, type Tunnel } from '@postern/tunnel'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FailureLog } from '../src/failure-log.ts'
 import { type JoinIdentity, Joins, joinIdentity } from '../src/joins.ts'
 import { Rules } from '../src/rules.ts'
@@ -88,6 +89,7 @@ class World implements AsyncDisposable {
   readonly grants: string[] = []
   readonly pipes: Duplex[] = []
   grant: Partial<Grant> = {}
+  sid = 's-1'
   signedAt: number | undefined
   grantInstead: string | undefined
   identity = identityPem
@@ -134,7 +136,7 @@ class World implements AsyncDisposable {
       const ticket = `t${this.#ticket++}`
       const coming = Promise.withResolvers<Pipe>()
       this.#coming.set(ticket, coming)
-      void this.joins.take({ type: 'join', ticket, requestId: 's-1', hostname: host })
+      void this.joins.take({ type: 'join', ticket, requestId: this.sid, hostname: host })
       const answer = await this.#answer(headers)
       edge.on('data', chunk => this.seen.push(chunk)).pause()
       const leg = await coming.promise
@@ -155,7 +157,13 @@ class World implements AsyncDisposable {
 
   async sign(cnf: string): Promise<string> {
     const { tunnel, connector } = own
-    const all = { aud: { tunnel, connector }, jti: crypto.randomUUID(), sid: 's-1', hostname: APP, identities: [ANN] }
+    const all = {
+      aud: { tunnel, connector },
+      jti: crypto.randomUUID(),
+      sid: this.sid,
+      hostname: APP,
+      identities: [ANN],
+    }
     const grant =
       this.grantInstead ?? (await signGrant(ring, { ...all, permit: null, cnf, ...this.grant }, this.signedAt))
     this.grants.push(grant)
@@ -397,6 +405,28 @@ describe('a grant that is not for this', () => {
     expect(await echoed(client.open(call))).toBe('DESTINATION_FORBIDDEN')
     await expect.poll(() => world.reports).toMatchObject([{ code: 'DESTINATION_FORBIDDEN', service: 'none' }])
   })
+})
+
+it('a session that is refused past a visitor’s share is not kept', async () => {
+  const ends = memoryPair()
+  const [some, other] = await Promise.all(
+    ends.map((end, at) => startTunnel(end, { role: at === 0 ? 'client' : 'server', log, onStream: () => {} }, call)),
+  )
+  const count = () => Number(queryObjects(some?.constructor as new () => object, { format: 'count' }))
+  await Promise.all([some?.close(), other?.close()])
+  expect(await echoed(world.client().open(call))).toBe('hello') // the twin
+  const before = count()
+  const begin = vi.spyOn(Shares.prototype, 'begin').mockImplementation(() => {
+    throw new PosternError('LIMIT_EXCEEDED', 'enough', { speaker: 'daemon' })
+  })
+  for (let round = 0; round < 8; round++) {
+    world.sid = `s-${round + 2}`
+    await using client = world.client()
+    expect(await echoed(client.open(call))).toBe('LIMIT_EXCEEDED')
+    world.clients.pop()
+  }
+  begin.mockRestore()
+  await expect.poll(() => count() - before).toBeLessThan(4)
 })
 
 it('a daemon that was away for two rotations declines, so that nobody’s grant is refused', async () => {
