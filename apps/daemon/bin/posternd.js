@@ -11,4 +11,5 @@ const young = '--max-semi-space-size'
 const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ').includes(young)
 if (!given && process.platform !== 'win32')
   process.execve(process.execPath, [process.execPath, `${young}=2`, ...process.execArgv, ...process.argv.slice(1)])
-await import('../dist/main.js')
+const { over } = await import('../dist/main.cjs')
+await over

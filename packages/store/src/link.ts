@@ -1,3 +1,4 @@
+import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { PosternError } from '@postern/interface'
 import type { Answers, Asked, Question, Reply, WriterStart } from './wire.ts'
@@ -19,8 +20,8 @@ export class WriterLink {
   #next = 1
 
   constructor(start: WriterStart) {
-    // Under test the sources themselves run.
-    const file = import.meta.url.endsWith('.ts') ? './writer.ts' : './writer.js'
+    // The writer is of the same kind as this file: a source under test, a module, or a part of the edge's bundle.
+    const file = `./writer${extname(import.meta.url)}`
     this.#worker = new Worker(new URL(file, import.meta.url), { workerData: start, env: {}, name: 'postern-store' })
     this.#worker.on('message', (reply: Reply) => this.#settle(reply))
     this.#worker.on('error', cause => this.#lose(cause))

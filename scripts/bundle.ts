@@ -1,21 +1,28 @@
-// The last step of this package's build: everything `postern` runs as a few CommonJS files in dist/, because each file that
-// is not read is a part of a millisecond saved at every start (docs/decisions/0016-the-client-is-bundled.md).
+// The last step of a program's build, run in its package: everything it runs as a few CommonJS files in dist/, because what is read
+// costs time at every start and memory for as long as it runs (docs/decisions/0016-programs-are-bundled.md).
+// Words: more files to start with beside main, NAME=FILE.
 import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
-import { type OutputChunk, rolldown } from 'rolldown'
+import { basename, join, resolve } from 'node:path'
+import { type OutputChunk, type Plugin, rolldown } from 'rolldown'
 
-const folder = dirname(import.meta.dirname)
-const dist = join(folder, 'dist')
+const dist = resolve('dist')
+/** What needs no second look; every other warning is something that would not work at run time. EVAL: depd names functions by it. */
+const HARMLESS = ['INEFFECTIVE_DYNAMIC_IMPORT', 'EVAL']
+
+/** V8 keeps a source in one byte for each character where all are ASCII, else in two. */
+const ascii: Plugin = {
+  name: 'ascii',
+  renderChunk: code => code.replace(/[^\x00-\x7f]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+}
 
 const before = globSync('*.cjs', { cwd: dist })
 const bundle = await rolldown({
-  input: { main: join(dist, 'main.js') },
+  input: { main: join(dist, 'main.js'), ...Object.fromEntries(process.argv.slice(2).map(word => word.split('='))) },
   platform: 'node',
   // Native: it comes as files of its own, for the systems that have one (an optional dependency).
   external: ['@napi-rs/keyring'],
   onLog: (_level, log) => {
-    // Every other warning is something that would not work at run time.
-    if (log.code !== 'INEFFECTIVE_DYNAMIC_IMPORT') throw new Error(log.message)
+    if (!HARMLESS.includes(log.code ?? '')) throw new Error(log.message)
   },
 })
 const { output } = await bundle.write({
@@ -24,29 +31,31 @@ const { output } = await bundle.write({
   format: 'cjs',
   entryFileNames: '[name].cjs',
   chunkFileNames: '[name]-[hash].cjs',
+  plugins: [ascii],
   // What every command starts with is one file, in however many combinations the others use it.
   codeSplitting: { groups: [{ name: 'start', test: /packages[\\/](?:interface|options)[\\/]dist[\\/]/ }] },
   // Names and lines stay as they are, so that a stack trace says something; minifying saved nothing that could be measured.
   minify: false,
 })
 await bundle.close()
-// Afterwards: a `postern` that runs, or starts in this moment, finds all it was built with.
+// Afterwards: a program that runs, or starts in this moment, finds all it was built with.
 const written = new Set(output.map(({ fileName }) => fileName))
 for (const old of before) if (!written.has(old)) rmSync(join(dist, old))
 
 const chunks = output.filter((one): one is OutputChunk => one.type === 'chunk')
 writeFileSync(join(dist, 'THIRD-PARTY.txt'), notices(chunks.flatMap(chunk => chunk.moduleIds)))
 
-/** The licence of every package by others whose code is in the bundle. @throws where a package has none to show */
+/** The licence of every package by others whose code is in the bundle. @throws where a package names none */
 function notices(modules: readonly string[]): string {
   const folders = new Set(
     modules.map(id => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0]).filter(one => one !== undefined),
   )
   const parts = [...folders].sort().map(folder => {
     const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-    const [file] = globSync('{LICENSE,LICENCE,license,licence}*', { cwd: folder })
-    if (!file) throw new Error(`${basename(folder)} is bundled and has no licence file`)
-    return `${name} ${version} (${license})\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
+    const [file] = globSync('{LICENSE,LICENCE,License,license,licence}*', { cwd: folder })
+    if (!file && !license) throw new Error(`${basename(folder)} is bundled and says nothing of its licence`)
+    const text = file ? readFileSync(join(folder, file), 'utf8').trim() : 'It comes without the text of its licence.'
+    return `${name} ${version} (${license})\n\n${text}\n`
   })
   return `The program in this folder contains code of these packages.\n\n${parts.join(`\n${'-'.repeat(72)}\n\n`)}`
 }
