@@ -1,5 +1,6 @@
 export { bridge } from './bridge.ts'
 export { cut } from './cut.ts'
 export { serveLocal } from './local.ts'
+export { withOwnBuffers } from './own-buffer.ts'
 export { type Pumped, type PumpOptions, pump } from './pump.ts'
 export { serveService } from './service.ts'

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { PosternError } from '@postern/interface'
-import { type Pumped, pump } from '@postern/pump'
+import { type Pumped, pump, withOwnBuffers } from '@postern/pump'
 import type { WayContext } from './context.ts'
 import { highWaterOf } from './stream.ts'
 
@@ -20,13 +20,14 @@ export async function copy(
   const onData = () => {
     heard = true
   }
-  const work = pump(client, daemon, {
+  const pipes = withOwnBuffers(client, daemon)
+  const work = pump(...pipes, {
     highWater: highWaterOf(context),
     signal: AbortSignal.any([signal, silent.signal]),
   })
   context.carried.add(work)
   // After the pump: who listens first makes the bytes flow.
-  for (const pipe of [client, daemon]) pipe.on('data', onData)
+  for (const pipe of pipes) pipe.on('data', onData)
   const timer = setInterval(() => {
     if (!heard)
       silent.abort(new PosternError('PEER_SILENT', `nothing came for ${silence / 1000} s`, { speaker: 'edge' }))
@@ -35,6 +36,6 @@ export async function copy(
   const pumped = await work
   clearInterval(timer)
   context.carried.delete(work)
-  for (const pipe of [client, daemon]) pipe.off('data', onData)
+  for (const pipe of pipes) pipe.off('data', onData)
   return pumped
 }
