@@ -123,7 +123,10 @@ export class Joins implements AsyncDisposable {
     const isFull = this.#coming >= MOST_COMING || this.#sessions.size >= MOST_SESSIONS
     const { isStale } = this.#parts.identity.grantKeys
     const isAble = !isFull && !this.#draining && !isStale
-    if (rule && rule.mode !== 'hop' && isAble) return void this.#serve(ticket, requestId, legs)
+    if (rule && rule.mode !== 'hop' && isAble) {
+      this.#parts.tell({ type: 'coming', ticket })
+      return void this.#serve(ticket, requestId, legs)
+    }
     const why = this.#draining ? 'DRAINING' : isStale ? 'MODE_FORBIDDEN' : 'LIMIT_EXCEEDED'
     const code = rule?.mode === 'end-to-end' ? why : undefined
     this.#parts.tell({ type: 'decline', ticket, ...(code && { code }) })

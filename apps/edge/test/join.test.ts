@@ -1,4 +1,5 @@
-import { X509Certificate } from 'node:crypto'
+X
+import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { keyFingerprint } from '@postern/connector'
 import { readGrant, readGrantKeys, readJwks } from '@postern/tokens'
@@ -322,6 +323,47 @@ describe('a leg', () => {
     const fate = await daemon.leg(ticket).then(fateOf, error => error as Error)
     expect(fate).toBeInstanceOf(Error)
     await expect.poll(() => counts()).toMatchObject({ sessions: 0, admitted: 1 })
+  })
+
+  test('and says so before: its client hears yes meanwhile, and what it sends waits', async () => {
+    const daemon = await idle()
+    const asked = joins.client()
+    const ticket = await daemon.ticket()
+    daemon.tunnel.tell({ type: 'coming', ticket })
+    const { pipe, answer } = await asked
+    expect(answer['postern-mode']).toEqual(['end-to-end'])
+    pipe.write('early')
+    const leg = await daemon.leg(ticket)
+    expect(String((await once(leg, 'data'))[0])).toBe('early')
+    const fate = fateOf(leg)
+    pipe.destroy()
+    expect(await fate).toBeInstanceOf(Error)
+    await stop(daemon)
+  })
+
+  test('and says so, and then does not: its client is cut, and nothing is left of it', async () => {
+    const daemon = await idle()
+    const asked = joins.client()
+    const ticket = await daemon.ticket()
+    daemon.tunnel.tell({ type: 'coming', ticket })
+    const { pipe } = await asked
+    daemon.tunnel.tell({ type: 'decline', ticket })
+    expect(await fateOf(pipe)).toBeInstanceOf(Error)
+    await expect(daemon.leg(ticket)).rejects.toMatchObject({ code: 'CONFLICT' })
+    await expect.poll(() => joins.rows('session.refused')).toMatchObject([{ code: 'STREAM_CUT' }])
+    await stop(daemon)
+  })
+
+  test('and says so, for a client who leaves then: it is cut', async () => {
+    const daemon = await idle()
+    const asked = joins.client()
+    const ticket = await daemon.ticket()
+    daemon.tunnel.tell({ type: 'coming', ticket })
+    const { pipe } = await asked
+    pipe.destroy()
+    const fate = await daemon.leg(ticket).then(fateOf, error => error as Error)
+    expect(fate).toBeInstanceOf(Error)
+    await stop(daemon)
   })
 
   test('row 67: whose client was put out while it waited comes in vain, and the client hears why', async () => {

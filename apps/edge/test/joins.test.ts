@@ -77,6 +77,21 @@ describe('a client who waits', () => {
     expect(await coming).toBeUndefined()
   })
 
+  test('hears that its daemon comes, from that one alone', async () => {
+    const joins = new Joins()
+    const waiting = joins.wait(SIDE, ADMISSION)
+    let isAnnounced = false
+    void waiting.announced.then(() => (isAnnounced = true))
+    const coming = { type: 'coming', ticket: waiting.ticket } as const
+    joins.comes(coming, { ...SIDE, tunnelId: 'far' })
+    joins.comes(coming, { ...SIDE, connectorId: 'two' })
+    await new Promise(setImmediate)
+    expect(isAnnounced).toBe(false)
+    joins.comes(coming, SIDE)
+    await waiting.announced
+    joins.take(waiting.ticket, SIDE)?.giveUp()
+  })
+
   test('one more than 1,024 is refused', async () => {
     const joins = new Joins(20)
     const all = Array.from({ length: 1024 }, () => joins.wait(SIDE, ADMISSION).leg(call))

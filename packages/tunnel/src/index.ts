@@ -13,6 +13,7 @@ export {
   type TunnelLimits,
 } from './limits.ts'
 export type {
+  ComingMessage,
   DeclineMessage,
   GrantKeysMessage,
   HostMessage,

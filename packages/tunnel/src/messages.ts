@@ -14,6 +14,12 @@ export interface JoinMessage {
   readonly legs?: readonly string[]
 }
 
+/** A daemon is about to come for a join: the client may hear yes meanwhile, which is a round trip less. */
+export interface ComingMessage {
+  readonly type: 'coming'
+  readonly ticket: string
+}
+
 /** A daemon does not come for a join. */
 export interface DeclineMessage {
   readonly type: 'decline'
@@ -75,7 +81,14 @@ export interface GrantKeysMessage {
 }
 
 /** What the hosts of two tunnels tell each other beside the streams. */
-export type HostMessage = JoinMessage | DeclineMessage | ReportMessage | NoteMessage | JoinCutMessage | GrantKeysMessage
+export type HostMessage =
+  | JoinMessage
+  | ComingMessage
+  | DeclineMessage
+  | ReportMessage
+  | NoteMessage
+  | JoinCutMessage
+  | GrantKeysMessage
 
 const TICKET = /^[a-z2-7]{26}$/
 const WORD = /^[\x21-\x7e]{1,128}$/
@@ -95,6 +108,7 @@ const LONGEST_WORDS = 256
  */
 export function readMessage(value: Readonly<Record<string, unknown>>): HostMessage | undefined {
   if (value.type === 'join') return readJoin(value)
+  if (value.type === 'coming') return readComing(value)
   if (value.type === 'decline') return readDecline(value)
   if (value.type === 'join-cut') return readJoinCut(value)
   if (value.type === 'grant-keys') return readGrantKeys(value)
@@ -113,6 +127,11 @@ function areLegs(legs: unknown): legs is readonly string[] {
   return (
     Array.isArray(legs) && legs.length > 0 && legs.length <= MOST_LEGS && legs.every(name => matches(name, TRANSPORT))
   )
+}
+
+function readComing({ ticket }: Readonly<Record<string, unknown>>): ComingMessage {
+  if (!matches(ticket, TICKET)) throw violation('A daemon comes for a join that is none')
+  return { type: 'coming', ticket }
 }
 
 function readDecline({ ticket, code }: Readonly<Record<string, unknown>>): DeclineMessage {

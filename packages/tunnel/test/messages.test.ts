@@ -13,6 +13,7 @@ const JOIN: HostMessage = {
   hostname: 'db.example.com',
 }
 const DECLINE: HostMessage = { type: 'decline', ticket: 'abcdefghijklmnopqrstuvwxy2', code: 'DRAINING' }
+const COMING: HostMessage = { type: 'coming', ticket: 'abcdefghijklmnopqrstuvwxy2' }
 const REPORT: HostMessage = {
   type: 'report',
   sid: 'req-1',
@@ -35,7 +36,7 @@ const NOTE: HostMessage = {
   allowed: true,
   detail: { requested: ['tls', 'nla'] },
 }
-const ALL = [JOIN, REPORT, NOTE, DECLINE, JOIN_CUT, GRANT_KEYS]
+const ALL = [JOIN, COMING, REPORT, NOTE, DECLINE, JOIN_CUT, GRANT_KEYS]
 
 test('both ends tell each other’s host, in order; who does not listen is not disturbed', async () => {
   const heard: HostMessage[] = []
@@ -95,6 +96,7 @@ test.each<[string, object]>([
   ['no ticket', { ...JOIN, ticket: undefined }],
   ['no hostname', { ...JOIN, hostname: undefined }],
   ['a hostname with a space', { ...JOIN, hostname: 'db example' }],
+  ['a coming for nobody', { ...COMING, ticket: 'x' }],
   ['a decline of nothing', { ...DECLINE, ticket: undefined }],
   ['a decline with a sentence', { ...DECLINE, code: 'not today' }],
   ['a request id of two lines', { ...JOIN, requestId: 'a\nb' }],

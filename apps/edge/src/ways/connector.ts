@@ -105,6 +105,7 @@ function hear(message: HostMessage, connection: Connection, context: WayContext)
   if (message.type === 'note') noteNote(message, connection, context)
   // Of one that proved no certificate: it may be anybody with the tunnel's token.
   if (connection.fingerprint === undefined) return
+  if (message.type === 'coming') context.joins.comes(message, connection)
   if (message.type === 'decline') context.joins.decline(message, connection)
   if (message.type === 'report') noteReport(message, connection, context)
 }

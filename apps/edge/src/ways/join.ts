@@ -2,6 +2,7 @@ import { randomUUID, X509Certificate } from 'node:crypto'
 import {
   type Call,
   type Incoming,
+  type Pipe,
   PosternError,
   type Presented,
   type Problem,
@@ -29,7 +30,9 @@ const TICKET_HEADER = 'postern-join'
 const MOST_ASKED = 4
 
 /** A client's pipe, joined to one that a daemon dials for it: what goes through is theirs, and not the edge's to read. */
-interface Joint extends Leg {
+interface Joint {
+  /** The daemon said that it comes, or is there. @throws as a client's waiting for it does */
+  readonly leg: Promise<Leg>
   readonly connection: Connection
   readonly headers: SentHeaders
 }
@@ -56,7 +59,8 @@ export async function serveJoin(incoming: Incoming, admission: AccessAdmission, 
     try {
       if (context.draining()) throw new PosternError('DRAINING', 'the edge is about to stop', { speaker: 'edge' })
       const joint = await jointFor(admission, able, key, context, { log, signal })
-      place.answered()
+      if (joint === undefined) place.answered()
+      else joint.leg.then(() => place.answered(), ignore)
       if (joint !== undefined) return await carryJoint(incoming, joint, admission, context, stop)
     } finally {
       place.release()
@@ -107,11 +111,17 @@ async function jointFor(
       await leg
       continue
     }
-    const came = await leg
-    if (came !== undefined) return { ...came, connection, headers }
+    const isComing = await Promise.race([waiting.announced.then(() => true), leg.then(came => came !== undefined)])
+    if (isComing) return { leg: leg.then(hasCome), connection, headers }
     declined.add(connection.connectorId)
   }
   return undefined
+}
+
+/** @throws PosternError STREAM_CUT: it said that it comes, and changed its mind */
+function hasCome(leg: Leg | undefined): Leg {
+  if (leg !== undefined) return leg
+  throw new PosternError('STREAM_CUT', 'the daemon did not come after all', { speaker: 'daemon' })
 }
 
 /** What the client is told, the grant with it. @returns undefined: it is too much for a grant, and goes through the edge */
@@ -140,10 +150,10 @@ async function answerFor(
   }
 }
 
-/** Both pipes are there: the client hears yes, and everything goes through until both directions are done. */
+/** The client hears yes while the daemon comes, and everything goes through from then until both directions are done. */
 async function carryJoint(
   incoming: Incoming,
-  { pipe: daemon, admission: leg, connection, headers }: Joint,
+  { leg, connection, headers }: Joint,
   admission: AccessAdmission,
   context: WayContext,
   stop: AbortController,
@@ -152,15 +162,15 @@ async function carryJoint(
   const started = Date.now()
   // A daemon that is put out is told nothing, and asked for nothing.
   const gone = new AbortController()
-  const forget = live.keepConnector(leg, reason => gone.abort(reason))
+  let forget = ignore
   const end = joins.begin(admission, connection, reason => stop.abort(reason))
   using farewell = new Farewell(stop.signal, reason => tellWhy(reason, admission, connection, context))
   try {
     stop.signal.throwIfAborted()
-    gone.signal.throwIfAborted()
     const raced = (...addresses: [string, string]) => noteRaced('client', addresses, admission, context)
-    const client = await incoming.accept(headers, { raced })
-    const pumped = await copy(client, daemon, context, AbortSignal.any([signal, gone.signal, farewell.signal]))
+    const [client, daemon] = await both(incoming.accept(headers, { raced }), leg)
+    forget = live.keepConnector(daemon.admission, reason => gone.abort(reason))
+    const pumped = await copy(client, daemon.pipe, context, AbortSignal.any([signal, gone.signal, farewell.signal]))
     const { sent, received } = pumped
     // Whoever was quicker than the cut, daemon or client: it is the edge that ended it.
     const error: unknown = stop.signal.aborted ? stop.signal.reason : pumped.error
@@ -169,11 +179,26 @@ async function carryJoint(
     const how = { mode: 'end-to-end', connector, connection: id, sent, received, ms: Date.now() - started }
     note(store, admission, { action: 'session.end', code, detail: { ...how, ...saidBy(error) } })
   } catch (error) {
-    cut(daemon, PosternError.from(error))
+    leg.then(({ pipe }) => cut(pipe, PosternError.from(error)), ignore)
     throw error
   } finally {
     forget()
     end()
+  }
+}
+
+/** Whichever is there first waits, unread. Where the daemon does not come, the client is cut. */
+async function both(accepting: Promise<Pipe>, leg: Promise<Leg>): Promise<readonly [Pipe, Leg]> {
+  accepting.then(pipe => pipe.on('error', ignore), ignore) // until it is joined nobody else listens
+  try {
+    const [client, daemon] = await Promise.all([accepting, leg])
+    if (client.destroyed)
+      throw new PosternError('STREAM_CUT', 'the client left while the daemon came', { speaker: 'edge' })
+    return [client, daemon]
+  } catch (thrown) {
+    const error = PosternError.from(thrown)
+    accepting.then(pipe => cut(pipe, error), ignore)
+    throw error
   }
 }
 
@@ -261,6 +286,8 @@ function noteRaced(
   if (!authorizer.isNoted(`raced\0${actorOf(admission.identities)}`)) return
   note(store, admission, { action: 'join.raced', allowed: false, code: 'TICKET_RACED', detail: { leg, first, second } })
 }
+
+function ignore(): void {}
 
 function oneOf({ headers }: Presented, name: string): string | undefined {
   const values = Object.hasOwn(headers, name) ? headers[name] : undefined

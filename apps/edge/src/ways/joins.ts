@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type Call, isCode, type Pipe, PosternError } from '@postern/interface'
 import { cut } from '@postern/pump'
-import type { DeclineMessage, ReportMessage } from '@postern/tunnel'
+import type { ComingMessage, DeclineMessage, ReportMessage } from '@postern/tunnel'
 import type { AccessAdmission, ConnectorAdmission } from '../authorize/authorize.ts'
 import { ticketOf } from './ticket.ts'
 
@@ -36,6 +36,8 @@ export interface Leg {
 /** One client who waits. */
 export interface Waiting {
   readonly ticket: string
+  /** Resolves when its daemon says that it comes: an older one just does. Never rejects. */
+  readonly announced: Promise<void>
   /**
    * @returns undefined: the daemon does not come, and the client is to be served through the edge
    * @throws PosternError TIMED_OUT; why the daemon declined; `call.signal.reason`
@@ -67,6 +69,7 @@ interface Used {
 interface Waiter extends Told {
   readonly client: AccessAdmission
   readonly coming: PromiseWithResolvers<Leg | undefined>
+  readonly announce: () => void
 }
 
 interface Joined extends Side {
@@ -108,8 +111,9 @@ export class Joins {
     const ticket = ticketOf(randomBytes(16))
     const coming = Promise.withResolvers<Leg | undefined>()
     coming.promise.catch(() => {})
-    this.#waiters.set(ticket, { tunnelId, connectorId, admission, client, coming })
-    return { ticket, leg: call => this.#leg(ticket, coming, call) }
+    const { promise: announced, resolve: announce } = Promise.withResolvers<void>()
+    this.#waiters.set(ticket, { tunnelId, connectorId, admission, client, coming, announce })
+    return { ticket, announced, leg: call => this.#leg(ticket, coming, call) }
   }
 
   async #leg(ticket: string, coming: Waiter['coming'], { signal }: Call): Promise<Leg | undefined> {
@@ -128,9 +132,9 @@ export class Joins {
   }
 
   /** For the daemon it was told to and nobody else, once. @returns undefined: nobody waits with that ticket, for this daemon */
-  take(ticket: string, { tunnelId, connectorId }: Side): Taken | undefined {
-    const found = this.#waiters.get(ticket)
-    if (found === undefined || found.tunnelId !== tunnelId || found.connectorId !== connectorId) return undefined
+  take(ticket: string, by: Side): Taken | undefined {
+    const found = this.#waiterOf(ticket, by)
+    if (found === undefined) return undefined
     this.#waiters.delete(ticket)
     const { promise, resolve, reject } = found.coming
     const come = (leg: Leg) => {
@@ -144,6 +148,11 @@ export class Joins {
       )
     }
     return { come, giveUp: () => resolve(undefined), fail: reject }
+  }
+
+  #waiterOf(ticket: string, { tunnelId, connectorId }: Side): Waiter | undefined {
+    const found = this.#waiters.get(ticket)
+    return found?.tunnelId === tunnelId && found.connectorId === connectorId ? found : undefined
   }
 
   /**
@@ -164,6 +173,10 @@ export class Joins {
     this.#shown.set(ticket, { first: address, client, until: this.#now() + SHOWN_TIME })
     if (this.#shown.size > MOST_SHOWN) this.#shown.delete(this.#shown.keys().next().value ?? '')
     return { taken, admission }
+  }
+
+  comes({ ticket }: ComingMessage, by: Side): void {
+    this.#waiterOf(ticket, by)?.announce()
   }
 
   decline({ ticket, code }: DeclineMessage, by: Side): void {
