@@ -1,4 +1,4 @@
-X
+import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { keyFingerprint } from '@postern/connector'
