@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
@@ -226,6 +227,35 @@ describe.skipIf(!['chromium', 'curl'].every(name => peers.includes(name)))(
       expect(all.filter(one => /\/oauth\//.test(one.stderr))).toHaveLength(1)
       // The browser's own, and the program's.
       expect((await sessions()) - before).toBe(2)
+    })
+
+    it('a file of forwards: one sign-in for all of them; who is signed out is told, and signs in by connecting', async () => {
+      using folder = temporaryFolder()
+      const file = join(folder.path, 'forwards.yaml')
+      const forwards = ['wiki', 'echo', 'keepers'].map(name => ({ hostname: address(`${name}.localhost`), listen: 0 }))
+      writeFileSync(file, JSON.stringify({ forwards }), { mode: 0o600 })
+      await done(['access', 'logout', '--all'])
+      const up = person(['access', 'up', '-f', file, '--json'])
+      await follow(up)
+      const line = (event: string, name: string) => `"event":"${event}","hostname":"${name}.localhost:\\d+".*`
+      const [, port = ''] = await up
+        .says(new RegExp(`${line('up', 'echo')}`))
+        .then(([text]) => /:(\d+)","protocol/.exec(text) ?? [])
+      await up.says(new RegExp(line('up', 'wiki')))
+      await up.says(new RegExp(`${line('failed', 'keepers')}ACCESS_DENIED`))
+      expect(up.stderr.match(/\/oauth\//g)).toHaveLength(1)
+      {
+        await using connection = await Line.open(Number(port))
+        await connection.says('HELLO')
+      }
+      await done(['access', 'logout', '--all'])
+      await up.says(new RegExp(`${line('sign-in', 'echo')}LOGIN_REQUIRED`))
+      await up.says(new RegExp(`${line('sign-in', 'wiki')}LOGIN_REQUIRED`))
+      up.stderr = ''
+      await using connection = await Line.open(Number(port))
+      await follow(up)
+      await connection.says('HELLO')
+      expect(await up.stop('SIGKILL')).toBe(137)
     })
   },
 )

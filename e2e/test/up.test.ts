@@ -42,16 +42,17 @@ describe.skipIf(!['ssh', 'sshd', 'curl'].every(name => peers.includes(name)))(
       sshd = await startSshOrigin(folder.path)
       world = await startWorld({ hostname: 'echo.localhost', service: `tcp://127.0.0.1:${echo.port}` })
       await world.daemon.stop()
-      await admin('tunnel', 'create', 'away')
-      for (const [hostname, protocol, tunnel] of [
-        ['ssh.localhost', 'ssh', 'home'],
-        ['web.localhost', 'tcp', 'home'],
-        ['away.localhost', 'tcp', 'away'],
-      ] as const)
-        await admin('app', 'create', hostname, '--tunnel', tunnel, '--protocol', protocol)
-      for (const hostname of ['ssh.localhost', 'web.localhost', 'away.localhost'])
-        await admin('policy', 'allow', hostname, '--any-service-token')
-      await admin('app', 'create', 'closed.localhost', '--tunnel', 'home', '--protocol', 'tcp')
+      const rules = [{ name: 'tokens', action: 'allow', include: [{ anyServiceToken: true }] }]
+      const [ssh, tcp] = [['ssh'], ['tcp']]
+      const applications = [
+        { hostname: 'ssh.localhost', tunnel: 'home', protocols: ssh, rules },
+        { hostname: 'web.localhost', tunnel: 'home', protocols: tcp, rules },
+        { hostname: 'away.localhost', tunnel: 'away', protocols: tcp, rules },
+        { hostname: 'closed.localhost', tunnel: 'home', protocols: tcp },
+      ]
+      const access = join(folder.path, 'access.yaml')
+      writeFileSync(access, JSON.stringify({ version: 1, tunnels: [{ name: 'away' }], applications }))
+      await admin('apply', '-f', access, '--yes')
       const { port } = web.address() as AddressInfo
       const ingress = [
         ['echo.localhost', `tcp://127.0.0.1:${echo.port}`],

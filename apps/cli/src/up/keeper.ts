@@ -91,8 +91,8 @@ export class Keeper {
 
   /** Takes no more connections. It has ended when the last one there is has. */
   finish(): void {
-    this.#set({ state: 'ending' })
     this.#enough.abort()
+    this.#set({ state: 'ending' })
     if (!this.#serving) this.#idle.abort()
   }
 

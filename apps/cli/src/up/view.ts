@@ -18,7 +18,7 @@ export interface View extends Disposable {
 
 /** One JSON line on stdout for each change of state, `access up --json`. */
 export class Lines implements View {
-  readonly ui: Ui = terminal
+  readonly ui: Ui = once(terminal, line => terminal.show(line))
   readonly log: Logger
   readonly #program: Program
   readonly #told = new WeakMap<object, Status>()
@@ -77,8 +77,6 @@ export class Table implements View {
   readonly #since = new WeakMap<object, { readonly status: Status; readonly at: string }>()
   #members: readonly Made[] = []
   #isEnding = false
-  /** Two questions at once would have one answer. */
-  #asked: Promise<unknown> = Promise.resolve()
 
   constructor(options: TableOptions) {
     const { program, level } = options
@@ -87,19 +85,14 @@ export class Table implements View {
     program.log(level) // so that a failure is told in as much detail
     const write = (line: string) => this.#screen.above(() => void process.stderr.write(line))
     this.log = createLog({ level, json: false, write, redact: program.redactor.scrub })
-    this.ui = {
-      get interactive() {
-        return terminal.interactive !== false
+    this.ui = once(
+      {
+        interactive: terminal.interactive !== false,
+        open: url => terminal.open(url),
+        ask: (question, how, call) => this.#screen.without(() => terminal.ask(question, how, call)),
       },
-      show: line => this.#screen.above(() => terminal.show(line)),
-      open: url => terminal.open(url),
-      ask: (question, how, call) => {
-        const ask = () => this.#screen.without(() => terminal.ask(question, how, call))
-        const answer = this.#asked.then(ask, ask)
-        this.#asked = answer
-        return answer
-      },
-    }
+      line => this.#screen.above(() => terminal.show(line)),
+    )
   }
 
   changed(members: readonly Made[]): void {
@@ -135,5 +128,25 @@ export class Table implements View {
       return `Ending: ${open === 1 ? '1 connection has' : `${open} connections have`} ${GRACE / 1000} s to finish. Ctrl-C again ends now.`
     const up = rows.filter(({ status }) => status.state === 'up').length
     return `${this.#options.name}: ${up} of ${rows.length} up. Ctrl-C ends them.`
+  }
+}
+
+/** A person for many forwards: what all of them say is said once, and of two questions the second waits. */
+function once(ui: Omit<Ui, 'show'>, show: (line: string) => void): Ui {
+  let said: string | undefined
+  let asked: Promise<unknown> = Promise.resolve()
+  return {
+    interactive: ui.interactive !== false,
+    open: url => ui.open(url),
+    show: line => {
+      if (line !== said) show(line)
+      said = line
+    },
+    ask: (question, how, call) => {
+      const ask = () => ui.ask(question, how, call)
+      const answer = asked.then(ask, ask)
+      asked = answer.catch(() => {})
+      return answer
+    },
   }
 }
