@@ -17,12 +17,14 @@ export async function bridge(
   const gone = new AbortController()
   const onError = (error: Error): void => gone.abort(error)
   const onClose = (): void => gone.abort(new Error('the local connection was closed'))
+  const onAbort = (): void => gone.abort(signal.reason) // by hand: `AbortSignal.any` takes kilobytes for as long as this goes on
   // The first stays: between its 'error' and its 'close' a cut connection must not be without a listener.
   local.on('error', onError)
   local.once('close', () => local.off('error', onError)).once('close', onClose)
   try {
     signal.throwIfAborted()
-    const stream = await open(AbortSignal.any([signal, gone.signal]))
+    signal.addEventListener('abort', onAbort)
+    const stream = await open(gone.signal).finally(() => signal.removeEventListener('abort', onAbort))
     local.off('close', onClose)
     return await pump(local, stream, { signal })
   } catch (error) {

@@ -2,7 +2,10 @@ import type { Duplex } from 'node:stream'
 import { cut } from './cut.ts'
 
 export interface PumpOptions {
-  /** Bytes that may wait in a stream's write queue before its source is paused, per direction. Default 1 MiB (measured), at least 1. */
+  /**
+   * Bytes that may wait in a stream's write queue before its source is paused, per direction. Default 1 MiB (measured), at least 1. Less
+   * where many readers of this process stopped: see {@link room}.
+   */
   readonly highWater?: number
   /** Cuts both sides when it aborts. */
   readonly signal?: AbortSignal
@@ -21,6 +24,9 @@ export interface Pumped {
 }
 
 const MIB = 1024 * 1024
+/** What is shared by all readers that stopped, and what each has of it in any case. */
+const ROOM = 32 * MIB
+const LEAST_ROOM = 64 * 1024
 /** How long one side that ended and closed waits for the other's end, as TCP does in FIN_WAIT_2 (Linux: 60 s). */
 const LINGER_MS = 60_000
 /** How long a destroyed stream may take to emit 'close' before the pump lets go of it. */
@@ -130,6 +136,17 @@ function failure(code: string, message: string): Error {
   return Object.assign(new Error(message), { code })
 }
 
+/** Directions of this process whose reader is behind by as much as it may be. */
+let choked = 0
+
+/**
+ * Bytes that may wait for one more of them: a MiB for each of the first 32, then less and less. So a thousand that never read hold some
+ * 200 MiB and not a thousand, and are not read from in one go, a MiB each, while everybody else waits.
+ */
+function room(): number {
+  return choked < ROOM / MIB ? MIB : Math.max(LEAST_ROOM, ROOM / choked)
+}
+
 /** One direction. */
 class Flow {
   readonly from: Duplex
@@ -174,6 +191,7 @@ class Flow {
     this.#to.off('finish', this.#onFinish)
     this.from.off('close', this.#onClose)
     if (this.closed) this.from.off('error', this.#onError)
+    this.#unchoke()
   }
 
   /** Bytes were taken that `to` can no longer send. */
@@ -205,15 +223,21 @@ class Flow {
     }
     this.bytes += chunk.length
     // 'drain' comes only after a write that said false, so that is asked first.
-    if (this.#to.write(chunk) || this.#to.writableLength <= this.#highWater) return
+    if (this.#to.write(chunk) || this.#to.writableLength <= Math.min(this.#highWater, room())) return
+    if (!this.#choked) choked += 1
     this.#choked = true
     this.from.pause()
   }
 
   readonly #onDrain = (): void => {
     if (!this.#choked) return
-    this.#choked = false
+    this.#unchoke()
     this.from.resume()
+  }
+
+  #unchoke(): void {
+    if (this.#choked) choked -= 1
+    this.#choked = false
   }
 
   readonly #onEnd = (): void => {

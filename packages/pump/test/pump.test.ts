@@ -198,6 +198,33 @@ describe('backpressure', () => {
     expect(await done).toEqual({ sent: read, received: 0 })
   })
 
+  test('many readers that stop hold little each; once they are gone the next holds as much as ever', async () => {
+    const stop = new AbortController()
+    const stall = (signal: AbortSignal) => {
+      const [[near, far], [to, unread]] = [duplexPair(), duplexPair()]
+      open.push(near, far, to, unread)
+      const done = pump(near, to, { signal })
+      const feed = (): void => {
+        while (!far.destroyed && far.write(pattern(65_536)));
+      }
+      far.on('drain', feed)
+      feed()
+      return { to, done }
+    }
+    const many = Array.from({ length: 512 }, () => stall(stop.signal))
+    await sleep(200)
+    const MIB = 2 ** 20
+    const held = many.map(({ to }) => to.writableLength)
+    expect(Math.min(...held)).toBeGreaterThan(0)
+    expect(held.reduce((sum, bytes) => sum + bytes)).toBeLessThan(
+      32 * MIB * (1 + Math.log(512 / 32)) + 512 * 2 * 65_536,
+    )
+    stop.abort(new Error('enough'))
+    await Promise.all(many.map(({ done }) => done))
+    const one = stall(new AbortController().signal)
+    await expect.poll(() => one.to.writableLength).toBeGreaterThan(MIB)
+  })
+
   test('a writer with a larger buffer of its own than the limit does not stall', async () => {
     const [near, far] = duplexPair({ highWaterMark: 4 * 1024 * 1024 })
     const left = await memoryPair()
