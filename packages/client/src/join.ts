@@ -35,8 +35,11 @@ export type DialJoin = (purpose: 'join' | 'session', headers?: Readonly<Record<s
 /** What is wrong with one pipe, where somebody else may have come for it in the daemon's place, or in this client's. */
 const RACED: ReadonlySet<Code> = new Set(['STREAM_CUT', 'DAEMON_UNTRUSTED', 'PROTOCOL_VIOLATION'])
 
-/** Milliseconds for TLS on a bare connection: the daemon is there, and what drops one drops it without a word. */
-const BARE_HANDSHAKE = 3_000
+/**
+ * Milliseconds for TLS on a bare connection: what drops one drops it without a word. A daemon whose own was dropped needs two seconds to
+ * notice, and comes by another way.
+ */
+const BARE_HANDSHAKE = 5_000
 
 /**
  * Dials for an end-to-end session, and takes what the edge offers instead where nobody insists on one. A pipe at whose other end is
