@@ -11,6 +11,7 @@ import {
   type RemoteSide,
 } from '@postern/interface'
 import { cut, type OfferedTunnelStream, type StreamHeader } from '@postern/tunnel'
+import { Either } from './either.ts'
 import type { FailureLog } from './failure-log.ts'
 import { type IngressRule, type Mode, showService } from './ingress.ts'
 import { notesOf } from './notes.ts'
@@ -81,7 +82,8 @@ async function serveWith(
   const { hostname, requestId } = offered.header
   using hold = rules.hold(hostname, rule, mode)
   // Who leaves before an answer takes the dialling along: else an edge could have any number of dials going here.
-  const call: Call = { log: outer.log, signal: AbortSignal.any([outer.signal, offered.gone, hold.signal]) }
+  using ends = new Either(outer.signal, offered.gone, hold.signal)
+  const call: Call = { log: outer.log, signal: ends.signal }
   const answer = new Answer(offered, hold.signal, onService)
   try {
     const remote = remoteSide(rule, offered.header, answer, note, call)
@@ -177,7 +179,11 @@ function remoteSide(
     service,
     identities,
     permit,
-    dial: (inner, to) => answer.dial(service, to, { ...inner, signal: AbortSignal.any([inner.signal, signal]) }),
+    dial: async (inner, to) => {
+      if (inner.signal === signal) return answer.dial(service, to, inner)
+      using ends = new Either(inner.signal, signal)
+      return await answer.dial(service, to, { ...inner, signal: ends.signal })
+    },
     audit: note,
   }
 }

@@ -34,8 +34,11 @@ export class ReceiveQueue {
     const buffer = this.#buffers[this.#head]
     if (buffer === undefined) return undefined
     this.#head += 1
-    if (this.#head === this.#buffers.length) this.#reset()
-    else if (this.#head >= 256) {
+    if (this.#head === this.#buffers.length) {
+      this.#reset()
+      // Nothing waits: an idle stream keeps no block.
+      if (this.#fill === this.#start) this.#dropBlock()
+    } else if (this.#head >= 256) {
       this.#buffers = this.#buffers.slice(this.#head)
       this.#head = 0
     }
@@ -45,8 +48,13 @@ export class ReceiveQueue {
 
   clear(): void {
     this.#reset()
+    this.#dropBlock()
+    this.#bytes = 0
+  }
+
+  #dropBlock(): void {
     this.#block = undefined
-    this.#start = this.#fill = this.#bytes = 0
+    this.#start = this.#fill = 0
   }
 
   #reset(): void {
@@ -73,7 +81,6 @@ export class ReceiveQueue {
     if (this.#fill > this.#start) this.#buffers.push(this.#block.subarray(this.#start, this.#fill))
     this.#start = this.#fill
     if (!full && this.#block.length - this.#fill >= MIN_BLOCK / 2) return
-    this.#block = undefined
-    this.#start = this.#fill = 0
+    this.#dropBlock()
   }
 }
