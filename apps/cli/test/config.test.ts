@@ -158,7 +158,7 @@ describe('postern access with a config file', () => {
   it('is named, with what was chosen, to who asks for more than the result; its secrets are not', async () => {
     write('config.yaml', applications)
     const { stderr } = await access(['--hostname', 'db.localhost:1', '--log-level', 'debug'])
-    expect(stderr).toContain(`auth=service-token transport=websocket protocol=tcp config=${file}`)
+    expect(stderr).toContain(`auth=service-token transport=auto protocol=tcp config=${file}`)
     expect(stderr).toContain('dialling the edge hostname=db.localhost edge=db.localhost:1')
     expect(stderr).not.toContain(SECRET)
   })

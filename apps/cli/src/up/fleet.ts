@@ -23,10 +23,6 @@ export class Fleet {
   readonly #leaving = new Set<Promise<void>>()
   #finished = false
 
-  get keepers(): readonly Keeper[] {
-    return this.#members.map(one => one.keeper)
-  }
-
   get members(): readonly Made[] {
     return this.#members
   }
