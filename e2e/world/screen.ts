@@ -43,17 +43,11 @@ export class Picture {
     return count
   }
 
-  /** The upper left part of it. */
-  part(width: number, height: number): Picture {
-    return new Picture(Math.min(width, this.width), Math.min(height, this.height), this.#pixels, this.#stride)
-  }
-
   /** For people to look at. */
   writePng(file: string): void {
     const rows = Buffer.alloc(this.height * (1 + this.width * 3))
     for (let y = 0; y < this.height; y += 1)
-      for (let x = 0; x < this.width; x += 1)
-        rows.writeUIntBE(this.at(x, y), y * (1 + this.width * 3) + 1 + x * 3, 3)
+      for (let x = 0; x < this.width; x += 1) rows.writeUIntBE(this.at(x, y), y * (1 + this.width * 3) + 1 + x * 3, 3)
     const head = Buffer.alloc(13)
     head.writeUInt32BE(this.width)
     head.writeUInt32BE(this.height, 4)

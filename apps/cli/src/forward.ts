@@ -43,7 +43,8 @@ export async function forward(forwards: readonly Forward[], protocol: string, ru
   for (const warning of warnings) call.log.warn(warning)
   await connectAll(running, call)
   announce(running, program, call.log)
-  await serveAll(running, program, call)
+  const attended = running.length === 1 && !program.json && process.stdout.isTTY === true
+  await serveAll(running, program, attended, call)
 }
 
 function announce(running: readonly Running[], program: Program, log: Logger): void {
@@ -69,7 +70,12 @@ async function connectAll(running: readonly Running[], call: Call): Promise<void
 }
 
 /** Serves until the user stops it, or every protocol is done. What a protocol fails with ends them all. */
-async function serveAll(running: readonly Running[], { stop }: Program, { signal }: Call): Promise<void> {
+async function serveAll(
+  running: readonly Running[],
+  { stop }: Program,
+  attended: boolean,
+  { signal }: Call,
+): Promise<void> {
   const ended = new AbortController()
   const stdio = openStdio() // no forward uses it; the contract has it
   const serve = async ({ way, listener, log }: Running): Promise<void> => {
@@ -77,7 +83,7 @@ async function serveAll(running: readonly Running[], { stop }: Program, { signal
     const done = new AbortController()
     const staying = way.client.stay({ log, signal: AbortSignal.any([call.signal, done.signal]) })
     staying.catch(() => {}) // its end is ours, or the client's
-    const local = { app: way.client.app, open: (inner: Call) => way.client.open(inner), stdio, listener }
+    const local = { app: way.client.app, open: (inner: Call) => way.client.open(inner), stdio, listener, attended }
     try {
       await way.protocol.connect(local, call)
     } catch (error) {

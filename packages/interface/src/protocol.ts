@@ -16,6 +16,8 @@ export interface LocalSide {
   readonly stdio: Duplex
   /** Connections to a local address the user chose; absent when none was given and stdio is the way in. */
   readonly listener?: LocalListener
+  /** Somebody at a terminal began this, and nothing beside it, and waits: it may open windows. Not so where it is absent. */
+  readonly attended?: boolean
 }
 
 /** The host's listener: loopback unless told otherwise. */

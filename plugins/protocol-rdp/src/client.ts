@@ -13,7 +13,7 @@ export default definePlugin({
     open: {
       type: 'boolean',
       default: true,
-      summary: 'open this system’s client at a terminal; with --no-open it is yours to open',
+      summary: 'open this system’s client, at a terminal; with --no-open it is yours to open',
     },
     rdpFile: {
       type: 'path',
@@ -28,7 +28,7 @@ export default definePlugin({
       const gone = new AbortController()
       const signal = AbortSignal.any([call.signal, gone.signal])
       const at = `${place.host}:${place.port}`
-      if (open && process.stdout.isTTY === true) void openClient(file.path, at, call.log, signal)
+      if (open && local.attended) void openClient(file.path, at, call.log, signal)
       else call.log.info(byHand(file.path, at))
       try {
         await serveLocal(local, call)
