@@ -17,6 +17,7 @@ import {
   type Tunnel,
   type Whose,
 } from '@postern/tunnel'
+import { Either } from './either.ts'
 import type { FailureLog } from './failure-log.ts'
 import { GrantKeys, type KnownKeys } from './grant-keys.ts'
 import { type DialLeg, Legs } from './legs.ts'
@@ -242,12 +243,13 @@ export class Joins implements AsyncDisposable {
       offered.reject(problem(code, requestId, { speaker: 'daemon' }))
       return this.#report(grant.sid, undefined, { code, duration: 0 }, [])
     }
-    const signal = AbortSignal.any([this.#call.signal, offered.gone])
-    const place = await this.#shares.take(whoseOf(grant), LIKE_CONNECTIONS, signal).catch((thrown: unknown) => {
+    const ends = new Either(this.#call.signal, offered.gone)
+    const taking = this.#shares.take(whoseOf(grant), LIKE_CONNECTIONS, ends.signal).catch((thrown: unknown) => {
       const { code } = PosternError.from(thrown)
       offered.reject(problem(code, requestId, { speaker: 'daemon' }))
-      if (!signal.aborted) this.#report(grant.sid, undefined, { code, duration: 0 }, [])
+      if (!ends.signal.aborted) this.#report(grant.sid, undefined, { code, duration: 0 }, [])
     })
+    const place = await taking.finally(() => ends[Symbol.dispose]())
     if (place === undefined) return
     const { identities, permit } = grant
     const held: OfferedTunnelStream = {
