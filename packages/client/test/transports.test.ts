@@ -1,3 +1,4 @@
+import { Duplex } from 'node:stream'
 import { type Call, type Dialled, type DialRequest, PosternError, problem, type Transport } from '@postern/interface'
 import { leftOpen, type MemoryEdge, memoryEdge, recordingLog, resources } from '@postern/testkit'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -17,6 +18,16 @@ afterEach(async () => {
   await edge[Symbol.asyncDispose]()
   expect(await leftOpen(before)).toEqual([])
 })
+
+/** Something between takes what is said, and ends it. */
+class Dying extends Duplex {
+  override _read(): void {}
+
+  override _write(_chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    done()
+    setImmediate(() => this.destroy(new Error('reset')))
+  }
+}
 
 /** One that something between keeps from the edge. */
 function failing(name: string, why: () => unknown): NamedTransport & { dials: number } {
@@ -45,6 +56,49 @@ const clientBy = (transports: readonly NamedTransport[], onSession?: (news: Sess
   createClient({ hostname: 'db.example.com', auth: [none], transports, ...(onSession && { onSession }) })
 
 describe('several transports', () => {
+  it('a pipe that dies before anybody said hello is mended by the next, for the stream that was on its way, too', async () => {
+    const dying = { name: 'dying', transport: { dial: async () => ({ pipe: new Dying(), answer: {} }) } }
+    const news: SessionNews[] = []
+    await using client = clientBy([dying, working()], one => news.push(one))
+    const stream = await client.open(call)
+    stream.end('hello')
+    expect(String(await stream.toArray())).toBe('hello')
+    expect(news).toEqual([{ state: 'connected', transport: 'good', mode: 'hop' }])
+  })
+
+  it('a pipe at which nobody said anything yet is enough to begin, and not to be connected', async () => {
+    const { promise: free, resolve: go } = Promise.withResolvers<void>()
+    const quietAtFirst = working()
+    const dial = async (request: DialRequest, by: Call): Promise<Dialled> => {
+      const dialled = await quietAtFirst.transport.dial(request, by)
+      const { pipe } = dialled
+      const behind = new Duplex({
+        allowHalfOpen: true,
+        read: () =>
+          void free.then(() => pipe.on('data', chunk => behind.push(chunk)).on('end', () => behind.push(null))),
+        write: (chunk, _encoding, done) => void pipe.write(chunk, done),
+        final: done => void pipe.end(done),
+        destroy: (error, done) => {
+          pipe.destroy()
+          done(error)
+        },
+      })
+      return { ...dialled, pipe: behind }
+    }
+    await using client = clientBy([{ name: 'slow', transport: { dial } }])
+    await client.begin(call)
+    let isConnected = false
+    const connecting = client.connect(call).then(() => {
+      isConnected = true
+    })
+    const opening = client.open(call)
+    await expect.poll(() => edge.tunnels[0]?.streams).toBe(1)
+    expect(isConnected).toBe(false)
+    go()
+    await connecting
+    ;(await opening).destroy()
+  })
+
   it('none is a mistake of the program’s', () => {
     expect(() => clientBy([])).toThrow('no transport')
   })

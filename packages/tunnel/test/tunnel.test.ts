@@ -4,7 +4,7 @@ import { PosternError, problem } from '@postern/interface'
 import { YamuxSession, type YamuxStream } from '@postern/yamux'
 import { afterEach, describe, expect, test } from 'vitest'
 import { encodeAnswer, encodeHeader } from '../src/header.ts'
-import { type OfferedTunnelStream, startTunnel, type Tunnel } from '../src/index.ts'
+import { beginTunnel, type OfferedTunnelStream, startTunnel, type Tunnel } from '../src/index.ts'
 import { FakeClock } from './fake-clock.ts'
 import { type PipeEnd, pipePair, turns, until } from './pipe.ts'
 import { call, headerOf, type Options, quiet, taking, tunnels, watch } from './rig.ts'
@@ -108,6 +108,31 @@ describe('hello', () => {
       { v: 1, type: 'hello' },
       { type: 'cut', problem: { code: 'VERSION_UNSUPPORTED' } },
     ])
+  })
+
+  test('is not waited for by who begins: a stream goes behind this end’s own', async () => {
+    const [near, far] = pipePair()
+    const { tunnel, greeted } = beginTunnel(near, { role: 'client', log: quiet }, call)
+    open.add(tunnel)
+    const opening = tunnel.open(headerOf(), call)
+    await turns()
+    const { streams, onStream } = taking()
+    open.add(await startTunnel(far, { role: 'server', log: quiet, onStream }, call))
+    const stream = await opening
+    await greeted
+    stream.end('hello')
+    expect(String((await once(streams[0]!, 'data'))[0])).toBe('hello')
+  })
+
+  test('that never comes fails what was opened before it, with the same', async () => {
+    const [near, far] = pipePair()
+    const onStream = (stream: YamuxStream) => void (stream.id === 1 && stream.write('{"v":2,"type":"hello"}\n'))
+    const yamux = new YamuxSession(far, { role: 'server', onStream })
+    const { tunnel, greeted } = beginTunnel(near, { role: 'client', log: quiet }, call)
+    await expect(tunnel.open(headerOf(), call)).rejects.toMatchObject({ code: 'VERSION_UNSUPPORTED' })
+    await expect(greeted).rejects.toMatchObject({ code: 'VERSION_UNSUPPORTED' })
+    expect(await tunnel.closed).toMatchObject({ code: 'VERSION_UNSUPPORTED' })
+    await yamux.closed
   })
 
   test('none within the deadline: TIMED_OUT; an answer in time is fine', async () => {
