@@ -28,6 +28,8 @@ import { type ServedRule, serveStream } from './serve.ts'
 
 /** Clients for whom this daemon dials, or agrees on TLS, at once. */
 const MOST_COMING = 64
+/** The same for clients of one visitor, who may let every one of them stand. */
+const MOST_OF_ONE = MOST_COMING / 4
 /** End-to-end sessions at once; each may have as many streams as a connection of the edge's. */
 const MOST_SESSIONS = 1024
 /** Milliseconds until TLS is agreed on, from the edge's word on: the client waits no longer either. */
@@ -102,6 +104,8 @@ export class Joins implements AsyncDisposable {
   /** By `jti`: until when, in milliseconds since the epoch. In the order in which they came. */
   readonly #taken = new Map<string, number>()
   #coming = 0
+  /** By visitor, as the edge tells them apart. */
+  readonly #comingOf = new Map<string, number>()
   #draining = false
   #lostReports = 0
 
@@ -118,15 +122,16 @@ export class Joins implements AsyncDisposable {
   }
 
   /** The edge asks for a pipe. Where there is none to be had, the client is served through the edge, or told why not. */
-  async take({ ticket, requestId, hostname, legs = [] }: JoinMessage): Promise<void> {
+  async take({ ticket, requestId, hostname, legs = [], visitor }: JoinMessage): Promise<void> {
     await this.#parts.identity.grantKeys.settled
     const rule = this.#parts.rules.find(hostname)
-    const isFull = this.#coming >= MOST_COMING || this.#sessions.size >= MOST_SESSIONS
+    const hasAll = visitor !== undefined && (this.#comingOf.get(visitor) ?? 0) >= MOST_OF_ONE
+    const isFull = hasAll || this.#coming >= MOST_COMING || this.#sessions.size >= MOST_SESSIONS
     const { isStale } = this.#parts.identity.grantKeys
     const isAble = !isFull && !this.#draining && !isStale
     if (rule && rule.mode !== 'hop' && isAble) {
       this.#parts.tell({ type: 'coming', ticket })
-      return void this.#serve(ticket, requestId, legs)
+      return void this.#serve(ticket, requestId, legs, visitor)
     }
     const why = this.#draining ? 'DRAINING' : isStale ? 'MODE_FORBIDDEN' : 'LIMIT_EXCEEDED'
     const code = rule?.mode === 'end-to-end' ? why : undefined
@@ -141,10 +146,10 @@ export class Joins implements AsyncDisposable {
   }
 
   /** Never rejects: what goes wrong with one client ends that client. */
-  async #serve(ticket: string, requestId: string, legs: readonly string[]): Promise<void> {
+  async #serve(ticket: string, requestId: string, legs: readonly string[], visitor = ''): Promise<void> {
     const { log, signal } = this.#call
     try {
-      const { pipe, client } = await this.#come(ticket, legs)
+      const { pipe, client } = await this.#come(ticket, legs, visitor)
       await this.#session(pipe, client, requestId)
     } catch (thrown) {
       if (signal.aborted) return
@@ -158,8 +163,12 @@ export class Joins implements AsyncDisposable {
     }
   }
 
-  async #come(ticket: string, legs: readonly string[]): Promise<{ readonly pipe: Pipe; readonly client: string }> {
-    this.#coming += 1
+  async #come(
+    ticket: string,
+    legs: readonly string[],
+    visitor: string,
+  ): Promise<{ readonly pipe: Pipe; readonly client: string }> {
+    this.#count(visitor, 1)
     const late = new AbortController()
     const why = new PosternError('TIMED_OUT', `no client came within ${COMING_TIME / 1000} s`, { speaker: 'daemon' })
     const timer = setTimeout(() => late.abort(why), COMING_TIME)
@@ -168,8 +177,15 @@ export class Joins implements AsyncDisposable {
       return await secureAsDaemon(await this.#legs.come(ticket, legs, call), this.#parts.identity.context, call)
     } finally {
       clearTimeout(timer)
-      this.#coming -= 1
+      this.#count(visitor, -1)
     }
+  }
+
+  #count(visitor: string, change: 1 | -1): void {
+    this.#coming += change
+    const left = (this.#comingOf.get(visitor) ?? 0) + change
+    if (left > 0) this.#comingOf.set(visitor, left)
+    else this.#comingOf.delete(visitor)
   }
 
   /** No stream is looked at before the grant was. */

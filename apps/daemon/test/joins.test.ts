@@ -326,6 +326,27 @@ describe('an end-to-end session', () => {
     expect((await failed)[0]).toMatchObject({ code: 'MODE_FORBIDDEN' })
   })
 
+  it('row 134: who lets clients stand before their TLS has a quarter of those that may come, and others the rest', async () => {
+    const comes = async (visitor?: string) => {
+      const ticket = `s${world.told.length}`.padEnd(26, 'a')
+      await world.joins.take({ type: 'join', ticket, requestId: 'r', hostname: APP, ...(visitor && { visitor }) })
+      return world.told.at(-1)?.type
+    }
+    const all = async (count: number, visitor?: string) => {
+      const types: unknown[] = []
+      for (let n = 0; n < count; n++) types.push(await comes(visitor))
+      return types
+    }
+    expect(await all(16, 'mallory')).toEqual(Array(16).fill('coming'))
+    expect(await all(3, 'mallory')).toEqual(Array(3).fill('decline'))
+    expect(await comes('ann')).toBe('coming')
+    expect(await all(47)).toEqual(Array(47).fill('coming')) // of an older edge: all that there are
+    expect([await comes(), await comes('ann')]).toEqual(['decline', 'decline'])
+    // Who goes makes room.
+    for (const pipe of world.pipes.splice(0)) pipe.on('error', () => {}).destroy()
+    await expect.poll(() => comes('mallory')).toBe('coming')
+  })
+
   it('drains: what is open goes on, and nothing new comes', async () => {
     const stream = await world.client().open(call)
     const drained = world.joins.drain(call)

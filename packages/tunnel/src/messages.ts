@@ -12,6 +12,8 @@ export interface JoinMessage {
   readonly hostname: string
   /** Transports by which the daemon may come with the ticket and no credential: 1–8 names. Absent: none. */
   readonly legs?: readonly string[]
+  /** Tells clients of one visitor from those of others, and nothing else: 1–64 characters of base64url. Absent: an older edge. */
+  readonly visitor?: string
 }
 
 /** A daemon is about to come for a join: the client may hear yes meanwhile, which is a round trip less. */
@@ -96,6 +98,7 @@ const HOSTNAME = /^[a-z0-9_][a-z0-9_.-]{0,252}$/
 const SERVICE = /^[\x21-\x7e]{1,64}$/
 const TRANSPORT = /^[a-z0-9-]{1,32}$/
 const MOST_LEGS = 8
+const VISITOR = /^[A-Za-z0-9_-]{1,64}$/
 const CODE = /^[A-Z][A-Z0-9_]{0,63}$/
 const TOKEN = /^[A-Za-z0-9_.-]{1,8192}$/
 const LONGEST_WORDS = 256
@@ -116,11 +119,12 @@ export function readMessage(value: Readonly<Record<string, unknown>>): HostMessa
   return value.type === 'report' ? readReport(value) : undefined
 }
 
-function readJoin({ ticket, requestId, hostname, legs }: Readonly<Record<string, unknown>>): JoinMessage {
+function readJoin({ ticket, requestId, hostname, legs, visitor }: Readonly<Record<string, unknown>>): JoinMessage {
   if (!matches(ticket, TICKET) || !matches(requestId, WORD) || !matches(hostname, HOSTNAME))
     throw violation('A join that is not whole')
   if (legs !== undefined && !areLegs(legs)) throw violation('A join by transports that are none')
-  return { type: 'join', ticket, requestId, hostname, ...(legs && { legs }) }
+  if (visitor !== undefined && !matches(visitor, VISITOR)) throw violation('A join for a visitor that is none')
+  return { type: 'join', ticket, requestId, hostname, ...(legs && { legs }), ...(visitor !== undefined && { visitor }) }
 }
 
 function areLegs(legs: unknown): legs is readonly string[] {

@@ -11,6 +11,7 @@ const JOIN: HostMessage = {
   ticket: 'abcdefghijklmnopqrstuvwxy2',
   requestId: 'req-1',
   hostname: 'db.example.com',
+  visitor: 'oZ0-_x7Kb2QnYt5mWcVr3A',
 }
 const DECLINE: HostMessage = { type: 'decline', ticket: 'abcdefghijklmnopqrstuvwxy2', code: 'DRAINING' }
 const COMING: HostMessage = { type: 'coming', ticket: 'abcdefghijklmnopqrstuvwxy2' }
@@ -96,6 +97,7 @@ test.each<[string, object]>([
   ['no ticket', { ...JOIN, ticket: undefined }],
   ['no hostname', { ...JOIN, hostname: undefined }],
   ['a hostname with a space', { ...JOIN, hostname: 'db example' }],
+  ['a visitor by a name', { ...JOIN, visitor: 'ann@example.com' }],
   ['a coming for nobody', { ...COMING, ticket: 'x' }],
   ['a decline of nothing', { ...DECLINE, ticket: undefined }],
   ['a decline with a sentence', { ...DECLINE, code: 'not today' }],
@@ -124,6 +126,7 @@ test.each<[string, object]>([
 
 test.each<[string, object]>([
   ['the messages as they are', JOIN],
+  ['a join of an older edge, which tells nobody apart', { ...JOIN, visitor: undefined }],
   ['a cut without words', { ...JOIN_CUT, message: undefined }],
   ['new keys', GRANT_KEYS],
   ['members of a later version', { ...JOIN, hurry: true }],

@@ -13,7 +13,7 @@ import { cut } from '@postern/pump'
 import { type AccessAdmission, actorOf, type ConnectorAdmission } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
 import { certificateOf } from './connector.ts'
-import { note, refusalOf, saidBy, type WayContext } from './context.ts'
+import { note, refusalOf, saidBy, type WayContext, whoseOf } from './context.ts'
 import { copy } from './copy.ts'
 import { Farewell } from './farewell.ts'
 import type { Leg, Taken } from './joins.ts'
@@ -106,7 +106,9 @@ async function jointFor(
     const waiting = joins.wait(connection, admission)
     const leg = waiting.leg(call)
     const { ticket } = waiting
-    if (!connection.tunnel.tell({ type: 'join', ticket, requestId, hostname, ...(legs.length > 0 && { legs }) })) {
+    const visitor = joins.tagOf(whoseOf(admission).visitor)
+    const join = { type: 'join', ticket, requestId, hostname, visitor, ...(legs.length > 0 && { legs }) } as const
+    if (!connection.tunnel.tell(join)) {
       joins.take(ticket, connection)?.giveUp()
       await leg
       continue

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { type Call, isCode, type Pipe, PosternError } from '@postern/interface'
 import { cut } from '@postern/pump'
 import type { ComingMessage, DeclineMessage, ReportMessage } from '@postern/tunnel'
@@ -87,6 +87,8 @@ export class Joins {
   readonly #open = new Map<string, Joined>()
   readonly #ended = new Map<string, Joined>()
   readonly #shown = new Map<string, Used>()
+  /** Of this process: what daemons hear of visitors says nothing to anybody else. */
+  readonly #key = randomBytes(32)
   readonly #comingTime: number
   readonly #now: () => number
 
@@ -102,6 +104,11 @@ export class Joins {
 
   get waiting(): number {
     return this.#waiters.size
+  }
+
+  /** What a daemon may know a visitor by, who may not fill it with clients that never finish. */
+  tagOf(visitor: string): string {
+    return createHmac('sha256', this.#key).update(visitor).digest('base64url').slice(0, 22)
   }
 
   /** @throws PosternError LIMIT_EXCEEDED */
