@@ -13,6 +13,11 @@ export const DESK_PEERS = ['xrdp', 'xfreerdp', 'Xtigervnc', 'Xvfb', 'xmessage', 
 const PAPER = '#12c4a6'
 const INK = '#3a0b52'
 
+/** Whether no box is on it. */
+function isBlank(picture: Picture): boolean {
+  return picture.boxOf(Number.parseInt(PAPER.slice(1), 16)) === undefined
+}
+
 /** An X server. */
 export class Display implements AsyncDisposable {
   readonly #server: Running
@@ -100,8 +105,7 @@ export class Screen implements AsyncDisposable {
     for (let [last, tries] = [this.picture, 0]; ; tries += 1) {
       await new Promise(resolve => setTimeout(resolve, 50))
       const now = this.picture
-      const isThere = now.boxOf(Number.parseInt(PAPER.slice(1), 16)) !== undefined
-      if (isThere === isShown && now.differences(last) === 0) return
+      if (isBlank(now) !== isShown && now.differences(last) === 0) return
       if (tries > 300) throw new Error(isShown ? 'nothing is shown' : 'something is still shown')
       last = now
     }
@@ -231,13 +235,22 @@ export class Visitor implements AsyncDisposable {
     return this.#client
   }
 
-  /** Waits until the screen shows what another one does, to the pixel. @throws with how many are not the same */
-  async sees(like: Screen, seconds = 15): Promise<void> {
+  /**
+   * Waits until the screen shows what another one does, to the pixel, or no box at all.
+   *
+   * @throws with how many are not the same; at once where the other one shows nothing, since that would be seen too soon
+   */
+  async sees(like: Screen | 'nothing', seconds = 15): Promise<void> {
+    const wanted = like === 'nothing' ? undefined : like.picture
+    if (wanted && isBlank(wanted)) throw new Error('there is nothing to compare with')
     const until = Date.now() + seconds * 1000
     for (;;) {
-      const others = this.screen.picture.differences(like.picture)
-      if (others === 0) return
-      if (Date.now() > until) throw new Error(`${others} pixels differ\n${this.#client?.stdout}${this.#client?.stderr}`)
+      const seen = this.screen.picture
+      if (wanted ? seen.differences(wanted) === 0 : isBlank(seen)) return
+      if (Date.now() > until) {
+        const why = wanted ? `${seen.differences(wanted)} pixels differ` : 'something is still shown'
+        throw new Error(`${why}\n${this.#client?.stdout}${this.#client?.stderr}`)
+      }
       await new Promise(resolve => setTimeout(resolve, 50))
     }
   }
