@@ -4,8 +4,10 @@ import { type Pumped, pump, withOwnBuffers } from '@postern/pump'
 import type { WayContext } from './context.ts'
 import { highWaterOf } from './stream.ts'
 
-/** Milliseconds. Both ends of a session ask after five seconds of silence: where not a byte comes for that long, neither is there. */
-const SILENCE = 60_000
+/** Milliseconds. Both ends of a session ask after five seconds of silence and give up after fifteen: later, neither is there. */
+const SILENCE = 20_000
+/** How often in that time it is looked at. */
+const LOOKS = 4
 
 /** Copies what the edge cannot read, until both directions are done; counted among what the edge carries. */
 export async function copy(
@@ -16,9 +18,9 @@ export async function copy(
   silence: number = SILENCE,
 ): Promise<Pumped> {
   const silent = new AbortController()
-  let heard = false
+  let looks = 0
   const onData = () => {
-    heard = true
+    looks = 0
   }
   const pipes = withOwnBuffers(client, daemon)
   const work = pump(...pipes, {
@@ -29,10 +31,10 @@ export async function copy(
   // After the pump: who listens first makes the bytes flow.
   for (const pipe of pipes) pipe.on('data', onData)
   const timer = setInterval(() => {
-    if (!heard)
+    looks += 1
+    if (looks > LOOKS)
       silent.abort(new PosternError('PEER_SILENT', `nothing came for ${silence / 1000} s`, { speaker: 'edge' }))
-    heard = false
-  }, silence)
+  }, silence / LOOKS)
   const pumped = await work
   clearInterval(timer)
   context.carried.delete(work)
