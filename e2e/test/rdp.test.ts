@@ -85,7 +85,7 @@ describe('postern access rdp', () => {
     expect(statSync(file).mode & 0o777).toBe(0o600)
     for (let turn = 0; turn < 2; turn += 1) expect(await echoed(port)).toBe('GET / HTTP/1.1\r\n\r\n')
     const facts = { mode: 'hop', said: 'daemon', service: 'rdp', saw: 'rdp.negotiate', facts: { malformed: 'request' } }
-    await expect.poll(() => notes('plain.localhost')).toEqual([facts, facts])
+    await expect.poll(() => notes('plain.localhost'), { timeout: 15_000 }).toEqual([facts, facts])
     await one.stop()
     expect(existsSync(dirname(file))).toBe(false)
   })
@@ -114,7 +114,7 @@ describe('postern access rdp', () => {
       )
     const one = terminal('')
     await one.says(/opened xfreerdp/)
-    await expect.poll(() => existsSync(said) && readFileSync(said, 'utf8')).toBe(`1\n${file}\n`)
+    await expect.poll(() => existsSync(said) && readFileSync(said, 'utf8'), { timeout: 15_000 }).toBe(`1\n${file}\n`)
     await one.stop()
     const other = terminal(' --no-open')
     await other.says(/open .*my desk\.rdp with your RDP client/)
@@ -186,13 +186,15 @@ describe.skipIf(missing)(`row 82: with a real client and a real server (needs: $
       keepPicture(visitor, `${mode}-2`)
 
       await visitor.leave()
-      await expect.poll(() => visitor.screen.picture.differences(wanted.picture)).toBeGreaterThan(0)
+      await expect
+        .poll(() => visitor.screen.picture.differences(wanted.picture), { timeout: 15_000 })
+        .toBeGreaterThan(0)
       visitor.connect(file, ['/size:720x540'])
       await visitor.sees(wanted)
       await visitor.leave()
       const facts = { cookie: 'ada', requested: ['tls'], selected: 'tls' }
       const note = { mode, said: 'daemon', service: 'rdp', saw: 'rdp.negotiate', facts }
-      await expect.poll(() => notes(`${mode}.localhost`)).toEqual([note, note])
+      await expect.poll(() => notes(`${mode}.localhost`), { timeout: 15_000 }).toEqual([note, note])
       await Promise.all([wanted.clear(), display.clear()])
       await one.stop()
       expect(existsSync(file)).toBe(true)

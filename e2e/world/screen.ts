@@ -5,10 +5,10 @@ import { crc32, deflateSync } from 'node:zlib'
 export class Picture {
   readonly width: number
   readonly height: number
-  readonly #pixels: Buffer
+  readonly #pixels: Uint32Array
   readonly #stride: number
 
-  constructor(width: number, height: number, pixels: Buffer, stride: number) {
+  constructor(width: number, height: number, pixels: Uint32Array, stride: number) {
     this.width = width
     this.height = height
     this.#pixels = pixels
@@ -17,7 +17,7 @@ export class Picture {
 
   /** 0xRRGGBB */
   at(x: number, y: number): number {
-    return this.#pixels.readUInt32LE(y * this.#stride + x * 4) & 0xffffff
+    return (this.#pixels[y * this.#stride + x] ?? 0) & 0xffffff
   }
 
   /** The box around every pixel of a colour, or undefined where there is none. */
@@ -73,5 +73,6 @@ export function readScreen(file: string): Picture {
   const [width, height] = [bytes.readUInt32BE(16), bytes.readUInt32BE(20)]
   const [bits, stride, colours] = [bytes.readUInt32BE(44), bytes.readUInt32BE(48), bytes.readUInt32BE(76)]
   if (version !== 7 || bits !== 32) throw new Error(`a screen of version ${version} and ${bits} bits`)
-  return new Picture(width, height, bytes.subarray(head + colours * 12), stride)
+  const words = new Uint8Array(bytes.subarray(head + colours * 12)) // at an address that numbers may begin at
+  return new Picture(width, height, new Uint32Array(words.buffer, 0, (stride / 4) * height), stride / 4)
 }
