@@ -17,6 +17,7 @@ export const PEERS = {
   haproxy: { package: 'haproxy', program: 'haproxy' },
   cc: { package: 'gcc', program: 'cc' },
   Xvfb: { package: 'xvfb', program: 'Xvfb' },
+  script: { package: 'bsdutils', program: 'script' },
   xmessage: { package: 'x11-utils', program: 'xmessage' },
   xdotool: { package: 'xdotool', program: 'xdotool' },
   xrdp: { package: 'xrdp', program: 'xrdp' },

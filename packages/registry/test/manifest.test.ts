@@ -10,6 +10,7 @@ const protocol = {
   name: 'echo',
   schemes: ['echo'],
   defaultPort: 7,
+  listens: true,
   options: { origin: ['limit'] },
   client: './c.js',
   origin: './o.js',
