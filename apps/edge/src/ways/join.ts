@@ -212,7 +212,10 @@ function tellWhy(
   { routes }: WayContext,
 ): boolean {
   const { tunnelId, connectorId } = connection
-  const others = routes.inTurn(tunnelId).filter(one => one !== connection && one.connectorId === connectorId)
+  // By certificate: anybody of the tunnel may call itself by that id.
+  const others = routes
+    .inTurn(tunnelId)
+    .filter(one => one !== connection && one.connectorId === connectorId && one.fingerprint !== undefined)
   const words = message !== '' && { message: message.slice(0, 256) }
   return [connection, ...others].some(({ tunnel }) => tunnel.tell({ type: 'join-cut', sid, code, ...words }))
 }
