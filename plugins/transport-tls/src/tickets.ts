@@ -26,13 +26,12 @@ export interface Awaited {
 type Raced = (first: string, second: string) => void
 
 interface Ticket {
-  /** The socket that came; undefined while nobody did. */
-  readonly coming: PromiseWithResolvers<Socket>
+  /** The socket that is to come. Undefined once somebody came, or nobody may: a ticket that is only known holds nothing. */
+  coming: PromiseWithResolvers<Socket> | undefined
   /** Milliseconds since the epoch. */
   readonly until: number
   /** Told once, and not again. */
   raced: Raced | undefined
-  waits: boolean
   /** The address of who came. */
   first?: string
 }
@@ -68,13 +67,10 @@ export class Tickets {
     const text = ticketOf(randomBytes(16))
     const coming = Promise.withResolvers<Socket>()
     coming.promise.catch(() => {})
-    const ticket: Ticket = { coming, until: this.#now() + KNOWN_TIME, raced, waits: true }
+    const ticket: Ticket = { coming, until: this.#now() + KNOWN_TIME, raced }
     this.#known.set(text, ticket)
     this.#waiting += 1
-    const giveUp = (why: PosternError) => {
-      this.#settle(ticket)
-      coming.reject(why)
-    }
+    const giveUp = (why: PosternError) => this.#settle(ticket)?.reject(why)
     const timer = setTimeout(() => giveUp(notCome(this.#comingTime)), this.#comingTime)
     const done = () => clearTimeout(timer)
     coming.promise.then(done, done)
@@ -87,10 +83,10 @@ export class Tickets {
     const ticket = this.#known.get(serverName.slice(0, -this.#zone.length))
     if (ticket === undefined || ticket.until <= this.#now()) return false
     const address = socket.remoteAddress ?? ''
-    if (ticket.waits) {
-      this.#settle(ticket)
+    const coming = this.#settle(ticket)
+    if (coming !== undefined) {
       ticket.first = address
-      ticket.coming.resolve(socket)
+      coming.resolve(socket)
       return true
     }
     socket.resetAndDestroy()
@@ -102,23 +98,23 @@ export class Tickets {
 
   /** Nobody is to come any more. */
   close(why: PosternError): void {
-    for (const ticket of this.#known.values()) {
-      this.#settle(ticket)
-      ticket.coming.reject(why)
-    }
+    for (const ticket of this.#known.values()) this.#settle(ticket)?.reject(why)
     this.#known.clear()
   }
 
-  #settle(ticket: Ticket): void {
-    if (ticket.waits) this.#waiting -= 1
-    ticket.waits = false
+  /** @returns who was waited for until now */
+  #settle(ticket: Ticket): Ticket['coming'] {
+    const { coming } = ticket
+    if (coming !== undefined) this.#waiting -= 1
+    ticket.coming = undefined
+    return coming
   }
 
   #forget(): void {
     const now = this.#now()
-    for (const [text, { until, waits }] of this.#known) {
+    for (const [text, { until, coming }] of this.#known) {
       if (until > now && this.#known.size < MOST_KNOWN) return
-      if (!waits) this.#known.delete(text)
+      if (coming === undefined) this.#known.delete(text)
     }
   }
 }
