@@ -83,13 +83,19 @@ export abstract class Secured {
     const { code = '', message } = error
     const facts = { cause: error, speaker: this.#speaker }
     if (UNTRUSTED.test(code)) {
-      const why = code === 'CERT_HAS_EXPIRED' ? 'has expired' : `is not vouched for by its tunnel (${code})`
-      return new PosternError('DAEMON_UNTRUSTED', `the daemon’s certificate ${why}`, facts)
+      const why = REASONS[code] ?? `is not vouched for by its tunnel (${code})`
+      const next = code === 'CERT_NOT_YET_VALID' ? { next: 'Compare this machine’s clock with the daemon’s.' } : {}
+      return new PosternError('DAEMON_UNTRUSTED', `the daemon’s certificate ${why}`, { ...facts, ...next })
     }
     if (code === 'EPROTO' || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS'))
       return new PosternError('PROTOCOL_VIOLATION', `the TLS inside the pipe is broken (${code})`, facts)
     return new PosternError('STREAM_CUT', `the pipe was cut: ${code || message}`, facts)
   }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'has expired',
+  CERT_NOT_YET_VALID: 'is not valid yet',
 }
 
 /** What OpenSSL and Node say of a certificate. */
