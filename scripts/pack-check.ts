@@ -102,7 +102,7 @@ function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: 
   } catch (error) {
     return [...wrong, `${name}: npm install of the tarball\n${error instanceof Error ? error.message : error}`]
   }
-  const entries = Object.keys(manifest?.exports ?? {}).filter(entry => !entry.endsWith('.json'))
+  const entries = Object.keys(manifest?.exports ?? {}).filter(entry => !/\.(json|proto)$/.test(entry))
   const script = entries.map(entry => `await import(${JSON.stringify(name + entry.slice(1))});`).join('\n')
   step('import every export', process.execPath, ['--input-type=module', '-e', script], folder)
   for (const program of Object.keys(manifest?.bin ?? {}))

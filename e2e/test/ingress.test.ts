@@ -125,7 +125,7 @@ describe('posternd run --config', () => {
   })
 
   it('a change of how it connects waits for the next start, and is told', async () => {
-    write(rules([HOST, one]), 'transport: websocket\nmetrics: 127.0.0.1:1\n')
+    write(rules([HOST, one]), 'transport: auto\nmetrics: 127.0.0.1:1\n')
     await daemon.says(/metrics was changed; it holds from the next start on/)
     expect(daemon.stderr).not.toContain('transport was changed') // it is what it was
     expect(await answered()).toBe('onex')

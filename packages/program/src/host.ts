@@ -22,7 +22,11 @@ export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt, ui: Ui = 
   const folder = join(userFolder(env), secretsFor(at?.trust.ca ?? []))
   const secrets = lazily(async () => {
     const { keyringSecrets, systemKeyring } = await import('./keyring.ts')
-    return keyringSecrets(folder, () => systemKeyring(`Postern (${folder})`, env), line => ui.show(line))
+    return keyringSecrets(
+      folder,
+      () => systemKeyring(`Postern (${folder})`, env),
+      line => ui.show(line),
+    )
   })
   const fetching = lazily(async () =>
     (await import('./edge-fetch.ts')).edgeFetch(at ?? { hostname: '', trust: { ca: [] } }),
