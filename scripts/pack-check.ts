@@ -89,11 +89,14 @@ function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: 
       wrong.push(`${name}: ${what}\n${`${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`.trim()}`)
   }
   step('publint', 'publint', [tarball, '--strict', '--pack', 'npm'], root)
+  const isModule = (entry: string) => !/\.(json|proto)$/.test(entry)
+  const entries = Object.keys(manifest?.exports ?? {}).filter(isModule)
+  const others = Object.keys(manifest?.exports ?? {}).filter(entry => !isModule(entry))
   if (manifest?.exports)
     step(
       'types',
       'attw',
-      [tarball, '--profile', 'esm-only', '--format', 'ascii', '--quiet', '--exclude-entrypoints', './package.json'],
+      [tarball, '--profile', 'esm-only', '--format', 'ascii', '--quiet', '--exclude-entrypoints', ...others],
       root,
     )
   const folder = join(scratch, name.replace('/', '-'))
@@ -102,7 +105,6 @@ function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: 
   } catch (error) {
     return [...wrong, `${name}: npm install of the tarball\n${error instanceof Error ? error.message : error}`]
   }
-  const entries = Object.keys(manifest?.exports ?? {}).filter(entry => !/\.(json|proto)$/.test(entry))
   const script = entries.map(entry => `await import(${JSON.stringify(name + entry.slice(1))});`).join('\n')
   step('import every export', process.execPath, ['--input-type=module', '-e', script], folder)
   for (const program of Object.keys(manifest?.bin ?? {}))
