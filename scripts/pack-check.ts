@@ -96,7 +96,15 @@ function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: 
     step(
       'types',
       'attw',
-      [tarball, '--profile', 'esm-only', '--format', 'ascii', '--quiet', '--exclude-entrypoints', ...others],
+      [
+        tarball,
+        '--profile',
+        'esm-only',
+        '--format',
+        'ascii',
+        '--quiet',
+        ...(others.length > 0 ? ['--exclude-entrypoints', ...others] : []),
+      ],
       root,
     )
   const folder = join(scratch, name.replace('/', '-'))
