@@ -150,7 +150,7 @@ export class Joins implements AsyncDisposable {
     const { log, signal } = this.#call
     try {
       const { pipe, client } = await this.#come(ticket, legs, visitor)
-      await this.#session(pipe, client, requestId)
+      await this.#session(pipe, client, requestId, visitor)
     } catch (thrown) {
       if (signal.aborted) return
       const { code, message: cause } = PosternError.from(thrown, 'TIMED_OUT')
@@ -189,12 +189,12 @@ export class Joins implements AsyncDisposable {
   }
 
   /** No stream is looked at before the grant was. */
-  async #session(pipe: Pipe, client: string, requestId: string): Promise<void> {
+  async #session(pipe: Pipe, client: string, requestId: string, visitor: string): Promise<void> {
     const granted = Promise.withResolvers<Grant>()
     granted.promise.catch(() => {}) // told below
     const onStream = (offered: OfferedTunnelStream) =>
       void granted.promise.then(
-        grant => this.#stream(offered, grant),
+        grant => this.#stream(offered, grant, whoseOf(grant, visitor)),
         () => {},
       )
     const { log } = this.#call
@@ -211,9 +211,10 @@ export class Joins implements AsyncDisposable {
     try {
       const grant = await this.#grant(tunnel.peerAbout?.grant, client, requestId)
       log.debug('an end-to-end session begins', { hostname: grant.hostname, requestId: grant.sid })
-      leave = this.#shares.begin(whoseOf(grant))
+      const whose = whoseOf(grant, visitor)
+      leave = this.#shares.begin(whose)
       this.#granted.set(grant.sid, tunnel)
-      mine = this.#shares.budgetOf(whoseOf(grant), () => this.#tooMany(grant.sid))
+      mine = this.#shares.budgetOf(whose, () => this.#tooMany(grant.sid))
       granted.resolve(grant)
       if (this.#draining) void tunnel.drain(this.#call).catch(() => {})
       await tunnel.closed.finally(() => this.#granted.delete(grant.sid))
@@ -247,7 +248,7 @@ export class Joins implements AsyncDisposable {
   }
 
   /** What it may reach, and as whom, the grant says; of the header only the name is taken, and only that of the grant. */
-  async #stream(offered: OfferedTunnelStream, grant: Grant): Promise<void> {
+  async #stream(offered: OfferedTunnelStream, grant: Grant, whose: Whose): Promise<void> {
     const { rules, failures, observer } = this.#parts
     const { hostname, purpose, requestId } = offered.header
     if (hostname !== grant.hostname || purpose !== 'tcp') {
@@ -260,7 +261,7 @@ export class Joins implements AsyncDisposable {
       return this.#report(grant.sid, undefined, { code, duration: 0 }, [])
     }
     const ends = new Either(this.#call.signal, offered.gone)
-    const taking = this.#shares.take(whoseOf(grant), LIKE_CONNECTIONS, ends.signal).catch((thrown: unknown) => {
+    const taking = this.#shares.take(whose, LIKE_CONNECTIONS, ends.signal).catch((thrown: unknown) => {
       const { code } = PosternError.from(thrown)
       offered.reject(problem(code, requestId, { speaker: 'daemon' }))
       if (!ends.signal.aborted) this.#report(grant.sid, undefined, { code, duration: 0 }, [])
@@ -331,7 +332,8 @@ export class Joins implements AsyncDisposable {
   }
 }
 
-/** In whose share it counts. */
-function whoseOf({ identities, hostname }: Grant): Whose {
-  return { visitor: identities.map(({ issuer, subject }) => `${issuer} ${subject}`).join(', '), application: hostname }
+/** In whose share it counts: the edge’s word for the visitor, who may be anonymous; of an older edge, the identities of the grant. */
+function whoseOf({ identities, hostname }: Grant, visitor: string): Whose {
+  const known = () => identities.map(({ issuer, subject }) => `${issuer} ${subject}`).join(', ')
+  return { visitor: visitor || known(), application: hostname }
 }

@@ -90,6 +90,8 @@ class World implements AsyncDisposable {
   readonly pipes: Duplex[] = []
   grant: Partial<Grant> = {}
   sid = 's-1'
+  /** What the edge calls the next client by. */
+  visitor: string | undefined
   signedAt: number | undefined
   grantInstead: string | undefined
   identity = identityPem
@@ -136,7 +138,8 @@ class World implements AsyncDisposable {
       const ticket = `t${this.#ticket++}`
       const coming = Promise.withResolvers<Pipe>()
       this.#coming.set(ticket, coming)
-      void this.joins.take({ type: 'join', ticket, requestId: this.sid, hostname: host })
+      const { sid: requestId, visitor } = this
+      void this.joins.take({ type: 'join', ticket, requestId, hostname: host, ...(visitor && { visitor }) })
       const answer = await this.#answer(headers)
       edge.on('data', chunk => this.seen.push(chunk)).pause()
       const leg = await coming.promise
@@ -426,6 +429,19 @@ describe('a grant that is not for this', () => {
     expect(await echoed(client.open(call))).toBe('DESTINATION_FORBIDDEN')
     await expect.poll(() => world.reports).toMatchObject([{ code: 'DESTINATION_FORBIDDEN', service: 'none' }])
   })
+})
+
+it('row 134: two who are anonymous have a share each; of an older edge, whoever is the same in the grant has one', async () => {
+  const begin = vi.spyOn(Shares.prototype, 'begin')
+  world.grant = { identities: [] }
+  for (const visitor of ['one', 'other', undefined]) {
+    world.visitor = visitor
+    expect(await echoed(world.client().open(call))).toBe('hello')
+  }
+  world.grant = {}
+  expect(await echoed(world.client().open(call))).toBe('hello')
+  expect(begin.mock.calls.map(([{ visitor }]) => visitor)).toEqual(['one', 'other', '', 'https://idp ann'])
+  begin.mockRestore()
 })
 
 it('a session that is refused past a visitor’s share is not kept', async () => {
