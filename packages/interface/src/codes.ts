@@ -298,7 +298,7 @@ export const CODES = {
   PLUGIN_MANIFEST: {
     exit: 61,
     title: 'A package has no valid Postern manifest',
-    next: 'Tell the plugin’s author; "postern" in its package.json is described in docs/plugins.md.',
+    next: 'Tell the plugin’s author; "postern" in its package.json is described in docs/plugins.',
   },
   PLUGIN_API: { exit: 62, title: 'A plugin was made for another plugin API', next: 'Update the plugin, or Postern.' },
   PLUGIN_SIDE: {

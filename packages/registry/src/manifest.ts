@@ -52,7 +52,7 @@ export async function readManifest(folder: string, plugin: string): Promise<Mani
  * version may have any shape.
  */
 export function checkManifest(manifest: unknown, plugin: string): Manifest {
-  const fix = 'If it is no Postern plugin, leave it out; if it is yours, see docs/plugins.md.'
+  const fix = 'If it is no Postern plugin, leave it out; if it is yours, see docs/plugins.'
   if (manifest === undefined)
     throw refusal('PLUGIN_MANIFEST', {
       plugin,
@@ -245,7 +245,7 @@ function wrong(plugin: string, found: string, wanted: string, cause?: unknown) {
     plugin,
     found,
     wanted,
-    fix: 'Tell the plugin’s author; the manifest is described in docs/plugins.md.',
+    fix: 'Tell the plugin’s author; the manifest is described in docs/plugins.',
     cause,
   })
 }

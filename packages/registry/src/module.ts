@@ -142,7 +142,7 @@ function cleanSpecs(options: unknown, plugin: string): OptionSpecs {
     throw unusable(plugin, 'options that are not plain data', 'an object of option specs', cause)
   }
   const wrong = checkSpecs(specs)
-  if (wrong.length > 0) throw unusable(plugin, wrong.join('; '), 'options as docs/plugins.md describes them')
+  if (wrong.length > 0) throw unusable(plugin, wrong.join('; '), 'options as docs/plugins describes them')
   return specs as OptionSpecs
 }
 

@@ -8,8 +8,8 @@ import { call, emptyFolder, host, refused, writePackage } from './packages.ts'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 
-test('the plugin in docs/plugins.md works as it is printed there', async () => {
-  const guide = await readFile(join(root, 'docs/plugins.md'), 'utf8')
+test('the plugin in docs/plugins/README.md works as it is printed there', async () => {
+  const guide = await readFile(join(root, 'docs/plugins/README.md'), 'utf8')
   const blocks = [...guide.matchAll(/```(?:json|js)\n([\s\S]*?)```/g)].map(match => match[1] ?? '')
   const [manifest = '', client = '', edge = ''] = blocks
   const project = await emptyFolder()
