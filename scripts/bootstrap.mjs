@@ -27,6 +27,7 @@ const TASKS = {
   test: args => node(join('scripts', 'test.ts'), ...args),
   check: args => build() && node(join('scripts', 'check.ts'), ...args),
   generate: args => build() && node(join('scripts', 'generate.ts'), ...args),
+  release: args => build() && node(join('scripts', 'release.ts'), ...args),
   soak: args => build() && node(join('scripts', 'soak.ts'), ...args),
   bench: args => build() && node(join('bench', 'run.ts'), ...args),
 }

@@ -3,6 +3,7 @@
 //   docs/errors.md                 from the error catalogue
 //   plugins/*/package.json         the option names of each side, from the built modules
 //   apps/*/src/builtin.ts          from the manifests of the plugins that the app depends on
+//   */*/package.json               of what is published: where its source is, and that npm shows who built it
 //   README.md                      the table of packages, between its markers
 //   docs/*.md                      the line of each link such as (../apps/edge/src/edge.ts#L12 "the text of that line");
 //                                  a number that is late is no difference, a text that is gone is
@@ -26,6 +27,9 @@ interface Package {
   readonly private?: boolean
   readonly exports?: Readonly<Record<string, string | { readonly default?: string }>>
   readonly dependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
+  readonly publishConfig?: Readonly<Record<string, unknown>>
+  readonly repository?: { readonly type: string; readonly url: string }
   readonly postern?: { readonly api: number; readonly plugins: readonly Entry[] }
 }
 interface Facts {
@@ -48,6 +52,7 @@ const stale: string[] = []
 const problems: string[] = []
 
 for (const folder of foldersIn('plugins')) await generateOptions(folder)
+for (const folder of ['apps', 'packages', 'plugins'].flatMap(foldersIn)) generatePublishing(folder)
 for (const app of Object.keys(APPS)) if (existsSync(join(root, 'apps', app, 'package.json'))) generateBuiltins(app)
 await generateErrors()
 generateReadme()
@@ -102,16 +107,45 @@ async function optionsOf(path: string, listed: readonly string[]): Promise<reado
   return listed
 }
 
+/** npm refuses a provenance that names another repository than package.json does: it stands once, in the root's. */
+function generatePublishing(folder: string) {
+  const {
+    homepage: _,
+    bugs: __,
+    repository: ___,
+    publishConfig,
+    ...manifest
+  } = readPackage(folder) as Package & {
+    readonly homepage?: string
+    readonly bugs?: string
+  }
+  if (manifest.private) return
+  const { repository } = readPackage('.')
+  if (!repository) return void problems.push('package.json has no "repository"')
+  const page = repository.url.replace(/^git\+|\.git$/g, '')
+  const fields = {
+    homepage: `${page}/tree/main/${folder}#readme`,
+    bugs: `${page}/issues`,
+    repository: { ...repository, directory: folder },
+    publishConfig: { ...publishConfig, access: 'public', provenance: true },
+  }
+  const pairs = Object.entries(manifest)
+  const at = pairs.findIndex(([key]) => key === 'license') + 1
+  const ordered = Object.fromEntries([...pairs.slice(0, at), ...Object.entries(fields), ...pairs.slice(at)])
+  write(join(root, folder, 'package.json'), `${JSON.stringify(ordered, null, 2)}\n`)
+}
+
 /** What an app brings itself is what it depends on: no second list. */
 function generateBuiltins(app: string) {
-  const { dependencies = {} } = readPackage(join('apps', app))
+  const { dependencies, devDependencies } = readPackage(join('apps', app)) // what is bundled is one of the latter
+  const known = { ...dependencies, ...devDependencies }
   const items: string[] = []
   for (const folder of foldersIn('plugins')) {
     const plugin = readPackage(folder)
     for (const entry of plugin.postern?.plugins ?? []) {
       const sides = APPS[app]!(entry.kind).filter(side => entry[side] !== undefined)
       if (sides.length === 0) continue
-      if (!Object.hasOwn(dependencies, plugin.name)) {
+      if (!Object.hasOwn(known, plugin.name)) {
         console.error(
           `generate: apps/${app} does not depend on ${plugin.name}, so ${entry.kind} ${entry.name} is not built in there`,
         )
@@ -149,6 +183,7 @@ async function generateErrors() {
     ['The edge', 20, 29],
     ['Behind the edge', 30, 39],
     ['A connection that was open', 40, 49],
+    ['Plugins as they are installed', 50, 59],
     ['Plugins', 60, 69],
     ['The edge’s own state', 70, 79],
   ]

@@ -1,10 +1,14 @@
-// Packs every package that is published and looks at the tarball as a stranger gets it: publint, the types of each export
-// (are the types wrong?), then the tarball installed in an empty folder, where every export is imported.
-// `node scripts/pack-check.ts [name …]` checks some only.
+// Packs every package that is published and looks at the tarball as a stranger gets it: its files, publint, the types of each export
+// (are the types wrong?), then the tarball installed in an empty folder, where every export is imported. Together in one folder: the
+// examples of the READMEs, and the types without `skipLibCheck`. Ends with a table of sizes.
+// `node scripts/pack-check.ts [name …]` checks some only. `--sizes FILE` writes the table.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { installedTwice, judgeContents, type Size, sizeOf, sizeTable, type Unpacked, unpack } from './pack-contents.ts'
+import { checkReadmes } from './readme-check.ts'
 
 const root = dirname(import.meta.dirname)
 
@@ -79,62 +83,121 @@ export function installAlone(folder: string, names: readonly string[], tarballs:
   )
 }
 
-function checkOne(name: string, tarballs: ReadonlyMap<string, string>, scratch: string): string[] {
-  const manifest = publishedPackages().get(name)?.manifest
-  const tarball = tarballs.get(name) ?? ''
-  const wrong: string[] = []
-  const step = (what: string, command: string, args: readonly string[], cwd: string) => {
-    const done = spawnSync(command, [...args], { cwd, encoding: 'utf8', timeout: 120_000 })
-    if (done.status !== 0)
-      wrong.push(`${name}: ${what}\n${`${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`.trim()}`)
-  }
-  step('publint', 'publint', [tarball, '--strict', '--pack', 'npm'], root)
-  const isModule = (entry: string) => !/\.(json|proto)$/.test(entry)
-  const entries = Object.keys(manifest?.exports ?? {}).filter(isModule)
-  const others = Object.keys(manifest?.exports ?? {}).filter(entry => !isModule(entry))
-  if (manifest?.exports)
-    step(
-      'types',
-      'attw',
-      [
-        tarball,
-        '--profile',
-        'esm-only',
-        '--format',
-        'ascii',
-        '--quiet',
-        ...(others.length > 0 ? ['--exclude-entrypoints', ...others] : []),
-      ],
-      root,
-    )
-  const folder = join(scratch, name.replace('/', '-'))
+/** What is to be looked at, and where. */
+interface Scratch {
+  readonly folder: string
+  readonly tarballs: ReadonlyMap<string, string>
+  readonly unpacked: ReadonlyMap<string, Unpacked>
+}
+
+const isModule = (entry: string) => !/\.(json|proto)$/.test(entry)
+
+/** Paths that are imported: `@postern/pki/leaf`. */
+function modulesOf({ manifest }: Unpacked): string[] {
+  const entries = Object.keys(manifest.exports ?? {}).filter(isModule)
+  return entries.map(entry => manifest.name + entry.slice(1))
+}
+
+function programsOf({ manifest: { name, bin = {} } }: Unpacked): string[] {
+  return typeof bin === 'string' ? [name.replace(/^.*\//, '')] : Object.keys(bin)
+}
+
+/** What is wrong, if anything: a command and its answer. */
+function step(what: string, command: string, args: readonly string[], cwd: string): string[] {
+  const done = spawnSync(command, [...args], { cwd, encoding: 'utf8', timeout: 120_000 })
+  if (done.status === 0) return []
+  return [`${what}\n${`${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`.trim()}`]
+}
+
+function checkTypes(one: Unpacked, tarball: string): string[] {
+  if (modulesOf(one).length === 0) return []
+  const others = Object.keys(one.manifest.exports ?? {}).filter(entry => !isModule(entry))
+  const exclude = others.length > 0 ? ['--exclude-entrypoints', ...others] : []
+  // `require` gets these modules too, from every Node that they run on: what is no CommonJS is no fault.
+  return step('types', 'attw', [tarball, '--profile', 'esm-only', '--format', 'ascii', '--quiet', ...exclude], root)
+}
+
+function checkOne(name: string, { folder, tarballs, unpacked }: Scratch): { wrong: string[]; size?: Size } {
+  const tarball = tarballs.get(name)!
+  const one = unpacked.get(name)!
+  const source = publishedPackages().get(name)!.folder
+  const wrong = [
+    ...judgeContents(one, join(root, source), source),
+    ...step('publint', 'publint', [tarball, '--strict', '--pack', 'npm'], root),
+    ...checkTypes(one, tarball),
+  ]
+  const alone = join(folder, name.replace('/', '-'))
   try {
-    installAlone(folder, [name], tarballs)
+    installAlone(alone, [name], tarballs)
   } catch (error) {
-    return [...wrong, `${name}: npm install of the tarball\n${error instanceof Error ? error.message : error}`]
+    return { wrong: [...wrong, `npm install of the tarball\n${error instanceof Error ? error.message : error}`] }
   }
-  const script = entries.map(entry => `await import(${JSON.stringify(name + entry.slice(1))});`).join('\n')
-  step('import every export', process.execPath, ['--input-type=module', '-e', script], folder)
-  for (const program of Object.keys(manifest?.bin ?? {}))
-    step(`${program} --help`, process.execPath, [join('node_modules', '.bin', program), '--help'], folder)
-  rmSync(folder, { recursive: true, force: true })
+  const script = modulesOf(one)
+    .map(path => `await import(${JSON.stringify(path)});`)
+    .join('\n')
+  wrong.push(...step('import every export', process.execPath, ['--input-type=module', '-e', script], alone))
+  for (const program of programsOf(one))
+    wrong.push(...step(`${program} --help`, process.execPath, [join('node_modules', '.bin', program), '--help'], alone))
+  wrong.push(...installedTwice(one, alone))
+  const size = sizeOf(name, tarball, one, alone)
+  rmSync(alone, { recursive: true, force: true })
+  return { wrong, size }
+}
+
+/** All of them in one folder: what their READMEs show, and their types as a strict program reads them. */
+async function checkTogether(names: readonly string[], { folder, tarballs, unpacked }: Scratch): Promise<string[]> {
+  const together = join(folder, 'together')
+  installAlone(together, [...tarballs.keys()], tarballs)
+  symlinkSync(join(root, 'node_modules', '@types'), join(together, 'node_modules', '@types'))
+  const chosen = names.map(name => unpacked.get(name)!)
+  const lines = chosen.flatMap(modulesOf).map((path, at) => `export * as m${at} from '${path}'`)
+  writeFileSync(join(together, 'every-export.ts'), `${lines.join('\n')}\n`)
+  const options = ['--noEmit', '--strict', '--skipLibCheck', 'false', '--target', 'es2024', '--types', 'node']
+  const modules = ['nodenext', 'bundler'].flatMap(resolution => {
+    const module = resolution === 'bundler' ? 'esnext' : resolution
+    const args = [...options, '--module', module, '--moduleResolution', resolution, 'every-export.ts']
+    return step(`every export’s types, resolved as ${resolution}`, 'tsc', args, together)
+  })
+  const documented = chosen.map(one => ({
+    name: one.manifest.name,
+    readme: join(one.folder, 'README.md'),
+    programs: programsOf(one),
+    exports: modulesOf(one),
+  }))
+  return [...modules, ...(await checkReadmes(documented, together))]
+}
+
+async function checkAll(folder: string): Promise<string[]> {
+  const { values, positionals } = parseArgs({ options: { sizes: { type: 'string' } }, allowPositionals: true })
+  const tarballs = pack(publishedPackages().keys(), folder)
+  const unpacked = new Map([...tarballs].map(([name, file]) => [name, unpack(file, join(folder, 'unpacked', name))]))
+  const scratch = { folder, tarballs, unpacked }
+  const names = positionals.length > 0 ? positionals : [...tarballs.keys()]
+  const sizes: Size[] = []
+  const wrong: string[] = []
+  const tell = (what: string, began: number, found: readonly string[]) => {
+    console.error(`${found.length === 0 ? 'ok  ' : 'FAIL'}  ${what}  ${((Date.now() - began) / 1000).toFixed(1)} s`)
+    for (const one of found) console.error(one)
+    wrong.push(...found)
+  }
+  for (const name of names) {
+    const began = Date.now()
+    const { wrong: found, size } = checkOne(name, scratch)
+    if (size) sizes.push(size)
+    tell(name, began, found)
+  }
+  const began = Date.now()
+  tell('together: examples and types', began, await checkTogether(names, scratch))
+  console.error(sizeTable(sizes))
+  if (values.sizes) writeFileSync(values.sizes, `${sizeTable(sizes)}\n`)
+  console.error(`pack-check: ${names.length} packages, ${wrong.length} findings`)
   return wrong
 }
 
 if (process.argv[1] === import.meta.filename) {
   const scratch = mkdtempSync(join(tmpdir(), 'postern-pack-'))
   try {
-    const tarballs = pack(publishedPackages().keys(), scratch)
-    const names = process.argv.length > 2 ? process.argv.slice(2) : [...tarballs.keys()]
-    const wrong = names.flatMap(name => {
-      const began = Date.now()
-      const found = checkOne(name, tarballs, scratch)
-      console.error(`${found.length === 0 ? 'ok  ' : 'FAIL'}  ${name}  ${((Date.now() - began) / 1000).toFixed(1)} s`)
-      for (const one of found) console.error(one)
-      return found
-    })
-    console.error(`pack-check: ${names.length} packages, ${wrong.length} findings`)
-    process.exitCode = wrong.length === 0 ? 0 : 1
+    process.exitCode = (await checkAll(scratch)).length === 0 ? 0 : 1
   } finally {
     rmSync(scratch, { recursive: true, force: true })
   }

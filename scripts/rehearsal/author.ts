@@ -1,0 +1,52 @@
+// The author of a plugin: has the interface and the compliance kit from the registry, and nothing of this repository.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { installInProject, run, type Shop, well } from './people.ts'
+
+const MANIFEST = {
+  name: 'postern-auth-badge',
+  version: '1.0.0',
+  type: 'module',
+  exports: { './client': './client.js', './package.json': './package.json' },
+  postern: {
+    api: 1,
+    plugins: [
+      { kind: 'auth', name: 'badge', summary: 'a badge', options: { client: ['badge'] }, client: './client.js' },
+    ],
+  },
+}
+
+const client = (authenticate: string) => `import { definePlugin } from '@postern/interface'
+
+export default definePlugin({
+  kind: 'auth',
+  side: 'client',
+  name: 'badge',
+  options: { badge: { type: 'secret', summary: 'your badge', required: true } },
+  create: ({ badge }) => ({ authenticate: ${authenticate} }),
+})
+`
+
+const TEST = `import { describe, it } from 'node:test'
+import { authClientCompliance, pluginCompliance } from '@postern/compliance'
+import client from './client.js'
+
+pluginCompliance({ describe, it, package: new URL('./package.json', import.meta.url) })
+authClientCompliance({ describe, it, client, clientOptions: { badge: 'a5ecret-badge' } })
+`
+
+/** A plugin passes the kit; the same one that tells its secret to the log does not. */
+export async function writePlugin(shop: Shop): Promise<void> {
+  const project = await installInProject(shop, 'author', ['@postern/interface', '@postern/compliance'])
+  const file = (name: string, text: string) => writeFileSync(join(project, name), text)
+  file('package.json', `${JSON.stringify(MANIFEST, null, 2)}\n`)
+  file('badge.test.js', TEST)
+  const test = () => run(process.execPath, ['--test', 'badge.test.js'], { cwd: project, env: shop.env })
+  file('client.js', client('async () => ({ headers: { "x-badge": badge } })'))
+  const { stdout } = await well(test())
+  if (!/^. pass [1-9]/m.test(stdout)) throw new Error(`no case of the compliance kit was run\n${stdout}`)
+  file('client.js', client('async (_, { log }) => (log.info(badge), { headers: { "x-badge": badge } })'))
+  const bad = await test()
+  if (bad.status === 0 || !bad.stdout.includes('secrets never reach the log'))
+    throw new Error(`a plugin that logs its secret passes\n${bad.stdout}`)
+}

@@ -1,0 +1,95 @@
+// A release, by hand or by .github/workflows/release.yml (CONTRIBUTING.md says how):
+//   npm run release -- version    versions and changelogs from the changesets; to be committed
+//   npm run release -- publish    every package whose version npm does not have yet; tags
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+
+const root = dirname(import.meta.dirname)
+
+interface Manifest {
+  readonly name: string
+  readonly private?: boolean
+  readonly scripts?: Readonly<Record<string, string>>
+}
+interface Plan {
+  readonly releases: readonly { readonly name: string; readonly type: string }[]
+}
+
+/** Runs a program of the repository's, or ends this one. */
+function run(program: string, ...args: string[]): void {
+  const { status, error } = spawnSync(program, args, { cwd: root, stdio: 'inherit' })
+  if (error) console.error(`release: ${program}: ${error.message}`)
+  if (status !== 0) process.exit(status ?? 1)
+}
+
+/** What changesets would release now. */
+function plan(): Plan {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-release-'))
+  try {
+    run('changeset', 'status', `--output=${join(folder, 'plan.json')}`)
+    return JSON.parse(readFileSync(join(folder, 'plan.json'), 'utf8')) as Plan
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** Folders of our packages, by name. */
+function folders(): ReadonlyMap<string, string> {
+  const files = globSync('{packages,plugins,apps}/*/package.json', { cwd: root })
+  return new Map(files.map(file => [read(dirname(file)).name, dirname(file)]))
+}
+
+function read(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Manifest
+}
+
+/** Names of our packages whose code is in a program's bundle: what its sources import, and theirs. */
+function bundledIn(name: string, all: ReadonlyMap<string, string>, seen = new Set<string>()): ReadonlySet<string> {
+  const sources = globSync('src/**/*.{ts,js}', { cwd: join(root, all.get(name)!) })
+  const text = sources.map(file => readFileSync(join(root, all.get(name)!, file), 'utf8')).join('\n')
+  for (const [, imported = ''] of text.matchAll(/(?:\bfrom\s+|\bimport\s*\(\s*)['"](@postern\/[\w-]+)/g))
+    if (!seen.has(imported) && all.has(imported)) {
+      seen.add(imported)
+      bundledIn(imported, all, seen)
+    }
+  return seen
+}
+
+/**
+ * A bundle holds what npm would otherwise install beside it, so npm tells nobody of a change in there: a program is released with
+ * each of the packages that it is made of.
+ */
+function releaseBundles(): void {
+  const all = folders()
+  const { releases } = plan()
+  const changed = new Set(releases.filter(one => one.type !== 'none').map(one => one.name))
+  const programs = [...all.keys()].filter(name => read(all.get(name)!).scripts?.build?.includes('bundle.ts'))
+  const stale = programs.filter(name => !changed.has(name) && [...bundledIn(name, all)].some(one => changed.has(one)))
+  if (stale.length === 0) return
+  const lines = [...stale.map(name => `"${name}": patch`), '---', '', 'Made of the current versions of our packages.']
+  writeFileSync(join(root, '.changeset', 'made-of.md'), `---\n${lines.join('\n')}\n`)
+  console.log(`release: ${stale.join(', ')} too, for what is bundled in there`)
+}
+
+function version(): void {
+  releaseBundles()
+  run('changeset', 'version')
+}
+
+function publish(): void {
+  const sizes = join(root, '.tools', 'sizes.md')
+  run(process.execPath, join('scripts', 'pack-check.ts'), '--sizes', sizes)
+  run('changeset', 'publish')
+  const { GITHUB_STEP_SUMMARY: summary } = process.env
+  if (summary) appendFileSync(summary, `## Sizes\n\n${readFileSync(sizes, 'utf8')}`)
+}
+
+const TASKS: Readonly<Record<string, () => void>> = { version, publish }
+const task = TASKS[process.argv[2] ?? '']
+if (!task) {
+  console.error(`release: which of ${Object.keys(TASKS).join(', ')}?`)
+  process.exit(2)
+}
+task()
