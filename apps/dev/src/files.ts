@@ -20,10 +20,7 @@ export function writeClientConfig(folder: string, edge: RunningEdge, ca: string,
 /** `postern`, for a shell whose own Node may be older than this one. What it keeps is in the folder, too. */
 export function writeCommand(folder: string, edge: RunningEdge): string {
   const file = join(folder, 'postern')
-  const script = fileURLToPath(import.meta.resolve('@postern/cli/package.json')).replace(
-    /package\.json$/,
-    'bin/postern.js',
-  )
+  const script = fileURLToPath(import.meta.resolve('postern/package.json')).replace(/package\.json$/, 'bin/postern.js')
   const variables = {
     POSTERN_CONFIG: join(folder, 'config.yaml'),
     POSTERN_HOME: join(folder, 'home'),
