@@ -65,9 +65,11 @@ export class Plugins implements AsyncDisposable {
     if (missing.length > 0) await this.#compose(missing, settings, { given: [], pending: [], words: [] }, call)
     const forBytes = settings.rules.filter(rule => rule.purposes.includes('tcp'))
     const rules: ServedRule[] = []
-    for (const { hostname, service, mode } of forBytes)
-      if (hostname !== undefined && service instanceof URL)
-        rules.push({ hostname, service, ...(mode && { mode }), server: this.#serverOf(this.#protocolOf(service)) })
+    for (const { hostname, service, mode } of forBytes) {
+      if (hostname === undefined || !(service instanceof URL)) continue
+      const protocol = this.#protocolOf(service)
+      rules.push({ hostname, service, ...(mode && { mode }), protocol, server: this.#serverOf(protocol) })
+    }
     const unserved = forBytes.flatMap(rule => (typeof rule.service === 'number' ? (rule.hostname ?? []) : []))
     const web = settings.rules.filter(rule => rule.purposes.includes('http'))
     if (web.length === 0) return { rules, unserved }

@@ -4,6 +4,7 @@ import {
   type Call,
   type Code,
   type Destination,
+  type Json,
   PosternError,
   type ProtocolEvent,
   type ProtocolServer,
@@ -22,6 +23,8 @@ import type { Rules } from './rules.ts'
 /** A rule with the plugin that speaks to its service. */
 export interface ServedRule extends IngressRule {
   readonly server: ProtocolServer
+  /** The plugin’s name: of what is permitted, it is told what stands below that. Without it, everything. */
+  readonly protocol?: string
 }
 
 /**
@@ -168,8 +171,15 @@ class Answer implements Disposable {
   }
 }
 
+/** A protocol’s own part of a permit; null where nothing is said about it. What is no table of protocols is the plugin’s to refuse. */
+function permitOf(protocol: string | undefined, permit: Json): Json {
+  if (protocol === undefined || typeof permit !== 'object' || permit === null || Array.isArray(permit)) return permit
+  const permits = permit as { readonly [name: string]: Json }
+  return Object.hasOwn(permits, protocol) ? (permits[protocol] ?? null) : null
+}
+
 function remoteSide(
-  { service }: ServedRule,
+  { service, protocol }: ServedRule,
   { identities = [], permit = null }: StreamHeader,
   answer: Answer,
   note: (event: ProtocolEvent) => void,
@@ -178,7 +188,7 @@ function remoteSide(
   return {
     service,
     identities,
-    permit,
+    permit: permitOf(protocol, permit),
     dial: async (inner, to) => {
       if (inner.signal === signal) return answer.dial(service, to, inner)
       using ends = new Either(inner.signal, signal)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { finished } from 'node:stream/promises'
-import { PosternError, type Problem, type ProtocolEvent, type ProtocolServer } from '@postern/interface'
+import { type Json, PosternError, type Problem, type ProtocolEvent, type ProtocolServer } from '@postern/interface'
 import { leftOpen, type MemoryEnd, memoryPair, recordingLog, resources } from '@postern/testkit'
 import { describe, expect, it } from 'vitest'
 import { FailureLog } from '../src/failure-log.ts'
@@ -19,6 +19,8 @@ async function served(
     gone = new AbortController().signal,
     service = new URL('tcp://10.0.0.7:1'),
     observer = {} as DaemonObserver,
+    permit = undefined as Json | undefined,
+    protocol = undefined as string | undefined,
   } = {},
 ) {
   const log = recordingLog()
@@ -26,9 +28,9 @@ async function served(
   const refusals: Problem[] = []
   user.on('error', () => {})
   ours.on('error', () => {})
-  const rules = new Rules([{ hostname: 'db.example.com', service, server: { serve } }])
+  const rules = new Rules([{ hostname: 'db.example.com', service, server: { serve }, ...(protocol && { protocol }) }])
   const offered = {
-    header: { hostname, requestId: 'r-1', purpose: 'tcp' as const },
+    header: { hostname, requestId: 'r-1', purpose: 'tcp' as const, ...(permit !== undefined && { permit }) },
     gone,
     accept: () => ours,
     reject: (problem: Problem) => void refusals.push(problem),
@@ -126,6 +128,23 @@ describe('an accepted stream', () => {
     for await (const chunk of user) text += chunk
     expect(text).toBe('all of it')
   })
+})
+
+it.each([
+  ['what stands below its name', { redis: { commands: ['GET'] }, ssh: {} }, { commands: ['GET'] }],
+  ['what is nothing, as it is said', { redis: false }, false],
+  ['null, where nothing is said of it', { ssh: {} }, null],
+  ['null, where its name is one that every object has', { toString: 1 }, null, 'valueOf'],
+  ['null, where nothing is said at all', undefined, null],
+  ['the whole, where that is no table: it refuses what it cannot read', ['redis'], ['redis']],
+])('of what is permitted a plugin is told %s', async (_what, permit, told, protocol = 'redis') => {
+  let seen: Json | undefined
+  const serve: ProtocolServer['serve'] = async (offered, remote) => {
+    seen = remote.permit
+    offered.accept().end()
+  }
+  await served(serve, { permit, protocol })
+  expect(seen).toEqual(told)
 })
 
 const NOTED = { level: 'info', message: 'protocol' }

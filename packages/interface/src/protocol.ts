@@ -39,7 +39,10 @@ export interface RemoteSide {
   readonly service: URL
   /** Who opened it, as the edge decided. */
   readonly identities: readonly Identity[]
-  /** What the allow rule permits inside this protocol, checked at save by {@link ProtocolRules}. */
+  /**
+   * What the allow rule permits inside this protocol: what stands below its name in the rule’s `permit`, null where nothing does. It was
+   * checked by {@link ProtocolRules} when the rule was saved, if the edge had that side then: what cannot be read permits nothing.
+   */
   readonly permit: Json
   /**
    * Reaches the ingress rule's service, or with `to` another destination the rule allows; nothing else, ever.
