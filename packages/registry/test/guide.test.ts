@@ -23,34 +23,30 @@ test('the plugin in docs/plugins/README.md works as it is printed there', async 
 
   const registry = createRegistry([])
   await registry.add('./postern-auth-api-key', { from: project })
+  expect(registry.ownersOf('people')).toEqual([{ kind: 'auth', name: 'api-key', side: 'edge' }])
   expect(registry.ownersOf('key')).toEqual([{ kind: 'auth', name: 'api-key', side: 'client' }])
   const provider = await registry.create('auth', 'api-key', 'client', { key: 'k1' }, host, call)
   expect(await provider.authenticate({ purpose: 'connector', teamDomain: 'x' }, call)).toEqual({
     headers: { 'x-api-key': 'k1' },
   })
 
-  const rows = new Map<string, string>()
   const { createHash } = await import('node:crypto')
-  rows.set(createHash('sha256').update('k1').digest('hex'), 'alice')
+  const people = ['alice', 'bob'].map(name => `${name}=${createHash('sha256').update(`of ${name}`).digest('hex')}`)
   const edgeHost = {
-    records: {
-      get: async (id: string) => rows.get(id),
-      list: async () => rows,
-      put: async () => {},
-      delete: async () => {},
-    },
+    records: { get: async () => undefined, list: async () => new Map(), put: async () => {}, delete: async () => {} },
     attempts: { allow: async () => true, failed: async () => {} },
     keys: { jwks: async () => null, issuer: async () => '' },
     fetch: () => Promise.reject(new Error('no network here')),
   } satisfies EdgeHost
-  const verifier = await registry.create('auth', 'api-key', 'edge', {}, edgeHost, call)
+  const verifier = await registry.create('auth', 'api-key', 'edge', { people: people.join('\n') }, edgeHost, call)
   const verify = (...keys: string[]) =>
     verifier.verify(
       { method: 'GET', url: '/', headers: keys.length > 0 ? { 'x-api-key': keys } : {}, remoteAddress: '127.0.0.1' },
       call,
     )
-  expect(await verify('k1')).toMatchObject({ identity: { subject: 'alice' } })
+  expect(await verify('of alice')).toMatchObject({ identity: { subject: 'alice' } })
+  expect(await verify('of bob')).toMatchObject({ identity: { subject: 'bob' } })
   expect(await verify()).toBeUndefined()
   expect((await refused(verify('k2'))).code).toBe('AUTH_REJECTED')
-  expect((await refused(verify('k1', 'k1'))).code).toBe('BAD_USAGE')
+  expect((await refused(verify('of bob', 'of bob'))).code).toBe('BAD_USAGE')
 })
