@@ -1,4 +1,4 @@
-import { createClient } from '@postern/client'
+import { createApplicationClient } from '@postern/client'
 import { startDaemon } from '@postern/daemon'
 import { type AuthProvider, type Call, type OriginHost, PosternError } from '@postern/interface'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -270,7 +270,11 @@ describe('an edge that means harm, to a client', () => {
   })
   const open = (answer: Record<string, readonly string[]> = {}) => {
     const { transport, edge } = intoOurHands(answer)
-    const client = createClient({ hostname: 'db.localhost', auth: [nobody], transports: [{ name: 'ours', transport }] })
+    const client = createApplicationClient({
+      hostname: 'db.localhost',
+      auth: [nobody],
+      transports: [{ name: 'ours', transport }],
+    })
     const stream = client.open({ ...call, signal: AbortSignal.timeout(15_000) })
     stream.catch(() => {})
     return { client, stream, edge }

@@ -1,4 +1,4 @@
-import { createClient } from '@postern/client'
+import { createApplicationClient } from '@postern/client'
 import { startDaemon } from '@postern/daemon'
 import type { AuthProvider, Call, OriginHost } from '@postern/interface'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -162,7 +162,7 @@ describe('an edge of the next version', () => {
     ['this one and more', '{"v":1,"type":"hello","about":{"later":1}}', undefined],
   ])('a client hears that it speaks %s', async (_, hello, code) => {
     const { transport, edge } = intoOurHands({ 'postern-later': ['yes'] })
-    await using client = createClient({ hostname: APP, auth: [nobody], transports: [{ name: 'ours', transport }] })
+    await using client = createApplicationClient({ hostname: APP, auth: [nobody], transports: [{ name: 'ours', transport }] })
     const connected = client.connect({ ...call, signal: AbortSignal.timeout(15_000) }).then(
       () => undefined,
       error => error.code,

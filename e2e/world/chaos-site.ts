@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type ApplicationClient, createClient } from '@postern/client'
+import { type ApplicationClient, createApplicationClient } from '@postern/client'
 import { createConnector, createIdentity, signConnector } from '@postern/connector/issue'
 import { builtins, joinIdentity, type RunningDaemon, readRule, startDaemon } from '@postern/daemon'
 import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
@@ -93,7 +93,7 @@ export async function startChaosSite({ mode, client, daemon }: Combination): Pro
     origin,
     networks,
     client: () =>
-      createClient({
+      createApplicationClient({
         hostname: APP,
         edge: new URL(`https://${APP}:${networks.client.port}`),
         auth,

@@ -1,7 +1,7 @@
 // Who wants a little, again and again: a message sent and got back over a stream that stays, then over a new one.
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { createClient } from '@postern/client'
+import { createApplicationClient } from '@postern/client'
 import type { Call } from '@postern/interface'
 import { type Who, work } from './crowd.ts'
 import { tokenOf, transport, trustOf } from './crowd-visitor.ts'
@@ -47,12 +47,14 @@ function next(stream: Duplex): Promise<Buffer> {
   })
 }
 
-let kept: { readonly who: Who; readonly client: ReturnType<typeof createClient>; readonly stream: Duplex } | undefined
+let kept:
+  | { readonly who: Who; readonly client: ReturnType<typeof createApplicationClient>; readonly stream: Duplex }
+  | undefined
 
-async function streamOf(who: Who): Promise<{ client: ReturnType<typeof createClient>; stream: Duplex }> {
+async function streamOf(who: Who): Promise<{ client: ReturnType<typeof createApplicationClient>; stream: Duplex }> {
   if (kept?.who.mode === who.mode && !kept.stream.destroyed) return kept
   await kept?.client[Symbol.asyncDispose]()
-  const client = createClient({
+  const client = createApplicationClient({
     hostname: `${who.hostname}:${who.port}`,
     auth: [tokenOf(who)],
     transports: [{ name: 'websocket', transport: await transport() }],

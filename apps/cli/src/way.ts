@@ -1,4 +1,4 @@
-import { type ApplicationClient, createClient, type NamedTransport, type SessionNews } from '@postern/client'
+import { type ApplicationClient, createApplicationClient, type NamedTransport, type SessionNews } from '@postern/client'
 import { readHostname } from '@postern/client/hostname'
 import type { AuthProvider, Call, Protocol } from '@postern/interface'
 import { clientHost, composePlugins, type EdgeAt, readTrust, type Wanted } from '@postern/program'
@@ -75,7 +75,7 @@ export async function makeWay(
     ui.interactive = may && host.ui.interactive !== false
   }
   const client = owned.use(
-    createClient({ hostname, auth, transports, trust, onSession, mayAsk, endToEnd, ...(edge && { edge }) }),
+    createApplicationClient({ hostname, auth, transports, trust, onSession, mayAsk, endToEnd, ...(edge && { edge }) }),
   )
   const parts = owned.move()
   return {

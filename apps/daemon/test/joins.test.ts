@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { queryObjects } from 'node:v8'
 import {
   type ApplicationClient,
-  createClient,
+  createApplicationClient,
   type EndToEnd,
   type NamedTransport,
   type SessionNews,
@@ -177,7 +177,7 @@ class World implements AsyncDisposable {
     const auth = [{ authenticate: async () => ({}) }]
     const transports = names.map(name => ({ name, transport: this.transport }))
     const onSession = (news: SessionNews) => void this.news.push(news)
-    const made = createClient({ hostname, auth, transports, endToEnd, onSession })
+    const made = createApplicationClient({ hostname, auth, transports, endToEnd, onSession })
     this.clients.push(made)
     return made
   }

@@ -17,7 +17,7 @@ import { readApplication } from './told.ts'
 import { type NamedTransport, Transports } from './transports.ts'
 import { Making, untilAborted } from './waiting.ts'
 
-export interface ClientOptions {
+export interface ApplicationOptions {
   /** The application, for example `db.example.com`; with the edge's port where it is not 443. */
   readonly hostname: string
   /** Where the edge listens, when not at the hostname itself. */
@@ -71,11 +71,11 @@ export interface ApplicationClient extends AsyncDisposable {
  * A client for one application: one session, many streams.
  *
  * @example
- * await using db = createClient({ hostname: 'db.example.com', auth: [token], transports: [{ name: 'websocket', transport }] })
+ * await using db = createApplicationClient({ hostname: 'db.example.com', auth: [token], transports: [{ name: 'websocket', transport }] })
  * const stream = await db.open({ signal: AbortSignal.timeout(10_000), log })
  * @throws PosternError HOSTNAME_INVALID; BAD_USAGE without a transport
  */
-export function createClient(options: ClientOptions): ApplicationClient {
+export function createApplicationClient(options: ApplicationOptions): ApplicationClient {
   return new Client(options)
 }
 
@@ -120,7 +120,7 @@ interface Course {
 
 class Client implements ApplicationClient {
   #app: Application
-  readonly #options: ClientOptions
+  readonly #options: ApplicationOptions
   readonly #edge: URL
   readonly #transports: Transports
   /** The session that new streams go to, from the moment its making begins. */
@@ -134,7 +134,7 @@ class Client implements ApplicationClient {
   #closed = false
   #stays = false
 
-  constructor(options: ClientOptions) {
+  constructor(options: ApplicationOptions) {
     const { hostname, port } = readHostname(options.hostname)
     this.#options = options
     this.#transports = new Transports(options.transports)

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { type AuthProvider, type Call, PosternError, problem } from '@postern/interface'
 import { everythingSaid, leftOpen, type MemoryEdge, memoryEdge, recordingLog, resources } from '@postern/testkit'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type ApplicationClient, createClient } from '../src/index.ts'
+import { type ApplicationClient, createApplicationClient } from '../src/index.ts'
 
 const SECRET = 'psts_this-is-the-secret'
 const log = recordingLog()
@@ -15,7 +15,7 @@ let client: ApplicationClient
 beforeEach(async () => {
   before = resources()
   edge = await memoryEdge(log)
-  client = createClient({
+  client = createApplicationClient({
     hostname: 'db.example.com',
     auth: [token],
     transports: [{ name: 'memory', transport: edge.transport }],
@@ -156,7 +156,7 @@ describe('what becomes of the session', () => {
   const told: string[] = []
   beforeEach(() => {
     told.length = 0
-    client = createClient({
+    client = createApplicationClient({
       hostname: 'db.example.com',
       auth: [token],
       transports: [{ name: 'memory', transport: edge.transport }],

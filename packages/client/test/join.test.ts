@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { type Call, PosternError, problem, type Transport } from '@postern/interface'
 import { leftOpen, type MemoryEdge, memoryEdge, recordingLog, resources } from '@postern/testkit'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type ApplicationClient, createClient, type EndToEnd } from '../src/index.ts'
+import { type ApplicationClient, createApplicationClient, type EndToEnd } from '../src/index.ts'
 
 const log = recordingLog()
 const call: Call = { signal: AbortSignal.timeout(60_000), log }
@@ -35,7 +35,7 @@ const older: Transport = {
 function client(endToEnd: EndToEnd): ApplicationClient {
   const auth = [{ authenticate: async () => ({}) }]
   const transports = [{ name: 'memory', transport: older }]
-  const made = createClient({ hostname: 'db.example.com', auth, transports, endToEnd })
+  const made = createApplicationClient({ hostname: 'db.example.com', auth, transports, endToEnd })
   clients.push(made)
   return made
 }

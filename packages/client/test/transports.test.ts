@@ -2,7 +2,7 @@ import { Duplex } from 'node:stream'
 import { type Call, type Dialled, type DialRequest, PosternError, problem, type Transport } from '@postern/interface'
 import { leftOpen, type MemoryEdge, memoryEdge, recordingLog, resources } from '@postern/testkit'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { createClient, type NamedTransport, type SessionNews, Transports } from '../src/index.ts'
+import { createApplicationClient, type NamedTransport, type SessionNews, Transports } from '../src/index.ts'
 import { mendable } from '../src/transports.ts'
 
 const log = recordingLog()
@@ -53,7 +53,7 @@ function working(name = 'good'): NamedTransport & { dials: number } {
 
 const none = { authenticate: async () => ({}) }
 const clientBy = (transports: readonly NamedTransport[], onSession?: (news: SessionNews) => void) =>
-  createClient({ hostname: 'db.example.com', auth: [none], transports, ...(onSession && { onSession }) })
+  createApplicationClient({ hostname: 'db.example.com', auth: [none], transports, ...(onSession && { onSession }) })
 
 describe('several transports', () => {
   it('a pipe that dies before anybody said hello is mended by the next, for the stream that was on its way, too', async () => {
@@ -202,7 +202,7 @@ describe('a client that stays', () => {
     const told: string[] = []
     const asked: boolean[] = []
     const stop = new AbortController()
-    const client = createClient({
+    const client = createApplicationClient({
       hostname: 'db.example.com',
       auth: [none],
       transports: [working()],

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { EdgeAt } from '@postern/client/edge-fetch'
 import { type ClientHost, PosternError, type Ui } from '@postern/interface'
-import type { EdgeAt } from './edge-fetch.ts'
 import { userFolder } from './files.ts'
 import type { Program } from './run.ts'
 import { terminal } from './ui.ts'
@@ -29,7 +29,7 @@ export function clientHost({ env }: Pick<Program, 'env'>, at?: EdgeAt, ui: Ui = 
     )
   })
   const fetching = lazily(async () =>
-    (await import('./edge-fetch.ts')).edgeFetch(at ?? { hostname: '', trust: { ca: [] } }),
+    (await import('@postern/client/edge-fetch')).edgeFetch(at ?? { hostname: '', trust: { ca: [] } }),
   )
   return {
     secrets: {

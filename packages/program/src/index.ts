@@ -1,6 +1,6 @@
 export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, transportsOf, type Wanted } from './compose.ts'
 export { type ConfigFile, parseConfigText, readConfigFile } from './config-file.ts'
-export type { EdgeAt } from './edge-fetch.ts'
+export type { EdgeAt } from '@postern/client/edge-fetch'
 export { describeFailure, exitCodeOf, unwritten } from './failure.ts'
 export { homeFolder, readPrivate, userFolder, writePrivate } from './files.ts'
 export { clientHost, pluginPlaces, readTrust } from './host.ts'

@@ -2,8 +2,8 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getCACertificates } from 'node:tls'
-import { connectEdge, type EdgeAddress, type Trust } from '@postern/client/connect'
 import { type ClientHost, PosternError } from '@postern/interface'
+import { connectEdge, type EdgeAddress, type Trust } from './connect.ts'
 
 /** Bytes. What plugins fetch are documents and tokens. */
 const LARGEST = 1024 * 1024
