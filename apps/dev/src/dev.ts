@@ -1,110 +1,90 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
+import type { RunningEdge } from '@postern/edge'
 import type { Call } from '@postern/interface'
-import { type TokenFile, writeClientConfig, writeCommand, writeSshConfig } from './files.ts'
+import { type DevToken, writeSshConfig } from './files.ts'
 import { APP_HOST, ECHO_HOST, SSH_HOST, TEAM_DOMAIN, VAULT_HOST, WIKI_HOST } from './names.ts'
-import { addPerson, type SamplePerson } from './person.ts'
-import { startSampleDaemon } from './sample-daemon.ts'
-import { startSampleEcho, startSampleSsh } from './samples.ts'
+import { type SampleServer, startSampleEcho, startSampleSsh } from './samples.ts'
+import { type Begun, type DevOptions, type DevSite, rulesFor, startSite, TUNNEL } from './site.ts'
 import { makeSshKeys, type SshKeys } from './ssh-keys.ts'
 import { startSampleWeb } from './web.ts'
 
-const TUNNEL = 'sample'
-const STAFF = 'staff'
-/** Milliseconds that open connections have when it stops: Ctrl-C should feel like one. */
-const GRACE = 1_000
-
-export interface DevOptions {
-  /** The edge's port on loopback. Default: any free one. */
-  readonly port?: number
-}
-
-/** A whole Postern in this process: edge, daemon, private services, a person and a service token to reach them. */
-export interface Dev extends AsyncDisposable {
-  /** Everything it wrote; removed with it. */
-  readonly folder: string
-  readonly port: number
-  readonly edge: RunningEdge
-  /** The CA of the edge's certificate. */
-  readonly caFile: string
-  readonly serviceToken: TokenFile
-  /** May open everything but the vault. */
-  readonly person: SamplePerson
-  /** For a browser; each ends in `/`. */
+/** With the sample services. */
+export interface Dev extends DevSite {
+  /** For a browser; each ends in `/`. The sample person may open all but the vault. */
   readonly urls: { readonly team: string; readonly app: string; readonly wiki: string; readonly vault: string }
   readonly ssh: { readonly what: string; readonly user: string; readonly keys: SshKeys; readonly configFile: string }
   readonly echo: { readonly what: string }
   readonly web: { readonly what: string }
-  /** A command that runs `postern` under this Node, for this edge: it needs no CA or port to be said, and keeps what it keeps in `folder`. */
-  readonly postern: string
+}
+
+/** What is not told. Warnings and errors are. */
+const DEFAULT_LOG: Call['log'] = {
+  debug() {},
+  info() {},
+  warn: (message, fields) => console.warn(message, fields ?? ''),
+  error: (message, fields) => console.error(message, fields ?? ''),
 }
 
 /**
- * Starts it all, and takes it all down with `await using`.
+ * Starts a whole Postern in this process, and takes it all down with `await using`: as many as you like, side by side. It talks to loopback
+ * only, writes to a temporary folder of its own only, and changes nothing of the process: no variable, no working folder, no handler.
+ *
+ * @param call its abort ends what runs at once. Default: it runs until it is disposed; warnings and errors go to `console`
+ * @throws PosternError LISTEN_FAILED, and what edge and daemon throw
  *
  * @example
- * await using dev = await startDev({}, { signal, log })
- * await promisify(execFile)('ssh', ['-F', dev.ssh.configFile, 'ssh.localhost', 'uptime'])
- * @throws PosternError LISTEN_FAILED, and what edge and daemon throw
+ * await using dev = await startDev({ samples: false })
+ * const { url } = await dev.expose('shop.localhost', `http://127.0.0.1:${port}`)
+ * const ann = await dev.signIn()
+ * const answer = await ann.fetch(url)
  */
-export async function startDev(options: DevOptions, call: Call): Promise<Dev> {
-  await using owned = new AsyncDisposableStack()
-  const folder = mkdtempSync(join(tmpdir(), 'postern-dev-'))
-  owned.defer(() => rmSync(folder, { recursive: true, force: true }))
-  const keys = makeSshKeys(join(folder, 'ssh'))
-  const ssh = owned.use(await startSampleSsh(join(folder, 'ssh'), keys))
-  const echo = owned.use(await startSampleEcho())
-  const data = join(folder, 'edge')
-  const { tunnelToken, serviceToken, caFile } = await initialiseEdge(
-    { data, hostname: SSH_HOST, tunnel: TUNNEL, teamDomain: TEAM_DOMAIN, protocols: ['ssh'] },
-    call,
-  )
-  const listen = { host: '127.0.0.1', port: options.port ?? 0 }
-  const edge = owned.use(await startEdge({ data, listen, grace: GRACE }, call))
-  const to = { edge: new URL(`https://${TEAM_DOMAIN}:${edge.port}`), trust: { ca: [readFileSync(caFile, 'utf8')] } }
-  const web = owned.use(await startSampleWeb(to))
-  await addApplications(edge, serviceToken.id)
-  const adding = addPerson(edge, [STAFF], call) // a password takes its time; the daemon connects meanwhile
-  adding.catch(() => {})
-  const pages = [APP_HOST, WIKI_HOST, VAULT_HOST].map(host => [host, `http://127.0.0.1:${web.port}`] as const)
-  const bytes = [SSH_HOST, APP_HOST].map(host => [host, `ssh://127.0.0.1:${ssh.port}`] as const)
-  const services = [...pages, ...bytes, [ECHO_HOST, `tcp://127.0.0.1:${echo.port}`] as const]
-  owned.use(await startSampleDaemon(to, tunnelToken, services, call))
-  const person = await adding
-  const token = { id: serviceToken.id, secretFile: join(folder, 'service-token') }
-  writeFileSync(token.secretFile, `${serviceToken.secret}\n`, { mode: 0o600 })
-  writeClientConfig(folder, edge, caFile, token)
-  const postern = writeCommand(folder, edge)
+export async function startDev(
+  options: DevOptions & { readonly samples: false },
+  call?: Partial<Call>,
+): Promise<DevSite>
+export async function startDev(options?: DevOptions, call?: Partial<Call>): Promise<Dev>
+export async function startDev(options: DevOptions = {}, given: Partial<Call> = {}): Promise<DevSite | Dev> {
+  const call = { signal: given.signal ?? new AbortController().signal, log: given.log ?? DEFAULT_LOG }
+  if (options.samples === false) return (await startSite(options, async () => ({ services: [] }), call)).site
+  const { site, prepared } = await startSite(options, startSamples, call)
+  const { ssh, keys, echo, web } = prepared
   const user = userInfo().username
-  const configFile = writeSshConfig(folder, keys, user, postern)
-  const parts = owned.move()
+  const configFile = writeSshConfig(site.folder, keys, user, site.postern)
   return {
-    folder,
-    port: edge.port,
-    edge,
-    caFile,
-    serviceToken: token,
-    person,
-    urls: urlsOf(edge.port),
+    ...site,
+    urls: urlsOf(site.port),
     ssh: { what: ssh.what, user, keys, configFile },
     echo: { what: echo.what },
     web: { what: web.what },
-    postern,
-    [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }
 
+interface Samples {
+  readonly keys: SshKeys
+  readonly ssh: SampleServer
+  readonly echo: SampleServer
+  readonly web: SampleServer
+  readonly services: readonly (readonly [hostname: string, service: string])[]
+}
+
+async function startSamples({ folder, edge, to, serviceToken, owned }: Begun): Promise<Samples> {
+  const keys = makeSshKeys(join(folder, 'ssh'))
+  const ssh = owned.use(await startSampleSsh(join(folder, 'ssh'), keys))
+  const echo = owned.use(await startSampleEcho())
+  const web = owned.use(await startSampleWeb(to))
+  await addApplications(edge, serviceToken)
+  const pages = [APP_HOST, WIKI_HOST, VAULT_HOST].map(host => [host, `http://127.0.0.1:${web.port}`] as const)
+  const bytes = [SSH_HOST, APP_HOST].map(host => [host, `ssh://127.0.0.1:${ssh.port}`] as const)
+  return { keys, ssh, echo, web, services: [...pages, ...bytes, [ECHO_HOST, `tcp://127.0.0.1:${echo.port}`]] }
+}
+
 /** Who may open what: staff and the sample token everything, but for the vault. */
-async function addApplications({ administration }: RunningEdge, serviceToken: string): Promise<void> {
-  const rules = [
-    { name: 'staff', action: 'allow' as const, include: [{ group: STAFF }] },
-    { name: 'the sample token', action: 'allow' as const, include: [{ serviceToken }] },
-  ]
+async function addApplications({ administration }: RunningEdge, serviceToken: DevToken): Promise<void> {
+  const rules = rulesFor(serviceToken)
   const keepers = [{ name: 'keepers', action: 'allow' as const, include: [{ group: 'keepers' }] }]
-  await administration.call('policy.put', { params: { hostname: SSH_HOST }, body: { rules } })
   const applications = [
+    { hostname: SSH_HOST, protocols: ['ssh'], rules },
     { hostname: ECHO_HOST, protocols: ['tcp'], rules, options: { name: 'Sample echo' } },
     { hostname: APP_HOST, protocols: ['http', 'ssh'], rules, options: { name: 'Sample application' } },
     { hostname: WIKI_HOST, protocols: ['http'], rules, options: { name: 'Sample wiki' } },

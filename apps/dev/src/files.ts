@@ -10,8 +10,17 @@ export interface TokenFile {
   readonly secretFile: string
 }
 
+/** What names a machine, in every form that something wants it in. */
+export interface DevToken extends TokenFile {
+  readonly secret: string
+  /** For requests of one's own. */
+  readonly headers: { readonly 'postern-client-id': string; readonly 'postern-client-secret': string }
+}
+
 /** What a person would have in `~/.config/postern/config.yaml`: a machine's credential for two names, a browser for the third. */
-export function writeClientConfig(folder: string, edge: RunningEdge, ca: string, credential: TokenFile): void {
+export function writeClientConfig(folder: string, edge: RunningEdge, ca: string, token: TokenFile): void {
+  const { id, secretFile } = token
+  const credential = { id, secretFile }
   const applications = { [SSH_HOST]: credential, [ECHO_HOST]: credential, [APP_HOST]: { trustTeam: TEAM_DOMAIN } }
   const config = { edge: `https://localhost:${edge.port}`, ca, applications }
   writeFileSync(join(folder, 'config.yaml'), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })

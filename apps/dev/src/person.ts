@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import type { RunningEdge } from '@postern/edge'
-import type { Call } from '@postern/interface'
 
 /** Somebody in the edge’s own directory. */
 export interface SamplePerson {
@@ -10,13 +9,20 @@ export interface SamplePerson {
   readonly password: string
 }
 
-/** Invites a person, as an administrator does, has them open their link, and lets them administer as well. */
-export async function addPerson(edge: RunningEdge, groups: readonly string[], call: Call): Promise<SamplePerson> {
-  const person = { email: 'ann@example.com', name: 'Ann', password: randomBytes(9).toString('hex') }
-  const { email, name, password } = person
+/** Whom to add. */
+export interface WantedPerson {
+  readonly email: string
+  readonly name: string
+  /** What the edge vouches for besides: rules and applications see them. Default: none. */
+  readonly groups?: readonly string[]
+}
+
+/** Invites a person, as an administrator does, and has them open their link. */
+export async function addPerson(edge: RunningEdge, wanted: WantedPerson, signal: AbortSignal): Promise<SamplePerson> {
+  const { email, name, groups = [] } = wanted
+  const password = randomBytes(9).toString('hex')
   const { link } = await edge.administration.call('user.invite', { body: { email, groups: [...groups] } })
-  await edge.administration.call('settings.put', { body: { administrators: [{ email }] } })
   const token = new URL(link).pathname.split('/').at(-1) ?? ''
-  await edge.directory.accept(token, { name, password }, { remoteAddress: '127.0.0.1', signal: call.signal })
-  return person
+  await edge.directory.accept(token, { name, password }, { remoteAddress: '127.0.0.1', signal })
+  return { email, name, password }
 }

@@ -15,7 +15,19 @@ export interface Done {
 export function factsOf({ port, folder, serviceToken, caFile, person, urls, postern, ssh }: Dev, done: Done): object {
   const { up, job, request } = done
   const ways = { postern, sshConfig: ssh.configFile }
-  return { port, folder, serviceToken, caFile, person, urls, ...ways, up: Math.round(up), job, request }
+  const { id, secretFile } = serviceToken
+  return {
+    port,
+    folder,
+    serviceToken: { id, secretFile },
+    caFile,
+    person,
+    urls,
+    ...ways,
+    up: Math.round(up),
+    job,
+    request,
+  }
 }
 
 export function report(dev: Dev, { up, job, request }: Done): string {

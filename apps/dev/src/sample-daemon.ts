@@ -1,42 +1,93 @@
-import { builtins, originHost, readRule, type ServedRule, startDaemon, type TeamAddress } from '@postern/daemon'
-import { type Call, type ClientHost, PosternError } from '@postern/interface'
-import { createRegistry } from '@postern/registry'
+import type { NamedTransport } from '@postern/client'
+import {
+  builtins,
+  joinIdentity,
+  originHost,
+  type RunningDaemon,
+  readRule,
+  type ServedRule,
+  startDaemon,
+  type TeamAddress,
+  type WebRule,
+} from '@postern/daemon'
+import { type Call, type ClientHost, PosternError, type ProtocolServer } from '@postern/interface'
+import { createRegistry, type Registry } from '@postern/registry'
+import type { Enrolled } from './enrolled.ts'
 
 /** A hostname and what is behind it. One hostname may have a service for bytes and one for requests. */
 export type SampleRule = readonly [hostname: string, service: string]
 
 /** The daemon, composed of the same plugins by the same registry as `posternd`. */
-export async function startSampleDaemon(
-  to: TeamAddress,
-  token: string,
-  services: readonly SampleRule[],
-  call: Call,
-): Promise<AsyncDisposable> {
-  await using owned = new AsyncDisposableStack()
-  const registry = createRegistry(builtins)
-  const auth = [await registry.create('auth', 'tunnel-token', 'client', { token }, nobody(call), call)]
-  const transport = await registry.create('transport', 'websocket', 'client', {}, nobody(call), call)
-  const entryOf = (scheme: string) => registry.forScheme(scheme)?.entry
-  const serverOf = async (scheme: string) => {
-    const server = await registry.create('protocol', entryOf(scheme)?.name ?? '', 'origin', {}, originHost(to), call)
-    owned.defer(() => server[Symbol.asyncDispose]?.())
+export class SampleDaemon implements AsyncDisposable {
+  readonly #to: TeamAddress
+  readonly #call: Call
+  readonly #registry: Registry = createRegistry(builtins)
+  readonly #servers = new Map<string, ProtocolServer>()
+  readonly #bytes: ServedRule[] = []
+  readonly #pages: WebRule[] = []
+  readonly #owned = new AsyncDisposableStack()
+  #daemon: RunningDaemon | undefined
+
+  /** @param call ends it when it is aborted */
+  constructor(to: TeamAddress, call: Call) {
+    this.#to = to
+    this.#call = call
+  }
+
+  /** Connects to the edge. @throws PosternError what the edge says; OPTION_INVALID for a service that is none */
+  async start(who: Enrolled, services: readonly SampleRule[]): Promise<void> {
+    for (const [hostname, service] of services) await this.#add(hostname, service)
+    const { token, credentials } = who
+    const own = { connectorCertificate: credentials?.certificate, connectorKey: credentials?.key }
+    const [registry, call, host] = [this.#registry, this.#call, nobody(this.#call)]
+    const auth = [await registry.create('auth', 'tunnel-token', 'client', { token, ...own }, host, call)]
+    const transports: NamedTransport[] = []
+    // Over tls, end-to-end sessions are connections of their own.
+    for (const name of credentials ? ['tls', 'websocket'] : ['websocket'])
+      transports.push({ name, transport: await registry.create('transport', name, 'client', {}, host, call) })
+    const joining = joinIdentity(credentials, this.#call)
+    const config = { ...this.#to, ...this.#rules(), auth, transports, connections: 2, ...(joining && { joining }) }
+    this.#daemon = this.#owned.use(await startDaemon(config, this.#call))
+  }
+
+  /** From now on this is behind that hostname, too. @returns the name of the protocol that it is reached by */
+  async serve(hostname: string, service: string): Promise<string> {
+    const protocol = await this.#add(hostname, service)
+    const { rules, web } = this.#rules()
+    this.#daemon?.setRules(rules, [], web)
+    return protocol
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned.disposeAsync()
+  }
+
+  async #add(hostname: string, service: string): Promise<string> {
+    const entryOf = (scheme: string) => this.#registry.forScheme(scheme)?.entry
+    const rule = readRule(hostname, service, scheme => entryOf(scheme)?.defaultPort ?? (entryOf(scheme) && 'none'))
+    const scheme = rule.service.protocol
+    const { name } = entryOf(scheme) ?? { name: '' }
+    const isWeb = scheme === 'http:' || scheme === 'https:'
+    const server = await this.#serverOf(name)
+    if (isWeb) this.#pages.push({ ...rule, segments: [], options: {} })
+    else this.#bytes.push({ ...rule, server })
+    return name
+  }
+
+  #rules() {
+    const [{ service } = { service: undefined }] = this.#pages
+    const server = service && this.#servers.get(this.#registry.forScheme('http:')?.entry.name ?? '')
+    return { rules: [...this.#bytes], ...(server && { web: { server, rules: [...this.#pages] } }) }
+  }
+
+  async #serverOf(name: string): Promise<ProtocolServer> {
+    const known = this.#servers.get(name)
+    if (known) return known
+    const server = await this.#registry.create('protocol', name, 'origin', {}, originHost(this.#to), this.#call)
+    this.#owned.defer(() => server[Symbol.asyncDispose]?.())
+    this.#servers.set(name, server)
     return server
   }
-  const read = services.map(([hostname, service]) =>
-    readRule(hostname, service, scheme => entryOf(scheme)?.defaultPort ?? 'none'),
-  )
-  const rules: ServedRule[] = []
-  for (const rule of read)
-    if (rule.service.protocol !== 'http:') rules.push({ ...rule, server: await serverOf(rule.service.protocol) })
-  const pages = read.filter(({ service }) => service.protocol === 'http:')
-  const web = { server: await serverOf('http:'), rules: pages.map(rule => ({ ...rule, segments: [], options: {} })) }
-  owned.use(
-    await startDaemon(
-      { ...to, rules, web, auth, transports: [{ name: 'websocket', transport }], connections: 2 },
-      call,
-    ),
-  )
-  return owned.move()
 }
 
 /** A daemon keeps nothing and asks nobody. */

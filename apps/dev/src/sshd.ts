@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { accessSync, constants, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -26,8 +26,8 @@ export async function startSshd(
   more: readonly string[] = [],
 ): Promise<SampleServer & { readonly pid: number }> {
   const port = await freePort()
-  const made = process.getuid?.() === 0 && !existsSync(PRIVILEGE_SEPARATION)
-  if (made) mkdirSync(PRIVILEGE_SEPARATION, { mode: 0o755 })
+  // It stays, as on any machine whose own sshd ran once: another one of ours may have begun to need it meanwhile.
+  if (process.getuid?.() === 0) mkdirSync(PRIVILEGE_SEPARATION, { mode: 0o755, recursive: true })
   const config = join(folder, 'sshd_config')
   writeFileSync(config, settings(port, keys, more))
   const child = spawn(program, ['-D', '-e', '-f', config], { stdio: ['ignore', 'ignore', 'pipe'] })
@@ -49,7 +49,6 @@ export async function startSshd(
     async [Symbol.asyncDispose]() {
       child.kill('SIGTERM')
       await gone
-      if (made) rmSync(PRIVILEGE_SEPARATION, { recursive: true, force: true })
     },
   }
 }
