@@ -14,7 +14,7 @@ export interface CodeFacts {
  * Every way Postern can fail: the one table behind exit codes, HTTP statuses and `docs/errors.md`.
  *
  * Groups of exit codes: 1–9 this machine, 10–19 who you are, 20–29 the edge, 30–39 behind the edge,
- * 40–49 a connection that was open, 60–69 plugins, 70–79 the edge's own state.
+ * 40–49 a connection that was open, 50–59 plugins as they are installed, 60–69 plugins, 70–79 the edge's own state.
  */
 export const CODES = {
   INTERNAL: {
@@ -290,10 +290,26 @@ export const CODES = {
     next: 'Connect again. Somebody between you and the edge may be watching: --transport websocket shows them no ticket.',
   },
 
+  PLUGIN_INTEGRITY: {
+    exit: 50,
+    title: 'A plugin is not what was added',
+    next: 'Find out who changed it. Then add it again: postern plugins remove NAME, postern plugins add NAME@VERSION.',
+  },
+  PLUGIN_INSTALL: {
+    exit: 51,
+    title: 'A plugin cannot be installed',
+    next: 'Correct what npm says; what was there before is unchanged.',
+  },
+  PLUGIN_UNSAFE: {
+    exit: 52,
+    title: 'A package holds what no plugin may',
+    next: 'Do not use it; tell the plugin’s author.',
+  },
+
   PLUGIN_NOT_FOUND: {
     exit: 60,
     title: 'A plugin is not installed',
-    next: 'Install the package, or correct its name or path.',
+    next: 'Add the package (postern plugins add NAME@VERSION), or correct its name or path.',
   },
   PLUGIN_MANIFEST: {
     exit: 61,

@@ -71,6 +71,11 @@ export interface ManifestEntry {
    * stdout.
    */
   readonly listens?: true
+  /**
+   * Auth with an edge side: the request headers that it reads, in lower case, and `:certificate` for the client's. It is then shown
+   * these alone, and asked only where one of them was presented. Absent: it is asked about every request.
+   */
+  readonly reads?: readonly string[]
   /** The option names of each side, so that an error can name the plugin that owns a flag without loading it. */
   readonly options?: Readonly<Partial<Record<Side, readonly string[]>>>
   /** A module per side, relative to the package's folder, for example `./dist/client.js`. */
