@@ -12,6 +12,7 @@ const NAME = 'postern-protocol-echo'
 describe('a protocol by somebody else, installed from tarballs into an empty project', () => {
   const folder = temporaryFolder()
   const project = join(folder.path, 'project')
+  const plugin = join(project, 'node_modules', NAME)
   let world: World
 
   beforeAll(async () => {
@@ -22,7 +23,6 @@ describe('a protocol by somebody else, installed from tarballs into an empty pro
     execFileSync('npm', ['pack', '--silent', '--pack-destination', join(folder.path, 'tarballs')], { cwd: source })
     tarballs.set(NAME, join(folder.path, 'tarballs', `${NAME}-1.0.0.tgz`))
     installAlone(project, [NAME], tarballs)
-    const plugin = join(project, 'node_modules', NAME)
     world = await startWorld({
       hostname: 'echo.localhost',
       service: 'echo://here',
@@ -40,14 +40,15 @@ describe('a protocol by somebody else, installed from tarballs into an empty pro
     return { exit: await running.exit, stdout: running.stdout, stderr: running.stderr }
   }
 
-  it('is used by --plugin with its package name from its project, by service scheme on the daemon', async () => {
-    const { exit, stdout, stderr } = await speak(['--plugin', NAME], project)
+  it('is used by --plugin with its path, by service scheme on the daemon', async () => {
+    const { exit, stdout, stderr } = await speak(['--plugin', `./node_modules/${NAME}`], project)
     expect([exit, stderr]).toEqual([0, ''])
     expect(stdout).toContain('HELLO')
   })
 
-  it('is used by --plugin with a path', async () => {
-    expect((await speak(['--plugin', `./node_modules/${NAME}`], project)).stdout).toContain('HELLO')
+  it('is not used by its name, from whatever folder somebody is in: only what was added is', async () => {
+    const { exit, stderr } = await speak(['--plugin', NAME], project)
+    expect([exit, stderr]).toEqual([60, expect.stringContaining(`./node_modules/${NAME}`)])
   })
 
   it('is used from the config file, by a path from its folder, with its own keys', async () => {
@@ -63,8 +64,8 @@ describe('a protocol by somebody else, installed from tarballs into an empty pro
   })
 
   it('takes its own flags, and another plugin’s flag is named as such', async () => {
-    expect((await speak(['--plugin', NAME, '--greeting', 'good day'], project)).stdout).toMatch(/good day/i)
-    const { exit, stderr } = await speak(['--plugin', NAME, '--token', 'x'], project)
+    expect((await speak(['--plugin', plugin, '--greeting', 'good day'], project)).stdout).toMatch(/good day/i)
+    const { exit, stderr } = await speak(['--plugin', plugin, '--token', 'x'], project)
     expect([exit, stderr.includes('OPTION_UNKNOWN')]).toEqual([2, true])
   })
 

@@ -8,6 +8,10 @@ export interface Found {
   readonly builtin: boolean
   /** The package's real folder; absent for a built-in. */
   readonly folder?: string
+  /** Of a package that was added. */
+  readonly version?: string
+  /** Of one that is not built in: whether it still is what was added. @throws PosternError PLUGIN_INTEGRITY */
+  readonly check?: () => Promise<void>
   /** How a built-in's sides are loaded. */
   readonly load?: Partial<Record<Side, () => Promise<unknown>>>
 }

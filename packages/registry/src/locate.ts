@@ -1,48 +1,89 @@
 import { realpath, stat } from 'node:fs/promises'
-import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
-import { refusal } from './refusal.ts'
+import { isAbsolute, join, relative, resolve, sep } from 'node:path'
+import { checkLocked, EXACT_VERSION, LOCK_FILE, PACKAGE_NAME, readLock } from './lock.ts'
+import { readPackageFile } from './manifest.ts'
+import { refusal, shown } from './refusal.ts'
+import { hashTree } from './tree.ts'
 
-/** Where names are looked for. */
+/** Where plugins are. */
 export interface Where {
-  /** The config file's folder, or the current one: bare names and `./paths` resolve from it. Absolute. */
+  /** The config file's folder, or the current one: `./paths` are relative to it. Absolute. */
   readonly from: string
-  /** The user's plugin folder, searched after it for bare names. */
+  /** Where plugins are added: names are looked for there and nowhere else. */
   readonly pluginFolder?: string
 }
 
-const PACKAGE = /^(?:@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/
+/** A package's real folder. */
+export interface Located {
+  readonly folder: string
+  /** Of a package that was added. */
+  readonly version?: string
+  /** Looks again whether it still is what was added; of a path nothing is known. @throws PosternError PLUGIN_INTEGRITY */
+  check(): Promise<void>
+}
 
 /**
- * The real folder of a package. Nothing is scanned: a bare name is tried as `node_modules/<name>` in the folder it resolves from
- * and in the folders above it, as Node does, and then in the plugin folder. Folders that everybody can write to (`/tmp`) are not
- * searched: anybody could have put a package there.
+ * Finds a package. A path is taken as it is: it is the user's own. A name, with an exact version or without, is a package that was
+ * added, and everything that was installed with it must be what it was then. Nothing is scanned, and no `node_modules` of the
+ * working folder is searched: whoever wrote that folder would choose what runs.
  *
- * @throws PosternError PLUGIN_NOT_FOUND
+ * @throws PosternError PLUGIN_NOT_FOUND, PLUGIN_INTEGRITY, FILE_UNSAFE
  */
-export async function locate(specifier: string, { from, pluginFolder }: Where): Promise<string> {
-  if (isPath(specifier)) {
-    const folder = resolve(from, specifier)
-    if (await isFolder(folder)) return realpath(folder)
-    throw missing(specifier, `no folder ${folder}`, 'the folder of a package')
+export async function locate(specifier: string, where: Where): Promise<Located> {
+  if (!isPath(specifier)) return locateAdded(specifier, where)
+  const folder = resolve(where.from, specifier)
+  if (!(await isFolder(folder))) throw missing(specifier, `no folder ${folder}`, 'the folder of a package')
+  return { folder: await realpath(folder), check: async () => {} }
+}
+
+async function locateAdded(specifier: string, { from, pluginFolder }: Where): Promise<Located> {
+  const { name, version } = readSpecifier(specifier)
+  const lock = pluginFolder === undefined ? new Map() : await readLock(pluginFolder)
+  if (pluginFolder === undefined || !lock.has(name)) {
+    const near = join(from, 'node_modules', name)
+    const own = (await isFolder(near)) ? ` If you mean the one in ${from}, write its path: ./node_modules/${name}.` : ''
+    const places = pluginFolder === undefined ? '' : ` to ${pluginFolder}`
+    throw missing(specifier, `that no such plugin was added${places}`, 'one that was', `${ADD}${own}`)
   }
-  if (!PACKAGE.test(specifier)) {
+  const locked = checkLocked(name, lock.get(name))
+  if (version !== undefined && version !== locked.version)
+    throw changed(specifier, `version ${locked.version}`, `version ${version}, which was asked for`)
+  const base = join(pluginFolder, locked.folder)
+  const folder = join(base, 'node_modules', name)
+  if (!(await isFolder(folder))) throw changed(specifier, `nothing at ${folder}`, `what ${LOCK_FILE} says`)
+  const check = async () => {
+    const found = await hashTree(base).catch((error: NodeJS.ErrnoException) => ({
+      wrong: `(${error.code}) in ${base}`,
+    }))
+    if ('wrong' in found) throw changed(specifier, `${found.wrong} in ${base}`, 'files alone, as they were added')
+    if (found.hash !== locked.tree)
+      throw changed(
+        specifier,
+        `files in ${base} that are not those that were added`,
+        `those of ${name}@${locked.version}`,
+      )
+  }
+  await check()
+  const file = await readPackageFile(folder, specifier)
+  if (file.name !== name || file.version !== locked.version)
+    throw changed(specifier, `${shown(file.name)} in version ${shown(file.version)}`, `${name}@${locked.version}`)
+  return { folder: await realpath(folder), version: locked.version, check }
+}
+
+/** `name` or `name@1.2.3`. @throws PosternError PLUGIN_NOT_FOUND */
+function readSpecifier(specifier: string): { readonly name: string; readonly version?: string } {
+  const at = specifier.indexOf('@', 1)
+  const name = at < 0 ? specifier : specifier.slice(0, at)
+  const version = at < 0 ? undefined : specifier.slice(at + 1)
+  if (!PACKAGE_NAME.test(name))
+    throw missing(specifier, 'a name that no package can have', 'a package’s name, or a path that begins with ./')
+  if (version !== undefined && !EXACT_VERSION.test(version))
     throw missing(
       specifier,
-      'a name that no package can have',
-      'a package’s name without a version, or a path that begins with ./',
+      `the version ${shown(version)}`,
+      'an exact one such as 1.2.3, or none: the one that was added',
     )
-  }
-  const skipped: string[] = []
-  for (const folder of [...upwards(from), ...(pluginFolder ? [pluginFolder] : [])]) {
-    const candidate = join(folder, 'node_modules', specifier)
-    if (!(await isFolder(candidate))) continue
-    if (await anybodyWrites(folder, join(folder, 'node_modules'))) skipped.push(folder)
-    else return realpath(candidate)
-  }
-  const note =
-    skipped.length > 0 ? ` (${skipped.join(' and ')} can be written to by everybody, so it was not searched)` : ''
-  const places = pluginFolder ? `${from} or in ${pluginFolder}` : from
-  throw missing(specifier, `no such package installed from ${places}${note}`, 'an installed package')
+  return { name, ...(version !== undefined && { version }) }
 }
 
 /**
@@ -62,16 +103,6 @@ function isPath(specifier: string): boolean {
   return /^\.{1,2}(?:$|[/\\])/.test(specifier) || isAbsolute(specifier)
 }
 
-function* upwards(from: string): Generator<string> {
-  let folder = resolve(from)
-  for (;;) {
-    yield folder
-    const above = dirname(folder)
-    if (above === folder) return
-    folder = above
-  }
-}
-
 async function isFolder(path: string): Promise<boolean> {
   return stat(path).then(
     facts => facts.isDirectory(),
@@ -79,17 +110,13 @@ async function isFolder(path: string): Promise<boolean> {
   )
 }
 
-async function anybodyWrites(...folders: string[]): Promise<boolean> {
-  if (process.platform === 'win32') return false
-  const facts = await Promise.all(folders.map(folder => stat(folder)))
-  return facts.some(({ mode }) => (mode & 0o002) !== 0)
+const ADD = 'Add it (postern plugins add NAME@VERSION), or correct its name or path.'
+
+function missing(specifier: string, found: string, wanted: string, fix: string = ADD) {
+  return refusal('PLUGIN_NOT_FOUND', { plugin: shown(specifier), found, wanted, fix })
 }
 
-function missing(specifier: string, found: string, wanted: string) {
-  return refusal('PLUGIN_NOT_FOUND', {
-    plugin: JSON.stringify(specifier.slice(0, 128)),
-    found,
-    wanted,
-    fix: 'Install it (npm install --ignore-scripts), or correct its name or path.',
-  })
+function changed(specifier: string, found: string, wanted: string) {
+  const fix = `Find out who changed it. Then add it again: postern plugins remove, postern plugins add.`
+  return refusal('PLUGIN_INTEGRITY', { plugin: shown(specifier), found, wanted, fix })
 }

@@ -13,6 +13,8 @@ const MOST_PLUGINS = 64
 const NAME = /^[a-z][a-z0-9-]{0,63}$/
 const SCHEME = /^[a-z][a-z0-9+.-]{0,31}$/
 const OPTION = /^[a-z][a-zA-Z0-9]{0,63}$/
+/** A header's name as it arrives, or the client's certificate. */
+const READ = /^(?::certificate|[a-z0-9!#$%&'*+.^_`|~-]{1,64})$/
 const MODULE = /^\.\/(?!.*(?:^|\/)\.{1,2}(?:\/|$))[^\0\\]{1,255}$/
 /** A record and not a list, so that a key that the contract gains and this file does not know fails to compile. */
 const ENTRY: Record<keyof ManifestEntry, true> = {
@@ -22,6 +24,7 @@ const ENTRY: Record<keyof ManifestEntry, true> = {
   schemes: true,
   defaultPort: true,
   listens: true,
+  reads: true,
   options: true,
   client: true,
   edge: true,
@@ -37,14 +40,19 @@ const ALL_SIDES: readonly Side[] = ['client', 'edge', 'origin']
  *   PLUGIN_API: made for another API
  */
 export async function readManifest(folder: string, plugin: string): Promise<Manifest> {
+  const file = await readPackageFile(folder, plugin)
+  return checkManifest(Object.hasOwn(file, 'postern') ? file.postern : undefined, plugin)
+}
+
+/** package.json as it is, unchecked; one that is no object is an empty one. @throws PosternError as {@link readManifest} */
+export async function readPackageFile(folder: string, plugin: string): Promise<Readonly<Record<string, unknown>>> {
   const text = await readBounded(join(folder, 'package.json'), plugin)
-  let json: unknown
   try {
-    json = JSON.parse(text)
+    const json: unknown = JSON.parse(text)
+    return isRecord(json) ? json : {}
   } catch (cause) {
     throw wrong(plugin, 'a package.json that is not JSON', 'JSON', cause)
   }
-  return checkManifest(isRecord(json) && Object.hasOwn(json, 'postern') ? json.postern : undefined, plugin)
 }
 
 /**
@@ -108,8 +116,18 @@ function checkEntry(entry: unknown, at: string, plugin: string): ManifestEntry {
   const modules = checkModules(entry, kind, at, plugin)
   const served = checkService(entry, kind, 'origin' in modules, at, plugin)
   const listens = checkListens(entry, kind, 'client' in modules, at, plugin)
+  const reads = checkReads(entry, kind, 'edge' in modules, at, plugin)
   const listed = checkOptions(options, modules, at, plugin)
-  return { kind, name, ...(summary !== undefined && { summary }), ...served, ...listens, ...listed, ...modules }
+  return {
+    kind,
+    name,
+    ...(summary !== undefined && { summary }),
+    ...served,
+    ...listens,
+    ...reads,
+    ...listed,
+    ...modules,
+  }
 }
 
 function checkModules(
@@ -178,6 +196,21 @@ function checkListens(
     throw wrong(plugin, `"${at}.listens"`, 'none: only protocols with a client side have it')
   if (listens !== true) throw wrong(plugin, `"${at}.listens" is ${shown(listens)}`, 'true, or none')
   return { listens }
+}
+
+function checkReads(
+  { reads }: Record<string, unknown>,
+  kind: Kind,
+  hasEdge: boolean,
+  at: string,
+  plugin: string,
+): { reads?: readonly string[] } {
+  if (reads === undefined) return {}
+  if (kind !== 'auth' || !hasEdge) throw wrong(plugin, `"${at}.reads"`, 'none: only auth with an edge side has it')
+  const fine = Array.isArray(reads) && reads.length > 0 && reads.length <= 32 && reads.every(one => matches(one, READ))
+  if (!fine)
+    throw wrong(plugin, `"${at}.reads" is ${shown(reads)}`, 'a list of lower-case header names, and ":certificate"')
+  return { reads: [...(reads as string[])] }
 }
 
 function checkOptions(

@@ -36,8 +36,9 @@ export interface Registry {
   /**
    * Makes the plugins of a package known, by its manifest only.
    *
-   * @param specifier a package's name, or the path of its folder beginning with `./`, `../` or `/`
-   * @throws PosternError PLUGIN_NOT_FOUND, PLUGIN_MANIFEST, PLUGIN_API, PLUGIN_CONFLICT
+   * @param specifier the name of a package that was added, with its exact version or without; or the path of a folder beginning with
+   *   `./`, `../` or `/`
+   * @throws PosternError PLUGIN_NOT_FOUND, PLUGIN_INTEGRITY, FILE_UNSAFE, PLUGIN_MANIFEST, PLUGIN_API, PLUGIN_CONFLICT
    */
   add(specifier: string, where: Where & { readonly override?: boolean }): Promise<void>
   find(kind: Kind, name: string): Found | undefined
@@ -59,6 +60,13 @@ export interface Registry {
     side: S,
     call: Call,
   ): Promise<Plugin<K, S, OptionSpecs>>
+  /**
+   * The file that holds one side of a plugin that is not built in, for whoever imports it elsewhere. Looks again whether it is what
+   * was added, and imports nothing.
+   *
+   * @throws PosternError PLUGIN_NOT_FOUND, PLUGIN_SIDE, PLUGIN_INTEGRITY, PLUGIN_LOAD
+   */
+  moduleOf(kind: Kind, name: string, side: Side): Promise<string>
   /**
    * Loads one side, creates it and checks that it has its side's verbs.
    *
@@ -89,10 +97,10 @@ export function createRegistry(builtins: readonly Builtin[], { deadline = DEADLI
 
   const registry: Registry = {
     async add(specifier, { override = false, ...where }) {
-      const folder = await locate(specifier, where)
-      const { plugins } = await readManifest(folder, specifier)
+      const located = await locate(specifier, where)
+      const { plugins } = await readManifest(located.folder, specifier)
       catalogue.add(
-        plugins.map(entry => ({ package: specifier, entry, builtin: false, folder })),
+        plugins.map(entry => ({ package: specifier, entry, builtin: false, ...located })),
         override,
       )
     },
@@ -105,6 +113,11 @@ export function createRegistry(builtins: readonly Builtin[], { deadline = DEADLI
       const module = await importSide(found, expected, deadline, call)
       // Its create is typed by what it declares; the checks above made sure that it is what it says.
       return checkModule(module, expected) as unknown as Plugin<typeof kind, typeof side, OptionSpecs>
+    },
+    async moduleOf(kind, name, side) {
+      const { found, expected } = expect(catalogue, kind, name, side)
+      await found.check?.()
+      return fileOf(found, expected)
     },
     async create(kind, name, side, values, host, call) {
       const { expected } = expect(catalogue, kind, name, side)
@@ -155,15 +168,11 @@ function expect(catalogue: Catalogue, kind: Kind, name: string, side: Side): { f
 }
 
 async function importSide(found: Found, expected: Expected, deadline: number, call: Call): Promise<unknown> {
-  const { plugin, entry, side } = expected
-  const failed = (what: string, wanted: string, cause?: unknown) =>
-    refusal('PLUGIN_LOAD', { plugin, found: what, wanted, fix: 'Reinstall it, or tell its author.', cause })
+  const { plugin, side } = expected
+  const failed = (what: string, wanted: string, cause?: unknown) => unloadable(plugin, what, wanted, cause)
   let load = found.load?.[side]
   if (found.folder !== undefined) {
-    const path = entry[side]!
-    const file = await moduleInside(found.folder, path)
-    if (file === undefined)
-      throw failed(`${path}, which is not there or not inside its package`, 'a module inside its package')
+    const file = await fileOf(found, expected)
     load = () => import(pathToFileURL(file).href)
   }
   let module: Awaited<ReturnType<typeof withDeadline>>
@@ -176,6 +185,18 @@ async function importSide(found: Found, expected: Expected, deadline: number, ca
   if (module === LATE)
     throw failed(`that its module is not there after ${deadline} ms`, 'a module that does nothing when it is imported')
   return module.value
+}
+
+/** @throws PosternError PLUGIN_LOAD */
+async function fileOf({ folder }: Found, { plugin, entry, side }: Expected): Promise<string> {
+  const path = entry[side]!
+  const file = folder === undefined ? undefined : await moduleInside(folder, path)
+  if (file !== undefined) return file
+  throw unloadable(plugin, `${path}, which is not there or not inside its package`, 'a module inside its package')
+}
+
+function unloadable(plugin: string, found: string, wanted: string, cause?: unknown): PosternError {
+  return refusal('PLUGIN_LOAD', { plugin, found, wanted, fix: 'Reinstall it, or tell its author.', cause })
 }
 
 async function runCreate(create: () => unknown, expected: Expected, deadline: number, call: Call): Promise<unknown> {

@@ -57,14 +57,14 @@ async function echo(registry: ReturnType<typeof createRegistry>): Promise<string
   return answer
 }
 
-test('the example, packed and installed into an empty project, is found by name and by path and does its work', {
+test('the example, packed and installed into an empty project, is found and does its work, and so is its source', {
   timeout: 240_000,
 }, async () => {
   const project = await projectFromTarballs()
-  const byName = createRegistry([])
-  await byName.add('postern-protocol-echo', { from: project })
-  expect(byName.ownersOf('shout')).toEqual([{ kind: 'protocol', name: 'echo', side: 'origin' }])
-  expect(await echo(byName)).toBe('HI\nHELLO')
+  const installed = createRegistry([])
+  await installed.add('./node_modules/postern-protocol-echo', { from: project })
+  expect(installed.ownersOf('shout')).toEqual([{ kind: 'protocol', name: 'echo', side: 'origin' }])
+  expect(await echo(installed)).toBe('HI\nHELLO')
 
   await cp(join(root, 'examples/protocol-echo'), join(project, 'mine'), { recursive: true })
   const byPath = createRegistry([])

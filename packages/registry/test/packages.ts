@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import type { Call, ClientHost, Logger } from '@postern/interface'
 import { PosternError } from '@postern/interface'
 import { onTestFinished } from 'vitest'
+import { hashTree, LOCK_FILE } from '../src/index.ts'
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
@@ -36,6 +37,29 @@ export async function writePackage(folder: string, files: Readonly<Record<string
     await writeFile(file, typeof content === 'string' ? content : JSON.stringify(content))
   }
   return folder
+}
+
+/** What a tarball of it would have. Of what is not packed here nobody knows. */
+export const SOME_INTEGRITY = `sha512-${'A'.repeat(86)}==`
+
+/** A package in a plugin folder, as `postern plugins add` puts it there. */
+export async function addPackage(
+  pluginFolder: string,
+  name: string,
+  files: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  const folder = `${name.replace('/', '+')}@1.0.0-00000000`
+  const own = { ...files, 'package.json': { ...(files['package.json'] as object), name, version: '1.0.0' } }
+  const written = await writePackage(join(pluginFolder, folder, 'node_modules', name), own)
+  const found = await hashTree(join(pluginFolder, folder))
+  const entry = {
+    version: '1.0.0',
+    integrity: SOME_INTEGRITY,
+    tree: 'hash' in found ? found.hash : found.wrong,
+    folder,
+  }
+  await writeFile(join(pluginFolder, LOCK_FILE), JSON.stringify({ lockfileVersion: 1, plugins: { [name]: entry } }))
+  return written
 }
 
 /** A package.json with these manifest entries. */
