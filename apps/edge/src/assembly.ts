@@ -68,6 +68,7 @@ export function assemble(parts: EdgeParts, context: WayContext, address: () => s
     grants: parts.grants,
     seal: parts.seal,
     protocols: parts.plugins.protocols,
+    verifiers: () => parts.plugins.verifiers(),
     origins,
     turns,
     forgetSetupFile: forget,

@@ -1,4 +1,5 @@
-import type { Builtin } from '@postern/registry'
+import type { ConfigSection } from '@postern/options'
+import type { Builtin, Where } from '@postern/registry'
 import type { ShareLimits } from '@postern/tunnel'
 import type { FrontLimits } from './front/limits.ts'
 import type { HttpLimits } from './http/limits.ts'
@@ -31,4 +32,13 @@ export interface EdgeConfig {
   readonly passwordCost?: number
   /** The plugins that come with the edge; default: its own list. */
   readonly plugins?: readonly Builtin[]
+  /** Plugins by others. Their verifiers run, in a thread each; nothing else of theirs does. */
+  readonly addPlugins?: AddPlugins
+  /** What is said to plugins, by the name of each. */
+  readonly pluginOptions?: ReadonlyMap<string, ConfigSection>
+}
+
+export interface AddPlugins extends Where {
+  /** Names of packages that were added to the plugin folder, or paths. */
+  readonly packages: readonly string[]
 }

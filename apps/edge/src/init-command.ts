@@ -18,7 +18,8 @@ export const INIT = {
 
 /** `postern-edge init` */
 export async function init(argv: readonly string[], program: Program, call: Call): Promise<void> {
-  const { data, teamDomain, hostname, tunnel, tokens, ...values } = await readSettings(INIT, argv, program, call)
+  const { data, teamDomain, hostname, tunnel, tokens, ...values } = (await readSettings(INIT, argv, program, call))
+    .values
   if (hostname === undefined) return initEmpty({ data, teamDomain, tokens }, program, call)
   const protocols = protocolsOf(values.protocols)
   const files = tokens === undefined ? undefined : await reserve(tokens)

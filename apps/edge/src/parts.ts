@@ -14,6 +14,7 @@ import { GrantKeys } from './keys/grant-keys.ts'
 import { Seal } from './keys/seal.ts'
 import { hasTeamKeys, TeamKeys } from './keys/team-keys.ts'
 import { Origins } from './origins.ts'
+import { addPlugins } from './plugins/added.ts'
 import { type EdgePlugins, startPlugins } from './plugins.ts'
 import { endRestored } from './sign-in/restored.ts'
 import { Sessions } from './sign-in/sessions.ts'
@@ -61,7 +62,10 @@ export async function openParts(config: EdgeConfig, stack: AsyncDisposableStack,
   const grants = await GrantKeys.open(store, seal)
   const sessions = stack.use(new Sessions(store, call.log))
   const registry = createRegistry(config.plugins ?? builtins)
-  const plugins = stack.use(await startPlugins(registry, store, failures, { keys, fetch: guardedFetch(config) }, call))
+  await addPlugins(registry, config, call.log)
+  const { pluginOptions: options } = config
+  const lent = { keys, fetch: guardedFetch(config), ...(options && { options }) }
+  const plugins = stack.use(await startPlugins(registry, store, failures, lent, call))
   const setupTokenFile = config.setupToken ? await ensureSetupToken(store, config.data) : undefined
   return {
     config,

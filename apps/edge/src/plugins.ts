@@ -5,15 +5,26 @@ import type {
   Json,
   Kind,
   Kinds,
+  Logger,
+  OptionSpecs,
   ProtocolRules,
   TransportListener,
 } from '@postern/interface'
-import { createRedactor, createSecretReader, readOptions, screaming } from '@postern/options'
-import type { Registry } from '@postern/registry'
+import {
+  type ConfigSection,
+  createRedactor,
+  createSecretReader,
+  readOptions,
+  type Sources,
+  screaming,
+} from '@postern/options'
+import type { Found, Registry } from '@postern/registry'
 import type { Store } from '@postern/store'
 import type { FailureCounter } from './authorize/attempts.ts'
 import type { NamedVerifier } from './authorize/verify.ts'
 import type { TeamKeys } from './keys/team-keys.ts'
+import { KeptVerifier, type VerifierStatus } from './plugins/kept.ts'
+import { Life } from './plugins/life.ts'
 
 /** The verifier of the daemons' own credential; every other one is for applications. */
 const CONNECTORS = 'tunnel-token'
@@ -22,6 +33,8 @@ const CONNECTORS = 'tunnel-token'
 export interface Lent {
   readonly keys: Pick<TeamKeys, 'jwks' | 'issuer'>
   readonly fetch: EdgeHost['fetch']
+  /** What the config file says to a plugin, by its name. */
+  readonly options?: ReadonlyMap<string, ConfigSection>
 }
 
 export interface EdgePlugins extends AsyncDisposable {
@@ -30,10 +43,13 @@ export interface EdgePlugins extends AsyncDisposable {
   readonly transports: readonly TransportListener[]
   /** What may be permitted inside a protocol, by its name. */
   readonly protocols: ReadonlyMap<string, ProtocolRules>
+  /** How the verifiers are that run in a thread each. */
+  verifiers(): readonly VerifierStatus[]
 }
 
 /**
- * Starts the edge side of every plugin that has one.
+ * Starts the edge side of every plugin that has one: those that come with the edge in its own thread, verifiers of others in one
+ * each. Nothing else of others runs here.
  *
  * @throws PosternError PLUGIN_*; OPTION_* when one needs an option
  */
@@ -45,44 +61,96 @@ export async function startPlugins(
   call: Call,
 ): Promise<EdgePlugins> {
   await using started = new AsyncDisposableStack()
-  const sources = {
-    given: [],
-    env: process.env,
-    cwd: process.cwd(),
-    secrets: createSecretReader(undefined),
-    redactor: createRedactor(),
-  }
+  const redactor = createRedactor()
+  // An edge's plugins have no flags of their own: config file, environment and defaults.
+  const sources = { given: [], env: process.env, cwd: process.cwd(), secrets: createSecretReader(undefined), redactor }
+  const valuesOf = (kind: Kind, name: string, options: OptionSpecs) =>
+    readValues(kind, name, options, { ...sources, ...sectionOf(name, lent) }, call)
   const create = async (kind: Kind, name: string): Promise<Kinds[Kind]['edge']> => {
     const { options } = await registry.load(kind, name, 'edge', call)
-    // An edge's plugins have no flags of their own yet: environment and defaults.
-    const envPrefix = `POSTERN_${screaming(name)}`
-    const { values } = await readOptions(
-      options,
-      { ...sources, envPrefix, owner: `the ${kind} plugin ${name}` },
-      call.signal,
-    )
+    const values = await valuesOf(kind, name, options)
     const plugin = await registry.create(kind, name, 'edge', values, hostOf(name, store, failures, lent), call)
     started.defer(async () => plugin[Symbol.asyncDispose]?.())
     return plugin
   }
-  const verifiers: NamedVerifier[] = []
-  for (const name of registry.names('auth', 'edge')) {
-    verifiers.push({ name, verifier: (await create('auth', name)) as AuthVerifier })
+  const keep = async (found: Found): Promise<KeptVerifier> => {
+    const { name } = found.entry
+    const log = redactor.logger(call.log)
+    const host = hostOf(name, store, failures, lent)
+    const values = async (options: OptionSpecs) => withoutUrls(await valuesOf('auth', name, options))
+    const begin = () => beginLife(registry, found, host, log)
+    return started.use(await KeptVerifier.start({ ...aboutOf(found), begin, values, scrub: redactor.scrub, log }))
   }
+  const verifiers: NamedVerifier[] = []
+  const kept: KeptVerifier[] = []
+  for (const name of registry.names('auth', 'edge')) {
+    const found = registry.find('auth', name)
+    if (found?.builtin === false) {
+      const verifier = await keep(found)
+      kept.push(verifier)
+      verifiers.push({ name, verifier })
+    } else verifiers.push({ name, verifier: (await create('auth', name)) as AuthVerifier })
+  }
+  const ownNames = (kind: Kind) =>
+    registry.names(kind, 'edge').filter(name => registry.find(kind, name)?.builtin !== false)
   const transports: TransportListener[] = []
-  for (const name of registry.names('transport', 'edge'))
-    transports.push((await create('transport', name)) as TransportListener)
+  for (const name of ownNames('transport')) transports.push((await create('transport', name)) as TransportListener)
   const protocols = new Map<string, ProtocolRules>()
-  for (const name of registry.names('protocol', 'edge'))
-    protocols.set(name, (await create('protocol', name)) as ProtocolRules)
+  for (const name of ownNames('protocol')) protocols.set(name, (await create('protocol', name)) as ProtocolRules)
   const owned = started.move()
   return {
     access: verifiers.filter(({ name }) => name !== CONNECTORS),
     connectors: verifiers.filter(({ name }) => name === CONNECTORS),
     transports,
     protocols,
+    verifiers: () => kept.map(({ status }) => status),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
+}
+
+/** A thread with a verifier in it, loaded. @throws PosternError PLUGIN_* */
+async function beginLife(registry: Registry, { package: from, entry }: Found, host: EdgeHost, log: Logger) {
+  const file = await registry.moduleOf('auth', entry.name, 'edge')
+  const about = { verifier: entry.name, package: from }
+  const named: Logger = {
+    debug: (message, fields) => log.debug(message, { ...fields, ...about }),
+    info: (message, fields) => log.info(message, { ...fields, ...about }),
+    warn: (message, fields) => log.warn(message, { ...fields, ...about }),
+    error: (message, fields) => log.error(message, { ...fields, ...about }),
+  }
+  const life = new Life({ file, package: from, entry }, host, named)
+  try {
+    return { life, options: await life.load() }
+  } catch (error) {
+    await life.end()
+    throw error
+  }
+}
+
+function aboutOf({ package: from, entry: { name, reads }, version }: Found) {
+  return { name, package: from, ...(reads && { reads }), ...(version !== undefined && { version }) }
+}
+
+/** A URL would not cross to a thread: its text does. */
+function withoutUrls(values: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const crossing = Object.entries(values).map(([name, value]) => [name, value instanceof URL ? value.href : value])
+  return Object.fromEntries(crossing)
+}
+
+function sectionOf(name: string, { options }: Lent): { readonly file?: ConfigSection } {
+  const file = options?.get(name)
+  return file === undefined ? {} : { file }
+}
+
+async function readValues(
+  kind: Kind,
+  name: string,
+  options: OptionSpecs,
+  sources: Sources,
+  { signal }: Call,
+): Promise<Readonly<Record<string, unknown>>> {
+  const whose = { envPrefix: `POSTERN_${screaming(name)}`, owner: `the ${kind} plugin ${name}` }
+  return (await readOptions(options, { ...sources, ...whose }, signal)).values
 }
 
 /** What one plugin is lent: its own rows, read from memory. */

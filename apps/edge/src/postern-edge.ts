@@ -2,9 +2,10 @@ import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
 import { type Command, findCommand, type HostOptionSpecs, parseCommandLine, renderHelp } from '@postern/options'
-import { PROGRAM_FLAGS, type Program, readLevel, VERSION_FLAG } from '@postern/program'
+import { PLUGIN_FLAGS, PROGRAM_FLAGS, type Program, pluginPlaces, readLevel, VERSION_FLAG } from '@postern/program'
 import { DATA, readSettings } from './command.ts'
 import type { EdgeConfig } from './config.ts'
+import { type EdgeFile, readEdgeFile } from './config-file.ts'
 import { checkEdge } from './data.ts'
 import type { RunningEdge } from './edge.ts'
 import { INIT, init } from './init-command.ts'
@@ -23,6 +24,14 @@ const SEAL_KEY = {
     type: 'secret',
     summary: 'what seals secrets in the database, kept elsewhere (default: keys/seal.key in the data folder)',
     env: ['POSTERN_EDGE_SEAL_KEY'],
+  },
+} as const satisfies HostOptionSpecs
+
+const CONFIG = {
+  config: {
+    type: 'path',
+    summary: 'config file with the flags below as its keys, in camelCase; flags and variables go before it',
+    env: ['POSTERN_EDGE_CONFIG'],
   },
 } as const satisfies HostOptionSpecs
 
@@ -52,6 +61,11 @@ const RUN = {
     summary: 'how long open connections may go on after a stop',
     env: ['POSTERN_GRACE_PERIOD'],
   },
+  plugin: {
+    ...PLUGIN_FLAGS.plugin,
+    summary:
+      'use the verifiers of a plugin package, by the name it was added with or ./path; each in a thread of its own',
+  },
   ...PROGRAM_FLAGS,
 } as const satisfies HostOptionSpecs
 
@@ -74,7 +88,7 @@ const COMMANDS: EdgeCommand = {
     },
     run: {
       summary: 'serve until stopped',
-      specs: RUN,
+      specs: { ...CONFIG, ...RUN },
       example: 'postern-edge run --data ./edge --listen 127.0.0.1:8443',
       run,
     },
@@ -107,7 +121,7 @@ export async function posternEdge(program: Program, call: Call): Promise<void> {
 }
 
 async function run(argv: readonly string[], program: Program, outer: Call): Promise<void> {
-  const values = await readSettings(RUN, argv, program, outer)
+  const { values, file, provided } = await readRunSettings(argv, program, outer)
   const call: Call = { signal: program.stop.now, log: program.log(readLevel(values.logLevel)) }
   const config: EdgeConfig = {
     data: values.data,
@@ -119,6 +133,8 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
     ...tlsOf(values),
     ...sealKeyOf(values),
     ...adminSocketOf(values, program),
+    ...pluginsOf(values.plugin, provided.plugin === 'file' ? file : undefined, program),
+    ...(file && { pluginOptions: file.plugins }),
   }
   const { startEdge } = await import('./edge.ts') // twice as much as all the rest, which `init` and `check` do without
   await using edge = await startEdge(config, call)
@@ -132,6 +148,24 @@ async function run(argv: readonly string[], program: Program, outer: Call): Prom
   await new Promise<void>(resolve => program.stop.gently.addEventListener('abort', () => resolve(), { once: true }))
   call.log.info('stopping: nobody new is let in, what is open may finish', { graceSeconds: values.gracePeriod / 1000 })
   await edge.close()
+}
+
+/** Flags, environment and config file, in falling order. */
+async function readRunSettings(argv: readonly string[], program: Program, call: Call) {
+  const { config } = (await readSettings({ ...CONFIG }, argv, program, call, { others: RUN })).values
+  const file = config === undefined ? undefined : await readEdgeFile(config)
+  const reading = await readSettings(RUN, argv, program, call, { others: CONFIG, ...(file && { file: file.own }) })
+  return { ...reading, file }
+}
+
+function pluginsOf(
+  packages: readonly string[],
+  file: EdgeFile | undefined,
+  program: Program,
+): Pick<EdgeConfig, 'addPlugins'> {
+  if (packages.length === 0) return {}
+  const places = pluginPlaces(program)
+  return { addPlugins: { ...places, packages, from: file?.folder ?? places.from } }
 }
 
 function whereItIs({ address, port, team, teamDomain, caFile, adminSocket, setupTokenFile }: RunningEdge): string {
@@ -165,7 +199,7 @@ function publicPortOf(publicPort: number | undefined): Pick<EdgeConfig, 'publicP
 }
 
 async function check(argv: readonly string[], program: Program, call: Call): Promise<void> {
-  const values = await readSettings(CHECK, argv, program, call)
+  const { values } = await readSettings(CHECK, argv, program, call)
   const wrong = await checkEdge({ data: values.data, ...tlsOf(values), ...sealKeyOf(values) }, call)
   if (program.json) program.print(`${JSON.stringify({ ok: wrong.length === 0, wrong })}\n`)
   else program.print(wrong.length === 0 ? 'nothing is wrong\n' : `${wrong.join('\n')}\n`)

@@ -102,6 +102,23 @@ export const shownTunnelToken = z
   .object({ tunnel: tunnelName, id: z.string(), token: z.string() })
   .meta({ id: 'ShownTunnelToken' })
 
+/** A verifier by somebody else, in a thread of its own. Counts since the edge started. */
+const verifier = z
+  .object({
+    name: z.string(),
+    package: z.string(),
+    version: z.string().optional(),
+    /** `restarting`: its thread ended and is started again soon; `open`: it ends again and again, and is tried seldom. */
+    state: z.enum(['running', 'restarting', 'open']),
+    asked: z.int(),
+    /** Answers that were none: each denied. */
+    failed: z.int(),
+    restarts: z.int(),
+    /** Why its thread ended last. */
+    because: z.string().optional(),
+  })
+  .meta({ id: 'VerifierStatus' })
+
 export const status = z
   .object({
     /** Of the edge program. */
@@ -122,6 +139,8 @@ export const status = z
     sessions: z.int(),
     /** False while nobody is let in because the audit log cannot be written. */
     auditable: z.boolean(),
+    /** Those by others; absent from an older edge. */
+    verifiers: z.array(verifier).optional(),
   })
   .meta({ id: 'Status' })
 

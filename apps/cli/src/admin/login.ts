@@ -93,7 +93,18 @@ export const STATUS = command({
   summary: 'show what runs at the edge',
   example: 'postern admin status',
   run: ({ ask }) => ask('status.get', {}),
-  show: ({ software, teamDomain, listen, version, applications, tunnels, connectors, sessions, auditable }) =>
+  show: ({
+    software,
+    teamDomain,
+    listen,
+    version,
+    applications,
+    tunnels,
+    connectors,
+    sessions,
+    auditable,
+    verifiers = [],
+  }) =>
     facts([
       ['team domain', teamDomain],
       ['listens on', listen],
@@ -104,6 +115,10 @@ export const STATUS = command({
       ['daemons', connectors],
       ['sessions', sessions],
       ['audit log', auditable ? 'written' : 'cannot be written: nobody is let in'],
+      ...verifiers.map(({ name, state, asked, failed, restarts }): [string, string] => [
+        `verifier ${name}`,
+        `${state}, asked ${asked}, failed ${failed}, started again ${restarts}`,
+      ]),
     ]),
 })
 

@@ -22,7 +22,7 @@ export type Verified =
   | { readonly refused: Code; readonly by: string; readonly cause?: string }
 
 /** What a verifier may throw to turn a credential down. Anything else it throws is a failure of its own. */
-const REFUSALS: readonly Code[] = [
+export const REFUSALS: readonly Code[] = [
   'BAD_USAGE',
   'RATE_LIMITED',
   'AUTH_REJECTED',

@@ -1,0 +1,92 @@
+import { pathToFileURL } from 'node:url'
+import { isPromise } from 'node:util/types'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import type { AuthVerifier, Call, Logger, OptionSpecs, Presented } from '@postern/interface'
+import { createRegistry } from '@postern/registry'
+import { Borrowed } from './borrowed.ts'
+import { type FromThread, type Settled, type ThreadStart, type ToThread, tell } from './wire.ts'
+
+// A verifier by somebody else, alone in its thread. Whatever it does here ends with the thread; kept.ts starts another one.
+
+if (parentPort !== null) void run(parentPort, workerData as ThreadStart)
+
+async function run(port: MessagePort, { file, package: name, entry }: ThreadStart): Promise<void> {
+  const send = (message: FromThread) => port.postMessage(message)
+  const log = loggerTo(send)
+  const call: Call = { signal: new AbortController().signal, log }
+  const borrowed = new Borrowed(send)
+  const running = new Map<number, AbortController>()
+  const load = { edge: () => import(pathToFileURL(file).href) as Promise<unknown> }
+  const registry = createRegistry([{ package: name, entry, load }])
+  let verifier: AuthVerifier | undefined
+  let specs: OptionSpecs = {}
+
+  const verify = async (id: number, presented: Presented) => {
+    const abort = new AbortController()
+    running.set(id, abort)
+    const settled = await settle(() => {
+      if (verifier === undefined) throw new Error('it was asked before it was created')
+      return verifier.verify(presented, { signal: abort.signal, log })
+    })
+    running.delete(id)
+    try {
+      send({ type: 'answer', id, settled })
+    } catch (error) {
+      // What cannot be copied is no data: a Proxy, a function.
+      send({ type: 'answer', id, settled: { error: tell(error) } })
+    }
+  }
+
+  const hear = async (message: ToThread) => {
+    if (message.type === 'verify') await verify(message.id, message.presented)
+    else if (message.type === 'abort') running.get(message.id)?.abort(new Error('nobody waits for the answer any more'))
+    else if (message.type === 'reply') borrowed.settle(message.id, message.settled)
+    else if (message.type === 'create') {
+      const values = withUrls(message.values, specs)
+      verifier = await registry.create('auth', entry.name, 'edge', values, borrowed.host, call)
+      send({ type: 'created' })
+    } else {
+      await verifier?.[Symbol.asyncDispose]?.()
+      send({ type: 'ended' })
+    }
+  }
+  port.on('message', (message: ToThread) => hear(message).catch(error => send({ type: 'failed', error: tell(error) })))
+
+  try {
+    specs = (await registry.load('auth', entry.name, 'edge', call)).options
+    send({ type: 'loaded', options: specs })
+  } catch (error) {
+    send({ type: 'failed', error: tell(error) })
+  }
+}
+
+/** A URL crosses as text. */
+function withUrls(values: Readonly<Record<string, unknown>>, specs: OptionSpecs): Readonly<Record<string, unknown>> {
+  const urlOf = (name: string, value: unknown) =>
+    specs[name]?.type === 'url' && typeof value === 'string' ? new URL(value) : value
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, urlOf(name, value)]))
+}
+
+/** A look-alike of a promise would run its own code when it is awaited; nobody needs one. */
+async function settle(work: () => unknown): Promise<Settled> {
+  try {
+    const returned = work()
+    if (!isPromise(returned)) return { error: { message: 'not a promise' } }
+    return { value: await returned }
+  } catch (error) {
+    return { error: tell(error) }
+  }
+}
+
+function loggerTo(send: (message: FromThread) => void): Logger {
+  const at =
+    (level: keyof Logger): Logger['info'] =>
+    (message, fields = {}) => {
+      try {
+        send({ type: 'log', level, message: String(message).slice(0, 1024), fields })
+      } catch {
+        // Fields that are no data: the line is not worth the thread.
+      }
+    }
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
