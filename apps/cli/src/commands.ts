@@ -110,6 +110,28 @@ export const COMMANDS: CliCommand = {
       run: async (argv, program, call) =>
         (await import('./policy/policy.ts')).policy(['policy', ...argv], program, call),
     },
+    plugins: {
+      summary: 'Plugins by others: add one, see which there are, remove one',
+      examples: [
+        'postern plugins list',
+        'postern plugins add postern-auth-api-key@1.0.0',
+        'postern access tcp --plugin postern-auth-api-key --auth api-key --hostname db.example.com',
+      ],
+      commands: {
+        list: {
+          summary: 'which there are, and whether they still are what was added',
+          run: async (argv, program, call) => (await import('./plugins/list.ts')).list(argv, program, call),
+        },
+        add: {
+          summary: 'install one of exactly this version, and record what it is',
+          run: async (argv, program, call) => (await import('./plugins/add.ts')).add(argv, program, call),
+        },
+        remove: {
+          summary: 'remove one that was added',
+          run: async (argv, program, call) => (await import('./plugins/remove.ts')).remove(argv, program, call),
+        },
+      },
+    },
     admin: { summary: 'Administer an edge: applications, policies, people, tokens, audit', run: administer('admin') },
   },
 }
