@@ -18,11 +18,11 @@ export interface Dev extends DevSite {
   readonly web: { readonly what: string }
 }
 
-/** What is not told. Warnings and errors are. */
+/** What visitors do wrong, daemons and edges warn of; a test does it on purpose. */
 const DEFAULT_LOG: Call['log'] = {
   debug() {},
   info() {},
-  warn: (message, fields) => console.warn(message, fields ?? ''),
+  warn() {},
   error: (message, fields) => console.error(message, fields ?? ''),
 }
 
@@ -30,7 +30,7 @@ const DEFAULT_LOG: Call['log'] = {
  * Starts a whole Postern in this process, and takes it all down with `await using`: as many as you like, side by side. It talks to loopback
  * only, writes to a temporary folder of its own only, and changes nothing of the process: no variable, no working folder, no handler.
  *
- * @param call its abort ends what runs at once. Default: it runs until it is disposed; warnings and errors go to `console`
+ * @param call its abort ends what runs at once. Default: it runs until it is disposed, and logs errors only; `log: console` tells more
  * @throws PosternError LISTEN_FAILED, and what edge and daemon throw
  *
  * @example

@@ -10,7 +10,7 @@ const MOST_STEPS = 20
 const PATIENCE = 30_000
 
 /** The global `fetch`, for names of this machine only: they need no DNS, and the CA of the dev edge is trusted. */
-export type DevFetch = (input: string | URL, init?: RequestInit) => Promise<Response>
+export type DevFetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
 
 export interface Visited {
   /** `https://edge.localhost:12345` */
@@ -56,7 +56,7 @@ class Browsing {
     this.#to = to
   }
 
-  async fetch(input: string | URL, init?: RequestInit): Promise<Response> {
+  async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
     const asked = new Request(input, init)
     const { hostname } = new URL(asked.url)
     const isKnown = this.#entered.has(hostname) || hostname === new URL(this.#to.team).hostname

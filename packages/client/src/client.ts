@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Logger, PosternError } from '@postern/interface'
 import { type ApplicationClient, createApplicationClient } from './application.ts'
 import type { Trust } from './connect.ts'
@@ -75,7 +76,10 @@ export interface Client extends AsyncDisposable {
    * const pool = new pg.Pool({ stream: () => postern.socket('db.example.com') })
    */
   socket(hostname: string): ClientSocket
-  /** Ends every session, and with them what is still open. The program may exit then. A second call waits for the first. */
+  /**
+   * Ends every session, and with them what is still open; streams that this program has ended, or writes to at that moment, have a second
+   * to get it across. The program may exit then. A second call waits for the first.
+   */
   close(): Promise<void>
 }
 
@@ -114,6 +118,7 @@ class Postern implements Client {
   readonly #log: Logger
   /** By hostname and port. One that could not be made is not kept. */
   readonly #reached = new Map<string, Promise<Reached>>()
+  readonly #streams = new Set<Duplex>()
   #closing: Promise<void> | undefined
 
   constructor({ auth, transport, edge, ca = [], endToEnd = {}, lend = {}, log = SILENT }: ClientOptions) {
@@ -130,7 +135,9 @@ class Postern implements Client {
   async open(hostname: string, { signal = new AbortController().signal }: OpenOptions = {}): Promise<Duplex> {
     signal.throwIfAborted()
     const { client } = await untilAborted(this.#reach(hostname), signal)
-    return client.open({ signal, log: this.#log })
+    const stream = await client.open({ signal, log: this.#log })
+    this.#streams.add(stream)
+    return stream.once('close', () => this.#streams.delete(stream))
   }
 
   socket(hostname: string): ClientSocket {
@@ -181,9 +188,19 @@ class Postern implements Client {
   }
 
   async #close(): Promise<void> {
+    const until = performance.now() + FINISHING
+    while ([...this.#streams].some(isFinishing) && performance.now() < until) await sleep(LOOK)
     const end = async (reached: Promise<Reached>) => (await reached.catch(() => undefined))?.[Symbol.asyncDispose]()
     await Promise.all([...this.#reached.values()].map(end))
   }
+}
+
+/** Milliseconds that the last words have, and between looks at whether they are said. */
+const FINISHING = 1_000
+const LOOK = 10
+
+function isFinishing({ writableEnded, writableLength }: Duplex): boolean {
+  return writableEnded || writableLength > 0
 }
 
 const CLOSED = 'this client was closed'

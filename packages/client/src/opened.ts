@@ -35,7 +35,8 @@ export function opened<S extends Socket>(socket: S, opening: Opening, signal: Ab
     const onAbort = () => fail(signal.reason)
     const timer = setTimeout(() => fail(late()), deadline)
     socket.on(event, onOpen).on('error', onError).on('close', onClose)
-    signal.addEventListener('abort', onAbort)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort)
   })
 }
 

@@ -141,6 +141,27 @@ describe('createClient()', () => {
     await expect(postern.open('db.example.com')).rejects.toMatchObject({ code: 'SESSION_LOST', message: /closed/ })
   })
 
+  it('close() lets what was written and ended get across first; what is only listened to is cut', async () => {
+    const postern = client()
+    let heard = ''
+    const { promise, resolve } = Promise.withResolvers<void>()
+    edge.onStream = offered => {
+      const stream = offered.accept()
+      stream.on('error', () => {}).on('data', chunk => (heard += chunk))
+      stream.on('end', () => setTimeout(() => stream.end('bye'), 50).unref()).on('close', resolve)
+    }
+    const stream = await postern.open('db.example.com')
+    stream.resume().end('x'.repeat(1 << 20))
+    await postern.close()
+    await promise
+    expect(heard.length).toBe(1 << 20)
+    const listening = client()
+    const idle = await listening.open('db.example.com')
+    idle.on('error', () => {})
+    await listening.close()
+    expect(idle.destroyed).toBe(true)
+  })
+
   it('takes an object of one’s own that authenticates, several together, and nobody at all', async () => {
     const own = { authenticate: async () => ({ headers: { 'x-own': 'yes' } }) }
     await client({ auth: [own, use(token, { secret: SECRET })] }).open('db.example.com')

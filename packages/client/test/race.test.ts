@@ -62,6 +62,13 @@ describe('of several addresses', () => {
     others.close()
   })
 
+  it('an abort ends it with its reason, also before an address is dialled', async () => {
+    const stop = new AbortController()
+    const asked = connectFirst({ host: '127.0.0.1', port, lookup: names() }, opening, stop.signal)
+    stop.abort(new Error('enough'))
+    await expect(asked).rejects.toThrow('enough')
+  })
+
   it('an abort ends it with its reason, also while the name is looked up', async () => {
     const stop = new AbortController()
     const never: LookupFunction = () => {}
