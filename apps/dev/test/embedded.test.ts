@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net'
+import { createServer } from 'node:http'
+import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { getCACertificates } from 'node:tls'
 import serviceToken from '@postern/auth-service-token/client'
@@ -45,7 +45,7 @@ interface Service extends AsyncDisposable {
   readonly port: number
 }
 
-async function listening(server: Pick<Server, 'listen' | 'address' | 'close'>, end: () => void): Promise<Service> {
+async function listening(server: TcpServer, end: () => void): Promise<Service> {
   await new Promise<void>(resolve => void server.listen(0, '127.0.0.1', () => resolve()))
   return {
     port: (server.address() as AddressInfo).port,
