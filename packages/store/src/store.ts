@@ -33,7 +33,7 @@ export interface Store extends AsyncDisposable {
   /**
    * Notes traffic: on disk within 50 ms, without anybody waiting for it.
    *
-   * @returns false when it was dropped, because the disk fails or is too slow
+   * @returns false when it was dropped: the disk fails or is too slow, or the store is closed
    */
   audit(entry: AuditEntry): boolean
   /** Waits until the traffic noted so far is on disk, with that of others in one go. @returns false where the disk fails */

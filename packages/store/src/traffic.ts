@@ -19,6 +19,7 @@ export class TrafficQueue {
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #failing = false
+  #closed = false
   #dropped = 0
   /** Rows on disk, in all. */
   #written = 0
@@ -35,6 +36,10 @@ export class TrafficQueue {
 
   /** @returns false when the row was dropped */
   add(entry: AuditEntry): boolean {
+    if (this.#closed) {
+      this.#log.error('an audit row was lost: it came after the end', { action: entry.action })
+      return false
+    }
     const most = entry.allowed === false ? MOST_REFUSALS : MOST_ROWS
     if (this.#rows.length >= most) {
       this.#dropped += 1
@@ -55,13 +60,15 @@ export class TrafficQueue {
     }
   }
 
+  /** Takes no more rows, and tries no more. */
   close(): void {
+    this.#closed = true
     clearTimeout(this.#timer)
     if (this.#rows.length > 0) this.#log.error('audit rows were lost', { rows: this.#rows.length })
   }
 
   #arm(delay: number): void {
-    if (this.#timer !== undefined || this.#writing !== undefined) return
+    if (this.#closed || this.#timer !== undefined || this.#writing !== undefined) return
     this.#timer = setTimeout(() => void this.#run(), delay)
   }
 

@@ -291,6 +291,21 @@ describe('audit', () => {
     expect((await store.check()).broken).toBe(broken)
   })
 
+  test('a row that comes after the end is lost, and nothing is tried for it', async () => {
+    const store = await openStore({ path }, call)
+    const row = { at: 1, action: 'session.end' }
+    expect(store.audit(row)).toBe(true)
+    await store[Symbol.asyncDispose]()
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    try {
+      expect([store.audit(row), vi.getTimerCount()]).toEqual([false, 0])
+    } finally {
+      vi.useRealTimers()
+    }
+    await using again = await openStore({ path }, call)
+    expect(await again.readAudit({ most: 10 })).toHaveLength(1)
+  })
+
   test('what was noted is on disk once it is flushed, whatever else is noted meanwhile', async () => {
     await using store = await openStore({ path }, call)
     for (let n = 0; n < 1500; n += 1) store.audit({ at: 1, action: 'a', requestId: String(n) })
