@@ -59,7 +59,7 @@ describe('a stream’s header that lies', () => {
     ['row 81: a line break', { ...good, hostname: 'db.localhost\n' }, 'PROTOCOL_VIOLATION'],
     ['a list for a hostname', { ...good, hostname: ['db.localhost'] }, 'PROTOCOL_VIOLATION'],
     ['a request id with a line break', { ...good, requestId: 'x\r\ny' }, 'PROTOCOL_VIOLATION'],
-    ['another purpose', { ...good, purpose: 'connector' }, 'PROTOCOL_VIOLATION'],
+    ['another purpose', { ...good, purpose: 'connector' }, 'VERSION_UNSUPPORTED'],
     [
       'a prototype',
       '{"v":1,"hostname":"db.localhost","requestId":"x","purpose":"tcp","__proto__":{}}',

@@ -64,7 +64,7 @@ describe('a client of the next version', () => {
       return session.answer(id)?.problem?.code ?? 'ok'
     }
     expect(await answered(3, { ...good, v: 2 })).toBe('VERSION_UNSUPPORTED')
-    expect(await answered(5, { ...good, purpose: 'datagrams' })).toBe('PROTOCOL_VIOLATION')
+    expect(await answered(5, { ...good, purpose: 'datagrams' })).toBe('VERSION_UNSUPPORTED')
     expect(await answered(7, { ...good, later: true })).toBe('PROTOCOL_VIOLATION')
     expect(await answered(9, good)).toBe('ok')
     session.pipe.destroy()
@@ -150,7 +150,7 @@ describe('an edge of the next version', () => {
     session.open(6, good)
     await session.until(() => session.answer(6) !== undefined && session.answer(4) !== undefined, 'the answers')
     expect([2, 4, 6].map(id => session.answer(id)?.problem?.code ?? 'ok')).toEqual([
-      'PROTOCOL_VIOLATION',
+      'VERSION_UNSUPPORTED',
       'VERSION_UNSUPPORTED',
       'ok',
     ])
@@ -162,7 +162,11 @@ describe('an edge of the next version', () => {
     ['this one and more', '{"v":1,"type":"hello","about":{"later":1}}', undefined],
   ])('a client hears that it speaks %s', async (_, hello, code) => {
     const { transport, edge } = intoOurHands({ 'postern-later': ['yes'] })
-    await using client = createApplicationClient({ hostname: APP, auth: [nobody], transports: [{ name: 'ours', transport }] })
+    await using client = createApplicationClient({
+      hostname: APP,
+      auth: [nobody],
+      transports: [{ name: 'ours', transport }],
+    })
     const connected = client.connect({ ...call, signal: AbortSignal.timeout(15_000) }).then(
       () => undefined,
       error => error.code,

@@ -50,7 +50,7 @@ export function readHeader(value: unknown): StreamHeader {
   if (!isHostname(hostname)) throw violation('the stream header’s hostname is not one')
   if (typeof requestId !== 'string' || !VISIBLE.test(requestId))
     throw violation('the stream header’s requestId is not one')
-  if (purpose !== 'tcp' && purpose !== 'http') throw violation('the stream header’s purpose is not known')
+  if (purpose !== 'tcp' && purpose !== 'http') throw unknownPurpose(purpose)
   if (purpose === 'http' && (identities !== undefined || permit !== undefined))
     throw violation('a stream of several visitors’ requests says whose it is')
   return {
@@ -139,6 +139,16 @@ function onlyKeys(fields: Record<string, unknown>, known: readonly string[], wha
   const unknown = Object.keys(fields).find(key => !known.includes(key))
   if (unknown !== undefined)
     throw violation(`${what} has a key this version does not know: ${JSON.stringify(unknown.slice(0, 64))}`)
+}
+
+/** A word is of a later version, and its end is to be told that; anything else is of none. */
+function unknownPurpose(purpose: unknown): PosternError {
+  if (typeof purpose !== 'string') return violation('the stream header’s purpose is not one')
+  const word = JSON.stringify(purpose.slice(0, 64))
+  return new PosternError(
+    'VERSION_UNSUPPORTED',
+    `The stream header is for ${word}; this end speaks version ${WIRE_VERSION}, which carries tcp and http`,
+  )
 }
 
 function violation(message: string): PosternError {
