@@ -161,6 +161,7 @@ class InPipe extends Secured {
     socket.once('close', this.#onClose)
     below.on('error', () => {})
     pipe.on('error', error => socket.destroy(error)).once('close', this.#onPipeClose)
+    pipe.on('progress', () => socket.emit('progress'))
   }
 
   protected destroying(error: Error | undefined, destroy: (error?: Error) => void): void {

@@ -55,6 +55,14 @@ describe('two ends that are who they say', () => {
     expect((await all(daemon)).toString()).toBe('hello')
   })
 
+  it('a part of what the pipe has yet to hand over is heard inside, too', async () => {
+    const { client, clientEnd } = await join(tunnel)
+    const heard = once(client, 'progress')
+    clientEnd.emit('progress')
+    await heard
+    client.destroy()
+  })
+
   it('an end of either is a clean end at the other', async () => {
     for (const who of ['client', 'daemon'] as const) {
       const both = await join(tunnel)

@@ -16,6 +16,8 @@ import type { Call, ReceivedHeaders, SentHeaders } from './words.ts'
  * - It need not half-close: after the peer's clean end, what is still to be written may be dropped.
  * - Backpressure is mandatory: `write()` returns false while the peer does not read, and memory stays bounded.
  * - Bytes that arrive before somebody reads wait; they are never lost.
+ * - Where bytes come in pieces that are handed over whole, it emits `progress` when some of one came: on a slow line a piece may take
+ *   longer than a peer may be silent.
  */
 export type Pipe = Duplex
 
@@ -144,4 +146,6 @@ export interface AcceptWatch {
    * perhaps long after the first one's pipe was handed over.
    */
   raced(first: string, second: string): void
+  /** Aborted when nobody wants the pipe any more: a client that has yet to come is not waited for then. */
+  readonly signal?: AbortSignal
 }

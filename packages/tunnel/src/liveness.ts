@@ -34,17 +34,17 @@ export class Liveness {
 
   start(): void {
     this.#last = this.#clock.now()
-    this.#pipe.on('data', this.#onData)
+    this.#pipe.on('data', this.#onBytes).on('progress', this.#onBytes)
     this.#cancel = this.#clock.every(TICK_MS, this.#tick)
   }
 
   stop(): void {
     this.#cancel?.()
-    this.#pipe.off('data', this.#onData)
+    this.#pipe.off('data', this.#onBytes).off('progress', this.#onBytes)
     this.#pings.abort()
   }
 
-  readonly #onData = (): void => {
+  readonly #onBytes = (): void => {
     this.#heard = true
   }
 

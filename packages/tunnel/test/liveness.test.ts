@@ -58,6 +58,23 @@ describe('liveness', () => {
     pipes[1].destroy()
   })
 
+  test('so is a part of what is not handed over yet: a line may be slower than that', async () => {
+    const { clock, client, pipes } = await rig()
+    for (const pipe of pipes) pipe.frozen = true
+    for (let round = 0; round < 6; round++) {
+      pipes[0].emit('progress')
+      await clock.advance(10_000)
+    }
+    await clock.advance(3_000)
+    pipes[0].emit('progress')
+    await clock.advance(13_000)
+    expect(client.streams).toBe(1)
+    await clock.advance(2_000)
+    expect(await client.closed).toMatchObject({ code: 'PEER_SILENT' })
+    expect(pipes[0].listenerCount('progress')).toBe(0)
+    pipes[1].destroy()
+  })
+
   test('a machine that slept asks afresh before it gives up, and then finds the dead', async () => {
     const { clock, client, pipes, seen } = await rig()
     for (const asleep of [10_000, 15_000, 60_000, 3_600_000]) {

@@ -69,7 +69,7 @@ function upgrade(
     socket.on('open', () => {
       settle()
       resolve({
-        pipe: new WebSocketPipe(socket, { text: subprotocol === undefined, closeWait: CLOSE_WAIT }),
+        pipe: new WebSocketPipe(socket, { connection, text: subprotocol === undefined, closeWait: CLOSE_WAIT }),
         answer,
       })
     })

@@ -96,6 +96,7 @@ class Visit {
     if (!socket) throw new PosternError('STREAM_CUT', 'the client left before it was answered')
     this.#socket.off('error', ignore)
     return new WebSocketPipe(socket, {
+      connection: this.#socket,
       text: purpose === 'raw',
       closeWait: purpose === 'raw' ? CLOSE_WAIT.raw : CLOSE_WAIT.ours,
     })

@@ -33,6 +33,8 @@ export class ClosingSocket extends WebSocket {
 }
 
 export interface PipeOptions {
+  /** What the WebSocket is on. */
+  readonly connection: Duplex
   /** A foreign client's text messages are taken as bytes; in a session they are a violation (close code 1003). */
   readonly text: boolean
   /** Milliseconds the other end has to answer our close, counted only while our reader reads. */
@@ -77,6 +79,8 @@ export class WebSocketPipe extends Duplex {
     socket.on('message', (data, isBinary) => this.#message(data, isBinary))
     socket.on('error', error => this.#cut(`the other end broke the WebSocket protocol: ${error.message}`, error))
     socket.on('close', code => this.#close(code))
+    // A message is told when all of it is there, which on a slow line is long after its other end has begun.
+    options.connection.on('data', this.#onBytes)
   }
 
   override _read(): void {
@@ -150,6 +154,10 @@ export class WebSocketPipe extends Duplex {
     else this.#writer = done
   }
 
+  readonly #onBytes = (): void => {
+    this.emit('progress')
+  }
+
   #message(data: RawData, isBinary: boolean): void {
     if (this.readableEnded || this.destroyed) return
     if (!isBinary && !this.#options.text) {
@@ -185,6 +193,7 @@ export class WebSocketPipe extends Duplex {
   #close(code: number): void {
     this.#closed = true
     clearTimeout(this.#timer)
+    this.#options.connection.off('data', this.#onBytes)
     if (code === 1000) this.#peerEnd()
     if (!this.#peerEnded) this.#cut('the connection was cut before its end')
     else this.#ender?.()

@@ -22,6 +22,28 @@ function ending(edge: Edge): Promise<string> {
 
 const long = Buffer.from([0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4])
 
+test('a message that comes in parts: its pipe says so at each, and hands over all of it', async () => {
+  await using edge = await startEdge()
+  const wire = await open(edge)
+  const pipe = edge.pipes.at(-1)!
+  let progress = 0
+  const text: string[] = []
+  pipe.on('progress', () => (progress += 1)).on('data', (chunk: Buffer) => text.push(String(chunk)))
+  const bytes = frame(0x82, 'in three parts')
+  for (const [from, to] of [
+    [0, 3],
+    [3, 9],
+  ] as const) {
+    const before = progress
+    wire.send(bytes.subarray(from, to))
+    await until(() => progress > before)
+    expect(text).toEqual([])
+  }
+  wire.send(bytes.subarray(9))
+  await until(() => text.length > 0)
+  expect(text).toEqual(['in three parts'])
+})
+
 // RFC 6455 §5 and §7.4, as in the Autobahn cases 1–7.
 describe('frames that no client may send', () => {
   test.each<[string, Buffer, number]>([

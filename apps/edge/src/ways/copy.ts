@@ -19,7 +19,7 @@ export async function copy(
 ): Promise<Pumped> {
   const silent = new AbortController()
   let looks = 0
-  const onData = () => {
+  const onBytes = () => {
     looks = 0
   }
   const pipes = withOwnBuffers(client, daemon)
@@ -29,7 +29,7 @@ export async function copy(
   })
   context.carried.add(work)
   // After the pump: who listens first makes the bytes flow.
-  for (const pipe of pipes) pipe.on('data', onData)
+  for (const pipe of pipes) pipe.on('data', onBytes).on('progress', onBytes)
   const timer = setInterval(() => {
     looks += 1
     if (looks > LOOKS)
@@ -38,6 +38,6 @@ export async function copy(
   const pumped = await work
   clearInterval(timer)
   context.carried.delete(work)
-  for (const pipe of pipes) pipe.off('data', onData)
+  for (const pipe of pipes) pipe.off('data', onBytes).off('progress', onBytes)
   return pumped
 }
