@@ -200,11 +200,13 @@ describe('a ticket that an onlooker saw', () => {
 describe('whoever has no ticket', () => {
   const RANDOM = 'abcdefghijklmnopqrstuvwxyz'
 
-  test('a preface with an unknown ticket, or none that could be: cut without a word; with one that is waited for: welcome', async () => {
+  test('a preface with an unknown ticket: a no, so that nobody takes it for a way that does not get through; with none that could be: cut; with one that is waited for: welcome', async () => {
     for (const line of [PREFACE(RANDOM), PREFACE(RANDOM.toUpperCase()), `${PREFACE(RANDOM).slice(0, -1)}x`]) {
       const socket = await tickets.bare()
       socket.write(line)
-      expect(await remains(socket)).toEqual({ text: '', cut: true })
+      const no = { text: 'POSTERN-JOIN/1 no\n', cut: false }
+      expect(await remains(socket)).toEqual(line === PREFACE(RANDOM) ? no : { text: '', cut: true })
+      socket.destroy()
     }
     await expect.poll(async () => (await joins.rows('join.refused')).length).toBe(1)
     const [row] = await joins.rows('join.refused')
@@ -325,6 +327,23 @@ describe('a ticket that nobody uses', () => {
     coming.pipe.write(helloFor(coming.serverName))
     expect(await remains(coming.pipe)).toEqual({ text: '', cut: true })
     expect(await raced(idOf(coming))).toHaveLength(0)
+  })
+
+  test('dies with the access of who asked for it: nobody is waited for who would be cut', async () => {
+    const { administration } = joins.world.edge
+    const db = { params: { hostname: 'db.localhost' } }
+    const { rules } = await administration.call('application.get', db)
+    const coming = await tickets.client()
+    expect(sessions()).toBe(1)
+    await administration.call('policy.put', { ...db, body: { rules: [] } })
+    await expect.poll(sessions, { timeout: 5000 }).toBe(0)
+    await expect.poll(() => coming.asking.destroyed).toBe(true)
+    coming.pipe.write(helloFor(coming.serverName))
+    expect(await remains(coming.pipe)).toEqual({ text: '', cut: true })
+    await expect
+      .poll(async () => (await joins.rows('session.refused')).filter(row => row.requestId === idOf(coming)))
+      .toMatchObject([{ code: 'ACCESS_ENDED', allowed: false }])
+    await administration.call('policy.put', { ...db, body: { rules: rules as never } })
   })
 
   test('dies when the edge stops, which waits for nobody', async () => {

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { type Call, type Dialled, type DialRequest, PosternError } from '@postern/interface'
 import { type Asked, ask } from './ask.ts'
-import { END_TO_END, JOIN_HEADER, MODE_HEADER, PREFACE, TICKET, TICKET_HEADER, WELCOME } from './wire.ts'
+import { END_TO_END, JOIN_HEADER, MODE_HEADER, PREFACE, TICKET, TICKET_HEADER, UNWANTED, WELCOME } from './wire.ts'
 
 /** Milliseconds the edge has to say that a daemon is welcome: something between may swallow what is not TLS. */
 const WELCOME_TIME = 2000
@@ -43,7 +43,7 @@ async function comeFor(ticket: string, request: DialRequest, call: Call): Promis
   }
 }
 
-/** Reads the edge's word and not a byte more. @throws PosternError EDGE_PROTOCOL, TIMED_OUT, STREAM_CUT; `signal.reason` */
+/** Reads the edge's word and not a byte more. @throws PosternError CONFLICT: its no; EDGE_PROTOCOL, TIMED_OUT; `signal.reason` */
 function welcomed(connection: Duplex, signal: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const timer = setTimeout(
@@ -53,7 +53,10 @@ function welcomed(connection: Duplex, signal: AbortSignal): Promise<void> {
   const read = () => {
     const said = connection.read(WELCOME.length) as Buffer | null
     if (said === null) return
-    if (said.toString('latin1') === WELCOME) resolve()
+    const word = said.toString('latin1')
+    if (word === WELCOME) resolve()
+    else if (word === UNWANTED)
+      reject(new PosternError('CONFLICT', 'no client waits with this ticket any more', { speaker: 'edge' }))
     else reject(new PosternError('EDGE_PROTOCOL', 'what answered a daemon that came for a client is not an edge'))
   }
   const gone = () =>

@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net'
 import { type Pipe, PosternError } from '@postern/interface'
-import { WELCOME } from './wire.ts'
+import { endWith } from '@postern/interface/http1'
+import { UNWANTED, WELCOME } from './wire.ts'
 
-/** A daemon's bare connection, answered once: with a word, or with nothing at all. */
+/** A daemon's bare connection, answered once. */
 export class TicketLeg {
   answered = false
   readonly #socket: Socket
@@ -11,7 +12,14 @@ export class TicketLeg {
     this.#socket = socket
   }
 
+  /** Says no. */
   reject(): void {
+    this.#answer()
+    void endWith(this.#socket, Buffer.from(UNWANTED, 'latin1'))
+  }
+
+  /** Says nothing: whoever comes by a way on which others see its tickets does better to come by another. */
+  cut(): void {
     this.#answer()
     this.#socket.resetAndDestroy()
   }

@@ -67,7 +67,7 @@ async function serveLeg(ticket: string, socket: Socket, door: Door, accept: Acce
       host: door.teamDomain,
       ticket,
       presented: { method: 'JOIN', url: '/', headers: {}, remoteAddress },
-      reject: async () => leg.reject(),
+      reject: async ({ code }) => (code === 'TICKET_RACED' ? leg.cut() : leg.reject()),
       accept: async () => leg.accept(),
     })
     if (!leg.answered) call.log.warn('nobody answered a daemon that came for a client')

@@ -79,7 +79,10 @@ export class Visit {
     const socket = this.#socket
     const { serverName, came, giveUp } = this.#tickets.make((first, second) => watch?.raced(first, second))
     const left = () => giveUp(new PosternError('STREAM_CUT', 'the client left before it came for its session'))
+    const unwanted = () => giveUp(PosternError.from(watch?.signal?.reason))
     try {
+      watch?.signal?.throwIfAborted()
+      watch?.signal?.addEventListener('abort', unwanted)
       this.#switch({ ...answer, [TICKET_HEADER]: serverName })
       // It has nothing more to say here.
       socket.on('data', left).on('end', left).on('close', left)
@@ -88,6 +91,7 @@ export class Visit {
       left()
       throw error
     } finally {
+      watch?.signal?.removeEventListener('abort', unwanted)
       socket.off('data', left).off('end', left).off('close', left)
       if (this.answered) void endWith(socket, Buffer.alloc(0))
     }

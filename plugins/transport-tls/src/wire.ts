@@ -22,6 +22,8 @@ export const PREFACE = 'POSTERN-JOIN/1 '
 export const PREFACE_LENGTH: number = PREFACE.length + 26 + 1
 /** What the edge answers to that. What follows is the client's. */
 export const WELCOME = 'POSTERN-JOIN/1 ok\n'
+/** What it answers where nobody waits with that ticket: as long as the other. */
+export const UNWANTED = 'POSTERN-JOIN/1 no\n'
 
 const PURPOSES: ReadonlySet<string> = new Set<PipePurpose>(['session', 'connector', 'join'])
 

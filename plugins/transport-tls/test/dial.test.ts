@@ -96,6 +96,15 @@ describe('a daemon that comes for a client', () => {
     await expect.poll(() => own[0]?.destroyed).toBe(true)
   })
 
+  test('is told no: that is the edge’s word, and no other way would change it', async () => {
+    const dialling = coming()
+    const failed = expect(dialling).rejects.toMatchObject({ code: 'CONFLICT', speaker: 'edge' })
+    const socket = await said(0, '\n')
+    socket.end('POSTERN-JOIN/1 no\n')
+    await failed
+    await expect.poll(() => own[0]?.destroyed).toBe(true)
+  })
+
   test('is aborted while it waits', async () => {
     const own = new AbortController()
     const dialling = coming(own.signal)

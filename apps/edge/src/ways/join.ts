@@ -1,30 +1,19 @@
-import { randomUUID, X509Certificate } from 'node:crypto'
-import {
-  type Call,
-  type Incoming,
-  type Pipe,
-  PosternError,
-  type Presented,
-  type Problem,
-  problem,
-  type SentHeaders,
-} from '@postern/interface'
+import { X509Certificate } from 'node:crypto'
+import { type Call, type Incoming, type Pipe, PosternError, problem, type SentHeaders } from '@postern/interface'
 import { cut } from '@postern/pump'
-import { type AccessAdmission, actorOf, type ConnectorAdmission } from '../authorize/authorize.ts'
+import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
-import { certificateOf } from './connector.ts'
 import { note, refusalOf, saidBy, type WayContext, whoseOf } from './context.ts'
 import { copy } from './copy.ts'
 import { Farewell } from './farewell.ts'
-import type { Leg, Taken } from './joins.ts'
+import type { Leg } from './joins.ts'
+import { noteRaced, oneOf } from './leg.ts'
 import { acceptHeaders, serveSession } from './session.ts'
 import { joinPlaceOf } from './stream.ts'
 
 /** The header in which a client names the key of its session. */
 const KEY_HEADER = 'postern-key'
 const KEY = /^sha256:[0-9a-f]{64}$/
-/** The header in which a daemon shows for whom it comes. */
-const TICKET_HEADER = 'postern-join'
 
 /** Daemons of a tunnel that are asked for one client. */
 const MOST_ASKED = 4
@@ -35,6 +24,8 @@ interface Joint {
   readonly leg: Promise<Leg>
   readonly connection: Connection
   readonly headers: SentHeaders
+  /** Aborted when the client may not be joined any more. */
+  readonly signal: AbortSignal
 }
 
 /**
@@ -114,7 +105,7 @@ async function jointFor(
       continue
     }
     const isComing = await Promise.race([waiting.announced.then(() => true), leg.then(came => came !== undefined)])
-    if (isComing) return { leg: leg.then(hasCome), connection, headers }
+    if (isComing) return { leg: leg.then(hasCome), connection, headers, signal: call.signal }
     declined.add(connection.connectorId)
   }
   return undefined
@@ -155,7 +146,7 @@ async function answerFor(
 /** The client hears yes while the daemon comes, and everything goes through from then until both directions are done. */
 async function carryJoint(
   incoming: Incoming,
-  { leg, connection, headers }: Joint,
+  { leg, connection, headers, signal: wanted }: Joint,
   admission: AccessAdmission,
   context: WayContext,
   stop: AbortController,
@@ -170,7 +161,7 @@ async function carryJoint(
   try {
     stop.signal.throwIfAborted()
     const raced = (...addresses: [string, string]) => noteRaced('client', addresses, admission, context)
-    const [client, daemon] = await both(incoming.accept(headers, { raced }), leg)
+    const [client, daemon] = await both(incoming.accept(headers, { raced, signal: wanted }), leg)
     forget = live.keepConnector(daemon.admission, reason => gone.abort(reason))
     const pumped = await copy(client, daemon.pipe, context, AbortSignal.any([signal, gone.signal, farewell.signal]))
     const { sent, received } = pumped
@@ -235,66 +226,4 @@ async function refuse(
   await incoming.reject(refusal)
 }
 
-/** The pipe that a daemon dialled because it was told to. It is given to the client who waits for it. */
-export async function serveLeg(incoming: Incoming, admission: ConnectorAdmission, context: WayContext): Promise<void> {
-  const { joins, store, authorizer } = context
-  const { tunnelId, requestId } = admission
-  const connectorId = certificateOf(admission.identities)?.connectorId
-  const ticket = oneOf(incoming.presented, TICKET_HEADER)
-  const taken =
-    ticket === undefined || connectorId === undefined ? undefined : joins.take(ticket, { tunnelId, connectorId })
-  if (taken === undefined) {
-    const detail = { tunnel: tunnelId, ...(connectorId !== undefined && { connector: connectorId }) }
-    if (authorizer.isNoted(`leg\0${tunnelId}`))
-      note(store, admission, { action: 'join.refused', allowed: false, code: 'CONFLICT', detail })
-    return incoming.reject(nobodyWaits(requestId))
-  }
-  return bring(incoming, taken, admission)
-}
-
-/** The same of a daemon that shows its ticket and nothing else. It heard that on a connection of its own, which is what it counts as. */
-export async function serveTicket(incoming: Incoming, ticket: string, context: WayContext): Promise<void> {
-  const { joins, store, authorizer, teamDomain: hostname } = context
-  const { remoteAddress } = incoming.presented
-  const shown = joins.show(ticket, remoteAddress)
-  if (shown !== undefined && 'taken' in shown) return bring(incoming, shown.taken, shown.admission)
-  const requestId = randomUUID()
-  if (shown !== undefined) noteRaced('daemon', [shown.first, remoteAddress], shown.client, context)
-  else if (authorizer.isKnockNoted(remoteAddress, undefined)) {
-    const refused = { action: 'join.refused', allowed: false, code: 'CONFLICT' } as const
-    store.audit({ at: Date.now(), hostname, requestId, remoteAddress, ...refused })
-  }
-  return incoming.reject(nobodyWaits(requestId))
-}
-
-async function bring(incoming: Incoming, taken: Taken, admission: ConnectorAdmission): Promise<void> {
-  try {
-    taken.come({ pipe: await incoming.accept({ 'postern-request-id': admission.requestId }), admission })
-  } catch (error) {
-    taken.fail(new PosternError('STREAM_CUT', 'the daemon left while it came', { speaker: 'edge', cause: error }))
-    throw error
-  }
-}
-
-function nobodyWaits(requestId: string): Problem {
-  const detail = 'nobody waits for this ticket of this connector: it was used, or its time is over'
-  return problem('CONFLICT', requestId, { speaker: 'edge', detail })
-}
-
-/** One of the two is not whom the edge meant. Which one it cannot know; what goes through is of no use without a key. */
-function noteRaced(
-  leg: 'client' | 'daemon',
-  [first, second]: readonly [string, string],
-  admission: AccessAdmission,
-  { store, authorizer }: WayContext,
-): void {
-  if (!authorizer.isNoted(`raced\0${actorOf(admission.identities)}`)) return
-  note(store, admission, { action: 'join.raced', allowed: false, code: 'TICKET_RACED', detail: { leg, first, second } })
-}
-
 function ignore(): void {}
-
-function oneOf({ headers }: Presented, name: string): string | undefined {
-  const values = Object.hasOwn(headers, name) ? headers[name] : undefined
-  return values?.length === 1 ? values[0] : undefined
-}
