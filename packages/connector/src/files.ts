@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { checkIdentity, isConnectorId, keyFingerprint } from '@postern/end-to-end'
 import { PosternError } from '@postern/interface'
 import type { KeyAndCertificate } from '@postern/pki'
-import { readPrivate, userFolder, writePrivate } from '@postern/program'
+import { exclusively, readPrivate, userFolder, writePrivate } from '@postern/program'
 
 type Env = Readonly<Record<string, string | undefined>>
 
@@ -129,18 +129,41 @@ export async function writeJson(path: string, value: Credentials | SetupFile): P
   await writePrivate(path, `${JSON.stringify(value, null, 2)}\n`)
 }
 
+/** Milliseconds that somebody else may take for it: a moment does. */
+const LOCK_TIME = 10_000
+
+/**
+ * Reads and writes credentials while nobody else does: a daemon that keeps later keys, a login.
+ *
+ * @throws PosternError TIMED_OUT: somebody else does not finish; FILE_UNREADABLE; what `work` throws
+ */
+export async function changeCredentials<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const late = new AbortController()
+  const why = new PosternError('TIMED_OUT', `somebody else has been changing ${path} for ${LOCK_TIME / 1000} s`)
+  const timer = setTimeout(() => late.abort(why), LOCK_TIME)
+  return exclusively(`${path}.lock`, work, late).finally(() => clearTimeout(timer))
+}
+
 /**
  * Puts later keys of grants into the credentials of the same connector, whole or not at all.
  *
  * @returns false: nothing was done, since what is there now is of another login, or has later ones
- * @throws PosternError CONFIG_INVALID, FILE_UNSAFE, FILE_UNREADABLE
+ * @throws PosternError CONFIG_INVALID, FILE_UNSAFE, FILE_UNREADABLE; as {@link changeCredentials}
  */
 export async function keepGrantKeys(path: string, connector: string, set: GrantKeySetFile): Promise<boolean> {
-  const text = await readPrivate(path)
-  const now = text === undefined ? undefined : readCredentials(text, path)
-  if (now?.connector !== connector || (now.grantKeys?.sequence ?? 0) >= (set.sequence ?? 0)) return false
-  await writeJson(path, { ...now, grantKeys: set })
-  return true
+  const before = async (): Promise<Credentials | undefined> => {
+    const text = await readPrivate(path)
+    const now = text === undefined ? undefined : readCredentials(text, path)
+    const isLater = now?.connector === connector && (now.grantKeys?.sequence ?? 0) < (set.sequence ?? 0)
+    return isLater ? now : undefined
+  }
+  // Each connection is told them: all but the first time there is nothing to do.
+  if ((await before()) === undefined) return false
+  return changeCredentials(path, async () => {
+    const now = await before()
+    if (now !== undefined) await writeJson(path, { ...now, grantKeys: set })
+    return now !== undefined
+  })
 }
 
 /** Where keys of grants are kept of credentials that cannot be written: a service's, in the folder that systemd made for it. */

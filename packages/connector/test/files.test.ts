@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   apartFile,
   type Credentials,
+  changeCredentials,
   credentialsFile,
   identityFile,
   keepGrantKeys,
@@ -114,6 +115,27 @@ describe('credentials', () => {
     expect(await keepGrantKeys(path, crypto.randomUUID(), set(3))).toBe(false)
     expect(readCredentials(await readFile(path, 'utf8'), path)).toEqual({ ...credentials, grantKeys: set(2) })
     expect(await modeOf(path)).toBe('600')
+  })
+
+  test('a login and a daemon that keeps later keys do not undo each other', async () => {
+    const path = join(folder, 'both', 'connector.json')
+    await writeJson(path, credentials)
+    const set = { keys: [{ kid: 'k' }], sequence: 7 }
+    const another = { ...credentials, connector: crypto.randomUUID() }
+    let keeping: Promise<boolean> | undefined
+    await changeCredentials(path, async () => {
+      keeping = keepGrantKeys(path, credentials.connector, set)
+      // For as long as it would take it, if it did not wait.
+      await new Promise(resolve => setTimeout(resolve, 100))
+      await writeJson(path, another)
+    })
+    expect(await keeping).toBe(false)
+    expect(readCredentials(await readFile(path, 'utf8'), path)).toEqual(another)
+    expect(await keepGrantKeys(path, another.connector, set)).toBe(true) // the allow twin
+    expect(readCredentials(await readFile(path, 'utf8'), path)).toEqual({ ...another, grantKeys: set })
+    await expect(changeCredentials(path, () => Promise.reject(new Error('no')))).rejects.toThrow('no')
+    expect(await changeCredentials(path, async () => 'free again')).toBe('free again')
+    expect(await modeOf(`${path}.lock`)).toBe('600')
   })
 
   test('of a service, whose credentials cannot be written, they are kept apart', async () => {

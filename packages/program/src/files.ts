@@ -30,11 +30,7 @@ function absolute(path: string | undefined): string | undefined {
  * @throws PosternError FILE_UNSAFE; FILE_UNREADABLE where it cannot be written
  */
 export async function writePrivate(file: string, text: string): Promise<void> {
-  const folder = dirname(file)
-  await makePrivateFolder(folder)
-  const { mode } = await stat(folder)
-  if (process.platform !== 'win32' && (mode & 0o022) !== 0)
-    throw new PosternError('FILE_UNSAFE', `others can write the folder ${folder}`)
+  await preparePrivateFolder(dirname(file))
   const temporary = `${file}.${crypto.randomUUID()}` // the global: it costs nothing until it is used
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
   const handle = await open(temporary, flags, 0o600).catch(unwritable(file))
@@ -48,6 +44,14 @@ export async function writePrivate(file: string, text: string): Promise<void> {
     await unlink(temporary).catch(() => {})
     return unwritable(file)(error as Error)
   }
+}
+
+/** Makes it where it is missing; one that others can write is refused. @throws PosternError FILE_UNSAFE, FILE_UNREADABLE */
+export async function preparePrivateFolder(folder: string): Promise<void> {
+  await makePrivateFolder(folder)
+  const { mode } = await stat(folder)
+  if (process.platform !== 'win32' && (mode & 0o022) !== 0)
+    throw new PosternError('FILE_UNSAFE', `others can write the folder ${folder}`)
 }
 
 /** With those above it that are missing, all for this user alone. @throws PosternError FILE_UNREADABLE */

@@ -5,6 +5,7 @@ import type { Trust } from '@postern/client'
 import { checkAuthority, checkIdentity } from '@postern/connector'
 import {
   type Credentials,
+  changeCredentials,
   credentialsFile,
   mustBeWritable,
   readCredentials,
@@ -115,16 +116,9 @@ async function loginByPerson(
   const known = { tunnel, identityFile: values.identityFile }
   const { made, one, certificate, identity } = await enrol(known, administration, program, call)
   const { token, fingerprint, expiresAt, grantKeys } = made
-  await keep(path, edge, trust, {
-    tunnel,
-    connector: one.id,
-    token,
-    certificate,
-    key: one.key,
-    identity,
-    ...(grantKeys && { grantKeys }),
-  })
-  if (before) await retire(tunnel, before.connector, administration, call)
+  const proved = { certificate, key: one.key, identity, ...(grantKeys && { grantKeys }) }
+  const replaced = await keep(path, edge, trust, { tunnel, connector: one.id, token, ...proved }, call)
+  if (replaced) await retire(tunnel, replaced.connector, administration, call)
   return { edge: edge.origin, tunnel, connector: one.id, fingerprint, expiresAt, credentials: path }
 }
 
@@ -153,10 +147,10 @@ async function loginBySetupToken(
   const made = await client.call('connector-setup.use', { body }, call)
   const { tunnel, token, fingerprint, expiresAt, grantKeys } = made
   const proved = { certificate, authority, key: one.key, identity, ...(grantKeys && { grantKeys }) }
-  await keep(path, edge, trust, { tunnel, connector, token, ...proved })
+  const replaced = await keep(path, edge, trust, { tunnel, connector, token, ...proved }, call)
   await destroy(resolve(setupToken), call)
-  if (before)
-    call.log.info('the certificate before stays good: postern tunnel evict ends it', { connector: before.connector })
+  if (replaced)
+    call.log.info('the certificate before stays good: postern tunnel evict ends it', { connector: replaced.connector })
   return { edge: edge.origin, tunnel, connector: one.id, fingerprint, expiresAt, credentials: path }
 }
 
@@ -171,14 +165,21 @@ async function destroy(file: string, { log }: Call): Promise<void> {
   }
 }
 
-/** All that the daemon needs, in one file. */
+/** All that the daemon needs, in one file. @returns what it takes the place of: perhaps of another login, meanwhile */
 async function keep(
   path: string,
   { origin }: URL,
   { ca: [pem] }: Trust,
   what: Omit<Credentials, 'version' | 'edge' | 'ca'>,
-): Promise<void> {
-  await writeJson(path, { version: 1, edge: origin, ...(pem !== undefined && { ca: pem }), ...what })
+  call: Call,
+): Promise<Credentials | undefined> {
+  const next: Credentials = { version: 1, edge: origin, ...(pem !== undefined && { ca: pem }), ...what }
+  return changeCredentials(path, async () => {
+    const now = await credentialsAt(path, call)
+    mustReplace(now, next, path)
+    await writeJson(path, next)
+    return now
+  })
 }
 
 async function credentialsAt(path: string, call: Call): Promise<Credentials | undefined> {
