@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net'
-import { errnoOf, lookup, type Opening, opened } from '@postern/client'
+import { connectFirst, errnoOf, lookup, type Opening, opened } from '@postern/client'
 import { type Call, type Code, type Destination, PosternError } from '@postern/interface'
 import { portOf } from './ingress.ts'
 
@@ -29,11 +29,9 @@ export async function reach(service: URL, to: Destination | undefined, call: Cal
       speaker: 'daemon',
     })
   }
-  const socket =
-    'path' in where
-      ? connect({ path: where.path, allowHalfOpen: true })
-      : connect({ ...where, lookup, allowHalfOpen: true, noDelay: true, keepAlive: true, autoSelectFamily: true })
-  return opened(socket, OPENING, call.signal)
+  return 'path' in where
+    ? opened(connect({ path: where.path, allowHalfOpen: true }), OPENING, call.signal)
+    : connectFirst({ ...where, lookup }, OPENING, call.signal)
 }
 
 function addressOf(service: URL): { host: string; port: number } | { path: string } {
