@@ -1,14 +1,8 @@
-import { dialEdge, type NamedTransport, Transports, type Trust, untilAborted } from '@postern/client'
-import {
-  type AuthProvider,
-  type Call,
-  type Code,
-  type Dialled,
-  PosternError,
-  type SentHeaders,
-} from '@postern/interface'
-import { type HostMessage, type KeepConnectedOptions, keepConnected, startTunnel, type Tunnel } from '@postern/tunnel'
+import { dialEdge, type NamedTransport, type Trust } from '@postern/client'
+import { type AuthProvider, type Call, type Dialled, PosternError, type SentHeaders } from '@postern/interface'
+import { type HostMessage, startTunnel, type Tunnel } from '@postern/tunnel'
 import { type DaemonAbout, ownAbout } from './about.ts'
+import { CONNECTIONS, Connections, type ConnectionsParts, checkConnections } from './connections.ts'
 import { FailureLog } from './failure-log.ts'
 import { type JoinIdentity, Joins } from './joins.ts'
 import { noteMessage } from './notes.ts'
@@ -17,37 +11,6 @@ import { type Difference, Rules, showRule } from './rules.ts'
 import { type ServedRule, serveStream } from './serve.ts'
 import { WebServing } from './serve-web.ts'
 import { showWebRule, type Web } from './web-rules.ts'
-
-/** Two survive the loss of one while it reconnects, and four spread over edges; the number people know from elsewhere. */
-export const CONNECTIONS = 4
-
-/** More would only be a burden to the edge. */
-const MOST_CONNECTIONS = 16
-
-/**
- * Milliseconds, the longest wait for the next dial. Four connections dial on their own, so after any outage the first of them is up
- * within 3.2 s of the edge in 19 cases of 20 (6·(1 − ⁴√0.05)), and the others follow it.
- */
-const LONGEST_WAIT = 6_000
-
-/** Connections that the edge drained and that still have streams, for each one that is kept. */
-const MOST_DRAINED = 4
-
-/** Refusals that no waiting mends: the daemon says so and ends instead of knocking for ever. */
-export const FATAL: ReadonlySet<Code> = new Set([
-  'AUTH_REJECTED',
-  'TOKEN_EXPIRED',
-  'TOKEN_REVOKED',
-  'ACCESS_DENIED',
-  'LOGIN_REQUIRED',
-  'VERSION_UNSUPPORTED',
-  'EDGE_UNTRUSTED',
-  'BAD_USAGE',
-  'CONNECTOR_EVICTED',
-  'HOSTNAME_INVALID',
-  'OPTION_INVALID',
-  'OPTION_CONFLICT',
-])
 
 export interface DaemonConfig {
   /** Where the edge listens, for example `https://edge.example.com`. */
@@ -113,12 +76,6 @@ export async function startDaemon(
   }
 }
 
-/** @throws PosternError OPTION_INVALID */
-export function checkConnections(connections: number): void {
-  if (!Number.isInteger(connections) || connections < 1 || connections > MOST_CONNECTIONS)
-    throw new PosternError('OPTION_INVALID', `--connections is 1 to ${MOST_CONNECTIONS}, not ${connections}`)
-}
-
 class Daemon implements RunningDaemon {
   readonly #config: DaemonConfig
   readonly #observer: DaemonObserver
@@ -126,36 +83,35 @@ class Daemon implements RunningDaemon {
   /** Ends everything: streams, connections, attempts. */
   readonly #call: Call
   readonly #stop = new AbortController()
-  /** Ends the dialling only. */
-  readonly #settled = new AbortController()
-  readonly #tunnels = new Set<Tunnel>()
-  readonly #transports: Transports
+  readonly #connections: Connections
   readonly #rules: Rules<ServedRule>
   readonly #web: WebServing
   readonly #failures: FailureLog
   readonly #joins: Joins | undefined
-  readonly #first = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<PosternError | undefined>()
-  #loops: Promise<void>[] = []
-  /** Aborted when a connection came up: whoever waits to dial waits no longer. */
-  #news = new AbortController()
-  #toldAt = Number.NEGATIVE_INFINITY
-  /** It was connected once. From then on a strange certificate is somebody in the way, who must not be able to end it. */
-  #served = false
 
   constructor(config: DaemonConfig, call: Call) {
     this.#config = config
     this.#observer = config.observer ?? {}
-    this.#transports = new Transports(config.transports)
     this.#rules = new Rules(config.rules, config.unserved)
     this.#failures = new FailureLog(call.log)
     this.#web = new WebServing(config.web, this.#failures, this.#observer)
     this.#call = { log: call.log, signal: AbortSignal.any([call.signal, this.#stop.signal]) }
+    const { edge, transports, connections: count = CONNECTIONS } = config
+    const parts: ConnectionsParts = {
+      ...{ edge, transports, count, observer: this.#observer },
+      open: (...connection) => this.#open(...connection),
+      onOver: error => {
+        this.#over.resolve(error)
+        if (error) this.#stop.abort(error)
+      },
+    }
+    this.#connections = new Connections(parts, this.#call)
     this.#joins = config.joining && this.#joinsBy(config.joining)
   }
 
   get connections(): number {
-    return [...this.#tunnels].filter(tunnel => !tunnel.draining).length
+    return this.#connections.size
   }
 
   get closed(): Promise<PosternError | undefined> {
@@ -168,11 +124,9 @@ class Daemon implements RunningDaemon {
     for (const rule of this.#config.rules) this.#call.log.info(showRule(rule))
     for (const rule of this.#config.web?.rules ?? []) this.#call.log.info(showWebRule(rule))
     this.#observer.onRules?.(this.#rules.size + this.#web.size)
-    this.#loops = [this.#keep(0)]
     const over = this.#over.promise.then(error => Promise.reject(error ?? this.#call.signal.reason))
     over.catch(() => {}) // told through `closed` once it runs
-    await untilAborted(Promise.race([this.#first.promise, over]), signal)
-    for (let index = 1; index < (this.#config.connections ?? CONNECTIONS); index++) this.#loops.push(this.#keep(index))
+    await this.#connections.start(over, signal)
   }
 
   setRules(rules: readonly ServedRule[], unserved?: readonly string[], web?: Web): Difference {
@@ -191,55 +145,6 @@ class Daemon implements RunningDaemon {
     if (difference.cut > 0) log.info('cut streams whose rule was removed or changed', { streams: difference.cut })
     this.#observer.onRules?.(this.#rules.size + this.#web.size)
     return difference
-  }
-
-  async #keep(connection: number): Promise<void> {
-    const { log, signal } = this.#call
-    const dialling: Call = { log, signal: AbortSignal.any([signal, this.#settled.signal]) }
-    const options: KeepConnectedOptions = {
-      capMs: LONGEST_WAIT,
-      news: () => this.#news.signal,
-      fatal: error =>
-        PosternError.is(error) && FATAL.has(error.code) && !(this.#served && error.code === 'EDGE_UNTRUSTED'),
-      onRetry: ({ error, delayMs }) => {
-        log.warn('no connection to the edge', {
-          connection,
-          cause: messageOf(error),
-          retryInMs: Math.round(delayMs),
-        })
-        this.#observer.onRetry?.({ index: connection }, error, delayMs)
-      },
-    }
-    try {
-      await keepConnected((_attempt, call) => this.#connect(connection, call), options, dialling)
-    } catch (error) {
-      if (signal.aborted) this.#over.resolve(undefined)
-      else if (!dialling.signal.aborted) {
-        this.#over.resolve(PosternError.from(error))
-        this.#stop.abort(error)
-      }
-    }
-  }
-
-  /** @returns a connection whose end means that another one is wanted: an edge that drains wants one elsewhere at once */
-  async #connect(connection: number, call: Call): Promise<{ readonly closed: Promise<unknown> }> {
-    this.#observer.onDial?.({ index: connection })
-    const drained = Promise.withResolvers<void>()
-    const { tunnel, name } = await this.#transports.use(
-      async one => ({ tunnel: await this.#open(connection, one, drained.resolve, call), name: one.name }),
-      call,
-    )
-    this.#hold(tunnel, connection, name)
-    drained.promise.then(() => this.#leave(tunnel)).catch(() => {}) // ended with the daemon
-    void Promise.race([tunnel.closed, drained.promise]).then(error =>
-      this.#observer.onDisconnected?.({ index: connection }, error ?? undefined),
-    )
-    if (call.signal.aborted) await tunnel.close() // meanwhile
-    call.signal.throwIfAborted()
-    this.#served = true
-    this.#first.resolve()
-    this.#tellNews()
-    return { closed: Promise.race([tunnel.closed, drained.promise]) }
   }
 
   async #open(connection: number, by: NamedTransport, onDrain: () => void, call: Call): Promise<Tunnel> {
@@ -299,65 +204,25 @@ class Daemon implements RunningDaemon {
       transports: this.#config.transports,
       dial: async (by: NamedTransport, ticket: string, call: Call) =>
         (await this.#dial('join', by, { 'postern-join': ticket }, call)).pipe,
-      tell: (message: HostMessage) => [...this.#tunnels].some(tunnel => tunnel.tell(message)),
+      tell: (message: HostMessage) => this.#connections.tell(message),
     }
     return new Joins(parts, this.#call)
   }
 
-  /** Not more often than the longest wait: an edge that takes connections and drops them would else be dialled without a pause. */
-  #tellNews(): void {
-    const now = performance.now()
-    if (now - this.#toldAt < LONGEST_WAIT) return
-    this.#toldAt = now
-    this.#news.abort()
-    this.#news = new AbortController()
-  }
-
-  #hold(tunnel: Tunnel, connection: number, transport: string): void {
-    const { log, signal } = this.#call
-    this.#tunnels.add(tunnel)
-    this.#observer.onConnected?.({ index: connection })
-    log.info('connected to the edge', { connection, edge: this.#config.edge.host, transport })
-    void tunnel.closed.then(error => {
-      this.#tunnels.delete(tunnel)
-      if (!signal.aborted)
-        log.warn('connection to the edge ended', { connection, cause: error?.message ?? 'closed by the edge' })
-    })
-  }
-
-  /** Open streams go on, and the connection ends with the last. An edge that drains one after the other does not gather them here. */
-  async #leave(tunnel: Tunnel): Promise<void> {
-    const drained = [...this.#tunnels].filter(one => one.draining)
-    const most = MOST_DRAINED * (this.#config.connections ?? CONNECTIONS)
-    if (drained.length > most)
-      drained[0]?.cut(
-        new PosternError('LIMIT_EXCEEDED', `${most} drained connections still have streams, the limit`, {
-          speaker: 'daemon',
-        }),
-      )
-    await tunnel.drain(this.#call)
-    await tunnel.close()
-  }
-
   async drain(call: Call): Promise<void> {
     this.#observer.onStopping?.()
-    this.#settled.abort(new PosternError('DRAINING', 'the daemon stops', { speaker: 'daemon' }))
-    await Promise.all(this.#loops)
+    await this.#connections.settle()
     this.#web.drain()
-    await Promise.all([this.#joins?.drain(call), ...[...this.#tunnels].map(tunnel => tunnel.drain(call))])
+    await Promise.all([this.#joins?.drain(call), this.#connections.drain(call)])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new PosternError('DRAINING', 'the daemon was stopped', { speaker: 'daemon' }))
-    await Promise.all(this.#loops)
+    await this.#connections.ended()
     await this.#joins?.[Symbol.asyncDispose]()
-    await Promise.all([...this.#tunnels].map(tunnel => tunnel.close()))
+    await this.#connections.close()
     this.#web[Symbol.dispose]()
     this.#failures[Symbol.dispose]()
     this.#over.resolve(undefined)
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : error === undefined ? 'the connection ended' : String(error)
 }

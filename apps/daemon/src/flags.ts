@@ -1,6 +1,6 @@
 import type { HostOptionSpecs } from '@postern/options'
 import { PLUGIN_FLAGS, PROGRAM_FLAGS } from '@postern/program'
-import { CONNECTIONS } from './daemon.ts'
+import { CONNECTIONS } from './connections.ts'
 
 /** The one rule of `posternd --hostname H --url U`. */
 export const RULE_FLAGS = {

@@ -1,6 +1,7 @@
 export type { DaemonAbout } from './about.ts'
 export { builtins } from './builtin.ts'
-export { CONNECTIONS, type DaemonConfig, type RunningDaemon, startDaemon } from './daemon.ts'
+export { CONNECTIONS } from './connections.ts'
+export { type DaemonConfig, type RunningDaemon, startDaemon } from './daemon.ts'
 export { type IngressRule, readRule, showService } from './ingress.ts'
 export { type JoinIdentity, joinIdentity } from './joins.ts'
 export type { DaemonObserver, ObservedConnection, ObservedStream, RequestEnd, StreamEnd } from './observer.ts'

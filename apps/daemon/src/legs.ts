@@ -1,8 +1,14 @@
 import { type NamedTransport, Transports } from '@postern/client'
-import type { Call, Pipe } from '@postern/interface'
+import { type Call, type Code, type Pipe, PosternError } from '@postern/interface'
 
-/** Milliseconds for which a way that did not get through is tried last: what is between seldom goes away sooner. */
+/** Milliseconds for which a way that does not get through is tried last: what is between seldom goes away sooner. */
 const REMEMBERED = 600_000
+
+/** How often in a row nothing came back by a way until it is taken for one that does not get through. Once may be the network, or an edge that ended. */
+const NO_CHANCE = 2
+
+/** What it looks like where something between does not let a way through: no answer, or none of an edge's. An edge that says no, or is not there, says nothing of the way. */
+const LOOKS_BLOCKED: ReadonlySet<Code> = new Set(['EDGE_PROTOCOL', 'TIMED_OUT'])
 
 /** Dials the edge for the client of a ticket. */
 export type DialLeg = (by: NamedTransport, ticket: string, call: Call) => Promise<Pipe>
@@ -11,8 +17,8 @@ export type DialLeg = (by: NamedTransport, ticket: string, call: Call) => Promis
 export class Legs {
   readonly #transports: readonly NamedTransport[]
   readonly #dial: DialLeg
-  /** When each was found not to get through. */
-  readonly #failed = new Map<string, number>()
+  /** By name: how often in a row nothing came back by it, and when last. */
+  readonly #lost = new Map<string, { readonly times: number; readonly at: number }>()
 
   constructor(transports: readonly NamedTransport[], dial: DialLeg) {
     this.#transports = transports
@@ -24,19 +30,30 @@ export class Legs {
    * @throws as {@link Transports.use}
    */
   come(ticket: string, offered: readonly string[], call: Call): Promise<Pipe> {
-    const failedAt = (one: NamedTransport) => this.#failed.get(one.name) ?? Number.NEGATIVE_INFINITY
-    const isWelcome = (one: NamedTransport) =>
-      offered.includes(one.name) && failedAt(one) < performance.now() - REMEMBERED
+    const isWelcome = (one: NamedTransport) => offered.includes(one.name) && !this.#isBlocked(one)
     const order = [...this.#transports.filter(isWelcome), ...this.#transports.filter(one => !isWelcome(one))]
     return new Transports(order).use(one => this.#by(one, ticket, call), call)
   }
 
+  #isBlocked({ name }: NamedTransport): boolean {
+    const { times, at } = this.#lost.get(name) ?? { times: 0, at: 0 }
+    return times >= NO_CHANCE && at > performance.now() - REMEMBERED
+  }
+
   async #by(one: NamedTransport, ticket: string, call: Call): Promise<Pipe> {
     try {
-      return await this.#dial(one, ticket, call)
+      const pipe = await this.#dial(one, ticket, call)
+      this.#lost.delete(one.name)
+      return pipe
     } catch (error) {
-      if (!call.signal.aborted) this.#failed.set(one.name, performance.now())
+      if (!call.signal.aborted) this.#note(one, error)
       throw error
     }
+  }
+
+  #note({ name }: NamedTransport, error: unknown): void {
+    if (!PosternError.is(error) || !LOOKS_BLOCKED.has(error.code)) return
+    const { times } = this.#lost.get(name) ?? { times: 0 }
+    this.#lost.set(name, { times: times + 1, at: performance.now() })
   }
 }

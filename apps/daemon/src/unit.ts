@@ -1,5 +1,5 @@
 import { type Code, factsOf, PosternError } from '@postern/interface'
-import { FATAL } from './daemon.ts'
+import { FATAL } from './connections.ts'
 
 /** Beyond the grace period, in seconds, before systemd kills: what ending the cut streams may take. */
 const STOP_MARGIN = 10

@@ -10,6 +10,8 @@ import {
 } from '@postern/client'
 import { keyFingerprint } from '@postern/connector'
 import { createConnector, createIdentity, createSetupAuthority, signConnector } from '@postern/connector/issue'
+import { makeSessionKey } from '@postern/end-to-end/session-key'
+import { secureAsClient } from '@postern/end-to-end/tls'
 import {
   type Call,
   type Dialled,
@@ -346,6 +348,29 @@ describe('an end-to-end session', () => {
     expect(await all(47)).toEqual(Array(47).fill('coming')) // of an older edge: all that there are
     expect([await comes(), await comes('ann')]).toEqual(['decline', 'decline'])
     // Who goes makes room.
+    for (const pipe of world.pipes.splice(0)) pipe.on('error', () => {}).destroy()
+    await expect.poll(() => comes('mallory')).toBe('coming')
+  })
+
+  it('row 134: who agrees on TLS and then says nothing counts as one who stands, until its session has begun', async () => {
+    const { tunnel, connector, fingerprint: pin } = own
+    const comes = async (visitor: string) => {
+      await world.joins.take({ type: 'join', ticket: 'a'.repeat(26), requestId: 'r', hostname: APP, visitor })
+      return world.told.at(-1)?.type
+    }
+    world.visitor = 'mallory'
+    for (let n = 0; n < 15; n++) {
+      const key = await makeSessionKey()
+      const headers = { 'postern-key': key.fingerprint }
+      const { pipe } = await world.transport.dial({ purpose: 'join', host: APP, headers } as DialRequest, call)
+      await secureAsClient(pipe, { identity: identityPem, pin, tunnel, connector }, key, call)
+    }
+    expect(await echoed(world.client().open(call))).toBe('hello') // begun, it counts no more
+    expect([await comes('mallory'), await comes('mallory'), await comes('ann')]).toEqual([
+      'coming',
+      'decline',
+      'coming',
+    ])
     for (const pipe of world.pipes.splice(0)) pipe.on('error', () => {}).destroy()
     await expect.poll(() => comes('mallory')).toBe('coming')
   })

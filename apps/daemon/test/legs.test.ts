@@ -21,7 +21,8 @@ function legs(wrong: Readonly<Record<string, () => unknown>> = {}, transports = 
   const pipes: Pipe[] = []
   const dial = async (by: NamedTransport) => {
     dialled.push(by.name)
-    if (wrong[by.name]) throw wrong[by.name]?.()
+    const error = wrong[by.name]?.()
+    if (error !== undefined) throw error
     const [pipe] = memoryPair()
     pipes.push(pipe)
     return pipe
@@ -38,11 +39,36 @@ describe('a daemon comes for a client', () => {
     expect(dialled).toEqual(['tls', 'websocket', 'websocket'])
   })
 
-  it.each(['EDGE_PROTOCOL', 'TIMED_OUT'] as const)('by the next one after %s, and by that for a while', async code => {
-    const { legs: own, dialled } = legs({ tls: () => new PosternError(code, 'something is between') })
-    await own.come('t', ['tls'], call)
-    await own.come('u', ['tls'], call)
-    expect(dialled).toEqual(['tls', 'websocket', 'websocket'])
+  it.each(['EDGE_PROTOCOL', 'TIMED_OUT'] as const)(
+    'by the next one after %s, and after two in a row by that for a while',
+    async code => {
+      const { legs: own, dialled } = legs({ tls: () => new PosternError(code, 'something is between') })
+      for (const ticket of ['t', 'u', 'v']) await own.come(ticket, ['tls'], call)
+      expect(dialled).toEqual(['tls', 'websocket', 'tls', 'websocket', 'websocket'])
+    },
+  )
+
+  it('by the same one again where it got through between', async () => {
+    const late = () => new PosternError('TIMED_OUT', 'too late')
+    const wrong: Record<string, () => unknown> = { tls: late }
+    const { legs: own, dialled } = legs(wrong)
+    for (const isWrong of [true, false, true, false]) {
+      wrong.tls = isWrong ? late : () => undefined
+      await own.come('t', ['tls'], call)
+    }
+    expect(dialled).toEqual(['tls', 'websocket', 'tls', 'tls', 'websocket', 'tls'])
+  })
+
+  it.each([
+    ['a ticket that nobody waits with any more, or an edge that is about to stop', 'CONFLICT'],
+    ['an edge that is not there', 'EDGE_UNREACHABLE'],
+  ] as const)('by the fastest after %s, however often', async (_what, code) => {
+    const wrong: Record<string, () => unknown> = { tls: () => new PosternError(code, 'no') }
+    const { legs: own, dialled } = legs(wrong)
+    for (const ticket of ['t', 'u', 'v']) await expect(own.come(ticket, ['tls'], call)).rejects.toMatchObject({ code })
+    wrong.tls = () => undefined
+    await own.come('w', ['tls'], call)
+    expect(dialled).toEqual(['tls', 'tls', 'tls', 'tls'])
   })
 
   it('by nothing else where one alone was chosen, or the edge said no', async () => {
