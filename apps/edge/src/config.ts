@@ -32,7 +32,7 @@ export interface EdgeConfig {
   readonly passwordCost?: number
   /** The plugins that come with the edge; default: its own list. */
   readonly plugins?: readonly Builtin[]
-  /** Plugins by others. Their verifiers run, in a thread each; nothing else of theirs does. */
+  /** Plugins by others: their verifiers and protocols run, in a thread each; their transports do not. */
   readonly addPlugins?: AddPlugins
   /** What is said to plugins, by the name of each. */
   readonly pluginOptions?: ReadonlyMap<string, ConfigSection>

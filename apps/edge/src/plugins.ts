@@ -23,8 +23,9 @@ import type { Store } from '@postern/store'
 import type { FailureCounter } from './authorize/attempts.ts'
 import type { NamedVerifier } from './authorize/verify.ts'
 import type { TeamKeys } from './keys/team-keys.ts'
-import { KeptVerifier, type VerifierStatus } from './plugins/kept.ts'
+import { Kept, type KeptStatus } from './plugins/kept.ts'
 import { Life } from './plugins/life.ts'
+import { KeptRules, KeptVerifier } from './plugins/sides.ts'
 
 /** The verifier of the daemons' own credential; every other one is for applications. */
 const CONNECTORS = 'tunnel-token'
@@ -43,13 +44,15 @@ export interface EdgePlugins extends AsyncDisposable {
   readonly transports: readonly TransportListener[]
   /** What may be permitted inside a protocol, by its name. */
   readonly protocols: ReadonlyMap<string, ProtocolRules>
-  /** How the verifiers are that run in a thread each. */
-  verifiers(): readonly VerifierStatus[]
+  /** The same of protocols of others, which answer later. */
+  readonly otherProtocols: ReadonlyMap<string, KeptRules>
+  /** How the plugins are that run in a thread each. */
+  status(): readonly KeptStatus[]
 }
 
 /**
- * Starts the edge side of every plugin that has one: those that come with the edge in its own thread, verifiers of others in one
- * each. Nothing else of others runs here.
+ * Starts the edge side of every plugin that has one: those that come with the edge in its own thread; of others verifiers and
+ * protocols, in one each, and no transports.
  *
  * @throws PosternError PLUGIN_*; OPTION_* when one needs an option
  */
@@ -73,45 +76,55 @@ export async function startPlugins(
     started.defer(async () => plugin[Symbol.asyncDispose]?.())
     return plugin
   }
-  const keep = async (found: Found): Promise<KeptVerifier> => {
-    const { name } = found.entry
+  const all: Kept[] = []
+  const keep = async (found: Found): Promise<Kept> => {
+    const { kind, name } = found.entry
     const log = redactor.logger(call.log)
     const host = hostOf(name, store, failures, lent)
-    const values = async (options: OptionSpecs) => withoutUrls(await valuesOf('auth', name, options))
+    const values = async (options: OptionSpecs) => withoutUrls(await valuesOf(kind, name, options))
     const begin = () => beginLife(registry, found, host, log)
-    return started.use(await KeptVerifier.start({ ...aboutOf(found), begin, values, scrub: redactor.scrub, log }))
+    const kept = started.use(await Kept.start({ ...aboutOf(found), begin, values, scrub: redactor.scrub, log }))
+    all.push(kept)
+    return kept
+  }
+  const ofOthers = (kind: Kind, name: string) => {
+    const found = registry.find(kind, name)
+    return found?.builtin === false ? found : undefined
   }
   const verifiers: NamedVerifier[] = []
-  const kept: KeptVerifier[] = []
   for (const name of registry.names('auth', 'edge')) {
-    const found = registry.find('auth', name)
-    if (found?.builtin === false) {
-      const verifier = await keep(found)
-      kept.push(verifier)
-      verifiers.push({ name, verifier })
-    } else verifiers.push({ name, verifier: (await create('auth', name)) as AuthVerifier })
+    const other = ofOthers('auth', name)
+    const verifier = other
+      ? new KeptVerifier(await keep(other), name, other.entry.reads)
+      : ((await create('auth', name)) as AuthVerifier)
+    verifiers.push({ name, verifier })
   }
-  const ownNames = (kind: Kind) =>
-    registry.names(kind, 'edge').filter(name => registry.find(kind, name)?.builtin !== false)
   const transports: TransportListener[] = []
-  for (const name of ownNames('transport')) transports.push((await create('transport', name)) as TransportListener)
+  for (const name of registry.names('transport', 'edge'))
+    if (!ofOthers('transport', name)) transports.push((await create('transport', name)) as TransportListener)
   const protocols = new Map<string, ProtocolRules>()
-  for (const name of ownNames('protocol')) protocols.set(name, (await create('protocol', name)) as ProtocolRules)
+  const otherProtocols = new Map<string, KeptRules>()
+  for (const name of registry.names('protocol', 'edge')) {
+    const other = ofOthers('protocol', name)
+    if (other) otherProtocols.set(name, new KeptRules(await keep(other), name))
+    else protocols.set(name, (await create('protocol', name)) as ProtocolRules)
+  }
   const owned = started.move()
   return {
     access: verifiers.filter(({ name }) => name !== CONNECTORS),
     connectors: verifiers.filter(({ name }) => name === CONNECTORS),
     transports,
     protocols,
-    verifiers: () => kept.map(({ status }) => status),
+    otherProtocols,
+    status: () => all.map(({ status }) => status),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
 
-/** A thread with a verifier in it, loaded. @throws PosternError PLUGIN_* */
+/** A thread with a plugin in it, loaded. @throws PosternError PLUGIN_* */
 async function beginLife(registry: Registry, { package: from, entry }: Found, host: EdgeHost, log: Logger) {
-  const file = await registry.moduleOf('auth', entry.name, 'edge')
-  const about = { verifier: entry.name, package: from }
+  const file = await registry.moduleOf(entry.kind, entry.name, 'edge')
+  const about = { plugin: entry.name, package: from }
   const named: Logger = {
     debug: (message, fields) => log.debug(message, { ...fields, ...about }),
     info: (message, fields) => log.info(message, { ...fields, ...about }),
@@ -127,8 +140,8 @@ async function beginLife(registry: Registry, { package: from, entry }: Found, ho
   }
 }
 
-function aboutOf({ package: from, entry: { name, reads }, version }: Found) {
-  return { name, package: from, ...(reads && { reads }), ...(version !== undefined && { version }) }
+function aboutOf({ package: from, entry: { kind, name }, version }: Found) {
+  return { kind, name, package: from, ...(version !== undefined && { version }) }
 }
 
 /** A URL would not cross to a thread: its text does. */

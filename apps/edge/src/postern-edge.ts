@@ -63,8 +63,7 @@ const RUN = {
   },
   plugin: {
     ...PLUGIN_FLAGS.plugin,
-    summary:
-      'use the verifiers of a plugin package, by the name it was added with or ./path; each in a thread of its own',
+    summary: 'use a plugin package, by the name it was added with or ./path; its plugins run in a thread each',
   },
   ...PROGRAM_FLAGS,
 } as const satisfies HostOptionSpecs

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Logger } from '@postern/interface'
+import type { Json, Logger } from '@postern/interface'
 import { expect, onTestFinished, test } from 'vitest'
 import { startEdge } from '../src/index.ts'
 import { oddPlugin } from './odd-plugin.ts'
@@ -36,11 +36,11 @@ test('rows 113, 114: an edge with a verifier by somebody else that blocks and ex
     expect(row).toMatchObject({ allowed: false, code: 'PLUGIN_FAILED', detail: { decision: { verifier: 'odd' } } })
     await expect.poll(async () => (await get(world, 'fine')).status, { timeout: 10_000 }).toBe(426)
   }
-  const { verifiers } = await world.edge.administration.call('status.get', {})
-  expect(verifiers).toMatchObject([
-    { name: 'odd', package: folder, state: 'running', restarts: 2, because: expect.any(String) },
+  const { plugins } = await world.edge.administration.call('status.get', {})
+  expect(plugins).toMatchObject([
+    { kind: 'auth', name: 'odd', package: folder, state: 'running', restarts: 2, because: expect.any(String) },
   ])
-  expect(verifiers?.[0]?.failed).toBeGreaterThanOrEqual(3)
+  expect(plugins?.[0]?.failed).toBeGreaterThanOrEqual(3)
   expect(world.opened()).toBe(0)
 })
 
@@ -144,4 +144,38 @@ test('postern-edge run: a plugin by --plugin, or by plugins: in its config file 
     60,
     expect.stringContaining('postern plugins add'),
   ])
+})
+
+test('the permits of a protocol by somebody else are checked when rules are saved; one that fails says no, and its name', async () => {
+  const entry = { kind: 'protocol', schemes: ['odd'], origin: './edge.js', options: {}, reads: undefined }
+  const source = `export default { api: 1, kind: 'protocol', side: 'edge', name: 'odd', options: {}, create: () => ({
+    check: permit => {
+      if (permit === 'block') for (;;);
+      if (permit === 'lie') return 'no list'
+      return permit.commands === undefined ? ['commands is missing'] : []
+    } }) }`
+  const { folder } = await oddPlugin('odd', entry, source)
+  await using world = await startWorld({ addPlugins: { packages: [folder], from: '/' } })
+  const save = (permit: Json) =>
+    world.edge.administration.call('application.create', {
+      body: {
+        hostname: 'odd.localhost',
+        tunnel: 'home',
+        protocols: ['odd'],
+        rules: [{ name: 'all', action: 'allow', include: [{ everyone: true }], permit }],
+      },
+    })
+  await expect(save({ odd: {} })).rejects.toMatchObject({
+    code: 'BAD_USAGE',
+    message: 'permit: odd: commands is missing',
+  })
+  for (const permit of ['lie', 'block'])
+    await expect(save({ odd: permit })).rejects.toMatchObject({
+      code: 'EDGE_UNAVAILABLE',
+      message: expect.stringContaining('plugin odd'),
+    })
+  expect(world.edge.store.snapshot.applications.has('odd.localhost')).toBe(false)
+  await expect
+    .poll(() => save({ odd: { commands: ['GET'] }, other: 1 }), { timeout: 15_000 })
+    .toMatchObject({ hostname: 'odd.localhost' })
 })

@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { FailureCounter } from '../src/authorize/attempts.ts'
 import { verifyAll } from '../src/authorize/verify.ts'
 import { guardedFetch } from '../src/guarded-fetch.ts'
-import { KeptVerifier } from '../src/plugins/kept.ts'
+import { Kept, type KeptStatus } from '../src/plugins/kept.ts'
 import { Life } from '../src/plugins/life.ts'
+import { KeptVerifier } from '../src/plugins/sides.ts'
 import { oddPlugin } from './odd-plugin.ts'
 
 const uncaught = vi.fn()
@@ -43,13 +44,9 @@ interface Wanted {
 }
 
 /** The odd verifier, kept as an edge keeps it, with short times. */
-async function keep({
-  name = 'odd',
-  hung = DEADLINE + 400,
-  host,
-  log = quiet,
-  ...wanted
-}: Wanted = {}): Promise<KeptVerifier> {
+type Odd = KeptVerifier & { readonly status: KeptStatus }
+
+async function keep({ name = 'odd', hung = DEADLINE + 400, host, log = quiet, ...wanted }: Wanted = {}): Promise<Odd> {
   const reads = 'reads' in wanted ? wanted.reads : [`x-${name}`, 'x-url', ':certificate']
   const entry = { kind: 'auth', name, options: { edge: ['key', 'at'] }, edge: './edge.js' } as const
   const { file } = await oddPlugin(name)
@@ -60,17 +57,11 @@ async function keep({
     })
     return { life, options: await life.load() }
   }
-  const about = { name, package: `postern-${name}`, ...(reads && { reads }) }
-  const kept = await KeptVerifier.start({
-    ...about,
-    begin,
-    values: async () => ({}),
-    scrub: text => text,
-    log,
-    firstWait: 20,
-  })
+  const about = { kind: 'auth', name, package: `postern-${name}` } as const
+  const values = async () => ({})
+  const kept = await Kept.start({ ...about, begin, values, scrub: text => text, log, firstWait: 20 })
   onTestFinished(() => kept[Symbol.asyncDispose]())
-  return kept
+  return Object.defineProperty(new KeptVerifier(kept, name, reads), 'status', { get: () => kept.status }) as Odd
 }
 
 const asked = (headers: Readonly<Record<string, string>>): Presented => ({
@@ -80,7 +71,7 @@ const asked = (headers: Readonly<Record<string, string>>): Presented => ({
   remoteAddress: '127.0.0.1',
 })
 const verify = (
-  verifiers: Readonly<Record<string, KeptVerifier>>,
+  verifiers: Readonly<Record<string, Odd>>,
   headers: Readonly<Record<string, string>>,
   deadline: number = DEADLINE,
 ) =>
@@ -90,11 +81,11 @@ const verify = (
     call,
     deadline,
   )
-const claimsOf = async (odd: KeptVerifier, headers: Readonly<Record<string, string>>) => {
+const claimsOf = async (odd: Odd, headers: Readonly<Record<string, string>>) => {
   const verified = await verify({ odd }, headers)
   return 'identities' in verified ? (verified.identities[0] as Identity).claims : verified
 }
-const isBack = (odd: KeptVerifier) =>
+const isBack = (odd: Odd) =>
   expect
     .poll(() => verify({ odd }, { 'x-odd': 'fine' }), { timeout: 10_000 })
     .toMatchObject({ identities: [{ subject: 'ann' }] })

@@ -102,22 +102,23 @@ export const shownTunnelToken = z
   .object({ tunnel: tunnelName, id: z.string(), token: z.string() })
   .meta({ id: 'ShownTunnelToken' })
 
-/** A verifier by somebody else, in a thread of its own. Counts since the edge started. */
-const verifier = z
+/** A plugin by somebody else, in a thread of its own. Counts since the edge started. */
+const plugin = z
   .object({
+    kind: z.enum(['auth', 'transport', 'protocol']),
     name: z.string(),
     package: z.string(),
     version: z.string().optional(),
     /** `restarting`: its thread ended and is started again soon; `open`: it ends again and again, and is tried seldom. */
     state: z.enum(['running', 'restarting', 'open']),
     asked: z.int(),
-    /** Answers that were none: each denied. */
+    /** Answers that were none: of a verifier, each denied. */
     failed: z.int(),
     restarts: z.int(),
     /** Why its thread ended last. */
     because: z.string().optional(),
   })
-  .meta({ id: 'VerifierStatus' })
+  .meta({ id: 'PluginStatus' })
 
 export const status = z
   .object({
@@ -140,7 +141,7 @@ export const status = z
     /** False while nobody is let in because the audit log cannot be written. */
     auditable: z.boolean(),
     /** Those by others; absent from an older edge. */
-    verifiers: z.array(verifier).optional(),
+    plugins: z.array(plugin).optional(),
   })
   .meta({ id: 'Status' })
 

@@ -103,7 +103,7 @@ export const STATUS = command({
     connectors,
     sessions,
     auditable,
-    verifiers = [],
+    plugins = [],
   }) =>
     facts([
       ['team domain', teamDomain],
@@ -115,8 +115,8 @@ export const STATUS = command({
       ['daemons', connectors],
       ['sessions', sessions],
       ['audit log', auditable ? 'written' : 'cannot be written: nobody is let in'],
-      ...verifiers.map(({ name, state, asked, failed, restarts }): [string, string] => [
-        `verifier ${name}`,
+      ...plugins.map(({ kind, name, state, asked, failed, restarts }): [string, string] => [
+        `plugin ${kind} ${name}`,
         `${state}, asked ${asked}, failed ${failed}, started again ${restarts}`,
       ]),
     ]),

@@ -22,6 +22,7 @@ import type { Handler, Handlers, Handling, Planned, Workings } from './handling.
 import { IDENTITIES } from './identities.ts'
 import { KEYS } from './keys.ts'
 import { NEW_SERVICE_TOKEN } from './new-service-token.ts'
+import { checkPermits } from './permits.ts'
 import { POLICIES } from './policies.ts'
 import { PROVIDERS } from './providers.ts'
 import { REVOCATION_LISTS } from './revocation-lists.ts'
@@ -107,7 +108,9 @@ export class Administration implements AsyncDisposable {
   ): Promise<Answer<N>> {
     const handling = this.#handling(caller, origin, this.authorize(name, caller), () => this.authorize(name, caller))
     const handler: Handler<N> = HANDLERS[name]
-    return handler(handling, checked(name, input))
+    const wanted = checked(name, input)
+    await checkPermits(wanted, this.#workings.otherProtocols)
+    return handler(handling, wanted)
   }
 
   /** Waits for the changes that are being made. */

@@ -4,7 +4,8 @@ import type { GrantKeys } from '../keys/grant-keys.ts'
 import type { Seal } from '../keys/seal.ts'
 import type { TeamKeys } from '../keys/team-keys.ts'
 import type { Origins } from '../origins.ts'
-import type { VerifierStatus } from '../plugins/kept.ts'
+import type { KeptStatus } from '../plugins/kept.ts'
+import type { KeptRules } from '../plugins/sides.ts'
 import type { Routes } from '../routes/routes.ts'
 import type { Sessions } from '../sign-in/sessions.ts'
 import type { Caller, Standing } from './caller.ts'
@@ -29,8 +30,10 @@ export interface Workings {
   readonly grants: Pick<GrantKeys, 'jwks' | 'list' | 'rotate'>
   readonly seal: Pick<Seal, 'seal' | 'open'>
   readonly protocols: Protocols
-  /** Verifiers by others. */
-  readonly verifiers: () => readonly VerifierStatus[]
+  /** Of plugins by others. */
+  readonly otherProtocols: ReadonlyMap<string, KeptRules>
+  /** Plugins by others. */
+  readonly plugins: () => readonly KeptStatus[]
   readonly origins: Origins
   /** Of all that changes what somebody else may change, too. */
   readonly turns: Turns

@@ -6,7 +6,7 @@ import { instantOf } from './records.ts'
 const ROWS = 100
 
 export const STATUS: Handlers<'status.get' | 'whoami.get' | 'openapi.get' | 'audit.list'> = {
-  'status.get': ({ software, teamDomain, ownCa, address, origins, store, routes, sessions, verifiers }) => ({
+  'status.get': ({ software, teamDomain, ownCa, address, origins, store, routes, sessions, plugins }) => ({
     software,
     teamDomain,
     listen: address(),
@@ -18,7 +18,7 @@ export const STATUS: Handlers<'status.get' | 'whoami.get' | 'openapi.get' | 'aud
     connectors: new Set(routes.all().map(({ tunnelId, connectorId }) => `${tunnelId} ${connectorId}`)).size,
     sessions: sessions.size,
     auditable: store.auditable,
-    verifiers: [...verifiers()],
+    plugins: [...plugins()],
   }),
   'whoami.get': ({ standing: { actor, role, expiresAt } }) => ({
     actor,

@@ -5,7 +5,7 @@ import type { EdgeConfig } from '../config.ts'
 const KINDS: readonly Kind[] = ['auth', 'transport', 'protocol']
 
 /**
- * Makes the plugins of others known. Of each package the verifiers are used; it has to have one.
+ * Makes the plugins of others known. Each package has to have an edge side that runs here: a verifier, or a protocol's.
  *
  * @throws PosternError PLUGIN_*, FILE_UNSAFE; CONFIG_INVALID: options for a plugin that is not there
  */
@@ -18,14 +18,18 @@ export async function addPlugins(
     await registry.add(name, { ...added, from: added?.from ?? '' })
     const edgeSides = KINDS.flatMap(kind => registry.names(kind, 'edge').flatMap(one => registry.find(kind, one) ?? []))
     const own = edgeSides.filter(found => found.package === name && !found.builtin)
-    if (!own.some(({ entry }) => entry.kind === 'auth'))
-      throw new PosternError('PLUGIN_SIDE', `plugin ${name}: found no verifier; wanted one (auth, with an edge side)`, {
-        next: 'Only verifiers of others run in the edge: leave it out here, and use it in postern and posternd.',
-      })
-    for (const { entry } of own.filter(one => one.entry.kind !== 'auth'))
-      log.warn('only verifiers of others run in the edge: this is not used here', {
+    if (own.every(({ entry }) => entry.kind === 'transport'))
+      throw new PosternError(
+        'PLUGIN_SIDE',
+        `plugin ${name}: found nothing that runs in the edge; wanted an edge side of auth or of a protocol`,
+        {
+          next: 'Transports of others do not run here. Leave it out, and use it in postern and posternd.',
+        },
+      )
+    for (const { entry } of own.filter(one => one.entry.kind === 'transport'))
+      log.warn('transports of others do not run in the edge: this one is not used', {
         package: name,
-        [entry.kind]: entry.name,
+        transport: entry.name,
       })
   }
   for (const [name, { path }] of pluginOptions ?? []) {

@@ -1,6 +1,6 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { type EdgeHost, type Logger, type OptionSpecs, PosternError, type Presented } from '@postern/interface'
+import { type EdgeHost, type Logger, type OptionSpecs, PosternError } from '@postern/interface'
 import { checkSpecs } from '@postern/options'
 import { VERIFY_DEADLINE } from '../authorize/verify.ts'
 import { Lending } from './lending.ts'
@@ -8,7 +8,7 @@ import { errorOf, type FromThread, type Settled, type ThreadStart, type ToThread
 
 /** Milliseconds. */
 export interface LifeTimes {
-  /** In which a verifier is loaded, and in which it is created. The thread itself says sooner why not, unless it is blocked. */
+  /** In which a plugin is loaded, and in which it is created. The thread itself says sooner why not, unless it is blocked. */
   readonly start: number
   /** After which a call that is still not settled ends the thread: who asked was denied before that. */
   readonly hung: number
@@ -22,7 +22,7 @@ const MOST_CALLS = 256
 const MOST_MESSAGES = 20_000
 /** MiB. Beyond it the thread ends, not the edge. */
 const MEMORY = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 }
-/** Milliseconds for what a verifier has to let go of. */
+/** Milliseconds for what a plugin has to let go of. */
 const END_TIME = 2000
 
 interface Waiting {
@@ -31,7 +31,7 @@ interface Waiting {
   readonly timer: NodeJS.Timeout
 }
 
-/** One life of a verifier's thread, from its start to whatever ends it. It has one way out: {@link gone}. */
+/** One life of a plugin's thread, from its start to whatever ends it. It has one way out: {@link gone}. */
 export class Life {
   /** Why the thread has ended. Resolves when it really has, never rejects. */
   readonly gone: Promise<string>
@@ -93,7 +93,7 @@ export class Life {
   }
 
   /** @throws Error what it throws, or why it cannot be asked; `signal.reason` */
-  async verify(presented: Presented, signal: AbortSignal): Promise<unknown> {
+  async ask(given: unknown, signal: AbortSignal): Promise<unknown> {
     signal.throwIfAborted()
     if (this.#why !== undefined) throw new Error(this.#why)
     if (this.#calls.size >= MOST_CALLS) throw new Error(`it has ${MOST_CALLS} calls to answer already`)
@@ -104,13 +104,13 @@ export class Life {
       reject(signal.reason)
     }
     signal.addEventListener('abort', abort, { once: true })
-    // Runs until the verifier has answered, whoever still waits: one that never does is hung.
+    // Runs until the plugin has answered, whoever still waits: one that never does is hung.
     const timer = setTimeout(
       () => this.#fail(`it did not settle a call within ${this.#times.hung} ms`),
       this.#times.hung,
     )
     this.#calls.set(id, { resolve, reject, timer })
-    this.#send({ type: 'verify', id, presented })
+    this.#send({ type: 'call', id, given })
     return promise.finally(() => signal.removeEventListener('abort', abort))
   }
 

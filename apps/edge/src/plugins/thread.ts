@@ -1,12 +1,12 @@
 import { pathToFileURL } from 'node:url'
 import { isPromise } from 'node:util/types'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import type { AuthVerifier, Call, Logger, OptionSpecs, Presented } from '@postern/interface'
+import type { Call, Json, Logger, OptionSpecs, Presented } from '@postern/interface'
 import { createRegistry } from '@postern/registry'
 import { Borrowed } from './borrowed.ts'
 import { type FromThread, type Settled, type ThreadStart, type ToThread, tell } from './wire.ts'
 
-// A verifier by somebody else, alone in its thread. Whatever it does here ends with the thread; kept.ts starts another one.
+// The edge side of a plugin by somebody else, alone in its thread. Whatever it does here ends with the thread; kept.ts starts another one.
 
 if (parentPort !== null) void run(parentPort, workerData as ThreadStart)
 
@@ -18,16 +18,14 @@ async function run(port: MessagePort, { file, package: name, entry }: ThreadStar
   const running = new Map<number, AbortController>()
   const load = { edge: () => import(pathToFileURL(file).href) as Promise<unknown> }
   const registry = createRegistry([{ package: name, entry, load }])
-  let verifier: AuthVerifier | undefined
+  let ask: ((given: unknown, call: Call) => unknown) | undefined
+  let end: () => PromiseLike<void> | void = () => {}
   let specs: OptionSpecs = {}
 
-  const verify = async (id: number, presented: Presented) => {
+  const answer = async (id: number, given: unknown) => {
     const abort = new AbortController()
     running.set(id, abort)
-    const settled = await settle(() => {
-      if (verifier === undefined) throw new Error('it was asked before it was created')
-      return verifier.verify(presented, { signal: abort.signal, log })
-    })
+    const settled = await settle(() => ask?.(given, { signal: abort.signal, log }))
     running.delete(id)
     try {
       send({ type: 'answer', id, settled })
@@ -37,23 +35,33 @@ async function run(port: MessagePort, { file, package: name, entry }: ThreadStar
     }
   }
 
+  const create = async (values: Readonly<Record<string, unknown>>) => {
+    if (entry.kind === 'protocol') {
+      const rules = await registry.create('protocol', entry.name, 'edge', values, borrowed.host, call)
+      ask = async permit => rules.check(permit as Json)
+      end = () => rules[Symbol.asyncDispose]?.()
+    } else {
+      const verifier = await registry.create('auth', entry.name, 'edge', values, borrowed.host, call)
+      ask = (presented, inner) => verifier.verify(presented as Presented, inner)
+      end = () => verifier[Symbol.asyncDispose]?.()
+    }
+    send({ type: 'created' })
+  }
+
   const hear = async (message: ToThread) => {
-    if (message.type === 'verify') await verify(message.id, message.presented)
+    if (message.type === 'call') await answer(message.id, message.given)
     else if (message.type === 'abort') running.get(message.id)?.abort(new Error('nobody waits for the answer any more'))
     else if (message.type === 'reply') borrowed.settle(message.id, message.settled)
-    else if (message.type === 'create') {
-      const values = withUrls(message.values, specs)
-      verifier = await registry.create('auth', entry.name, 'edge', values, borrowed.host, call)
-      send({ type: 'created' })
-    } else {
-      await verifier?.[Symbol.asyncDispose]?.()
+    else if (message.type === 'create') await create(withUrls(message.values, specs))
+    else {
+      await end()
       send({ type: 'ended' })
     }
   }
   port.on('message', (message: ToThread) => hear(message).catch(error => send({ type: 'failed', error: tell(error) })))
 
   try {
-    specs = (await registry.load('auth', entry.name, 'edge', call)).options
+    specs = (await registry.load(entry.kind as 'auth', entry.name, 'edge', call)).options
     send({ type: 'loaded', options: specs })
   } catch (error) {
     send({ type: 'failed', error: tell(error) })

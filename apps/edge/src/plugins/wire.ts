@@ -1,6 +1,6 @@
-import { isCode, type ManifestEntry, PosternError, type Presented } from '@postern/interface'
+import { isCode, type ManifestEntry, PosternError } from '@postern/interface'
 
-// What the edge and a verifier's thread say to each other: plain data, which is copied. Nothing of the one is reached by the other.
+// What the edge and a plugin's thread say to each other: plain data, which is copied. Nothing of the one is reached by the other.
 
 /** What a thread is started with. */
 export interface ThreadStart {
@@ -12,7 +12,8 @@ export interface ThreadStart {
 
 export type ToThread =
   | { readonly type: 'create'; readonly values: Readonly<Record<string, unknown>> }
-  | { readonly type: 'verify'; readonly id: number; readonly presented: Presented }
+  /** `given`: what is presented, of a verifier; a permit, of a protocol. */
+  | { readonly type: 'call'; readonly id: number; readonly given: unknown }
   | { readonly type: 'abort'; readonly id: number }
   | { readonly type: 'reply'; readonly id: number; readonly settled: Settled }
   | { readonly type: 'end' }
