@@ -16,5 +16,13 @@ export { errnoOf, type Opening, opened } from './opened.ts'
 export { connectFirst, type RaceTo } from './race.ts'
 export type { ClientSocket } from './socket.ts'
 export { type NamedTransport, Transports } from './transports.ts'
-export { type AuthPart, type GivenOptions, type OneOrMore, type TransportPart, type Used, use } from './use.ts'
+export {
+  type AuthPart,
+  type ClientPlugin,
+  type GivenOptions,
+  type OneOrMore,
+  type TransportPart,
+  type Used,
+  use,
+} from './use.ts'
 export { untilAborted } from './waiting.ts'

@@ -41,21 +41,19 @@ export interface Used<K extends PartKind = PartKind> {
  * import serviceToken from '@postern/auth-service-token/client'
  * const auth = use(serviceToken, { id, secret })
  */
-export function use<O extends OptionSpecs>(plugin: Plugin<'auth', 'client', O>, ...given: Given<O>): Used<'auth'>
-export function use<O extends OptionSpecs>(
-  plugin: Plugin<'transport', 'client', O>,
-  ...given: Given<O>
-): Used<'transport'>
-export function use(plugin: AnyPlugin, given: object = {}): Used {
+export function use<P extends ClientPlugin>(plugin: P, ...given: Given<P['options']>): Used<P['kind']> {
   checkPlugin(plugin)
-  const options = valuesOf(plugin.name, plugin.options, given)
-  return { kind: plugin.kind, name: plugin.name, create: async host => plugin.create(options, host) }
+  const options = valuesOf(plugin.name, plugin.options, given[0] ?? {})
+  const kind: P['kind'] = plugin.kind
+  return { kind, name: plugin.name, create: async host => plugin.create(options, host) }
 }
 
-type Given<O extends OptionSpecs> =
-  Record<never, never> extends GivenOptions<O> ? [options?: GivenOptions<O>] : [options: GivenOptions<O>]
+/** The client side of an auth or a transport plugin, as its module exports it. */
+export type ClientPlugin = Plugin<'auth', 'client'> | Plugin<'transport', 'client'>
 
-type AnyPlugin = Plugin<'auth', 'client'> | Plugin<'transport', 'client'>
+/** Nothing has to be given to a plugin that requires nothing. */
+export type Given<O extends OptionSpecs> =
+  Record<never, never> extends GivenOptions<O> ? [options?: GivenOptions<O>] : [options: GivenOptions<O>]
 
 /** An auth plugin as it was imported, or with its options, or an object of the program's own that authenticates. */
 export type AuthPart = Plugin<'auth', 'client'> | Used<'auth'> | AuthProvider
@@ -75,16 +73,12 @@ export function transportParts(given: OneOrMore<TransportPart>): readonly Used<'
   return listOf(given).map(one => used(one, 'transport'))
 }
 
-function used<K extends PartKind>(one: AnyPlugin | Used, kind: K): Used<K> {
-  const part = 'side' in one ? useAny(one) : one
+function used<K extends PartKind>(one: ClientPlugin | Used, kind: K): Used<K> {
+  const part: Used = 'side' in one ? use(one) : one
   if (isOf(part, kind)) return part
   throw new PosternError('PLUGIN_SIDE', `what was given as ${kind} is no client side of such a plugin`, {
     next: 'Import it from the plugin package’s /client, and pass it as it is, or use(plugin, { … }) where it has options.',
   })
-}
-
-function useAny(plugin: AnyPlugin): Used {
-  return plugin.kind === 'auth' ? use(plugin) : use(plugin)
 }
 
 function isOf<K extends PartKind>(part: Used, kind: K): part is Used<K> {
