@@ -362,7 +362,10 @@ describe('an end-to-end session', () => {
     for (let n = 0; n < 15; n++) {
       const key = await makeSessionKey()
       const headers = { 'postern-key': key.fingerprint }
-      const { pipe } = await world.transport.dial({ purpose: 'join', host: APP, headers } as DialRequest, call)
+      const { pipe } = await world.transport.dial(
+        { purpose: 'join', host: APP, headers } as unknown as DialRequest,
+        call,
+      )
       await secureAsClient(pipe, { identity: identityPem, pin, tunnel, connector }, key, call)
     }
     expect(await echoed(world.client().open(call))).toBe('hello') // begun, it counts no more
