@@ -2,11 +2,11 @@
 // (are the types wrong?), then the tarball installed in an empty folder, where every export is imported. Together in one folder: the
 // examples of the READMEs, and the types without `skipLibCheck`. Ends with a table of sizes.
 // `node scripts/pack-check.ts [name …]` checks some only. `--sizes FILE` writes the table.
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 import { installedTwice, judgeContents, type Size, sizeOf, sizeTable, type Unpacked, unpack } from './pack-contents.ts'
 import { checkReadmes } from './readme-check.ts'
 
@@ -90,6 +90,11 @@ interface Scratch {
   readonly unpacked: ReadonlyMap<string, Unpacked>
 }
 
+interface Found {
+  readonly wrong: string[]
+  readonly size?: Size
+}
+
 const isModule = (entry: string) => !/\.(json|proto)$/.test(entry)
 
 /** Paths that are imported: `@postern/pki/leaf`. */
@@ -103,13 +108,21 @@ function programsOf({ manifest: { name, bin = {} } }: Unpacked): string[] {
 }
 
 /** What is wrong, if anything: a command and its answer. */
-function step(what: string, command: string, args: readonly string[], cwd: string): string[] {
-  const done = spawnSync(command, [...args], { cwd, encoding: 'utf8', timeout: 120_000 })
-  if (done.status === 0) return []
-  return [`${what}\n${`${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`.trim()}`]
+async function step(what: string, command: string, args: readonly string[], cwd: string): Promise<string[]> {
+  try {
+    await promisify(execFile)(command, args, { cwd, timeout: 120_000, maxBuffer: 2 ** 24 })
+    return []
+  } catch (error) {
+    const {
+      stdout = '',
+      stderr = '',
+      message,
+    } = error as Error & { readonly stdout?: string; readonly stderr?: string }
+    return [`${what}\n${`${stdout}${stderr}`.trim() || message}`]
+  }
 }
 
-function checkTypes(one: Unpacked, tarball: string): string[] {
+async function checkTypes(one: Unpacked, tarball: string): Promise<string[]> {
   if (modulesOf(one).length === 0) return []
   const others = Object.keys(one.manifest.exports ?? {}).filter(entry => !isModule(entry))
   const exclude = others.length > 0 ? ['--exclude-entrypoints', ...others] : []
@@ -117,14 +130,14 @@ function checkTypes(one: Unpacked, tarball: string): string[] {
   return step('types', 'attw', [tarball, '--profile', 'esm-only', '--format', 'ascii', '--quiet', ...exclude], root)
 }
 
-function checkOne(name: string, { folder, tarballs, unpacked }: Scratch): { wrong: string[]; size?: Size } {
+async function checkOne(name: string, { folder, tarballs, unpacked }: Scratch): Promise<Found> {
   const tarball = tarballs.get(name)!
   const one = unpacked.get(name)!
   const source = publishedPackages().get(name)!.folder
   const wrong = [
     ...judgeContents(one, join(root, source), source),
-    ...step('publint', 'publint', [tarball, '--strict', '--pack', 'npm'], root),
-    ...checkTypes(one, tarball),
+    ...(await step('publint', 'publint', [tarball, '--strict', '--pack', 'npm'], root)),
+    ...(await checkTypes(one, tarball)),
   ]
   const alone = join(folder, name.replace('/', '-'))
   try {
@@ -132,12 +145,11 @@ function checkOne(name: string, { folder, tarballs, unpacked }: Scratch): { wron
   } catch (error) {
     return { wrong: [...wrong, `npm install of the tarball\n${error instanceof Error ? error.message : error}`] }
   }
-  const script = modulesOf(one)
-    .map(path => `await import(${JSON.stringify(path)});`)
-    .join('\n')
-  wrong.push(...step('import every export', process.execPath, ['--input-type=module', '-e', script], alone))
+  const script = modulesOf(one).map(path => `await import(${JSON.stringify(path)});`)
+  const node = (what: string, ...args: string[]) => step(what, process.execPath, args, alone)
+  wrong.push(...(await node('import every export', '--input-type=module', '-e', script.join('\n'))))
   for (const program of programsOf(one))
-    wrong.push(...step(`${program} --help`, process.execPath, [join('node_modules', '.bin', program), '--help'], alone))
+    wrong.push(...(await node(`${program} --help`, join('node_modules', '.bin', program), '--help')))
   wrong.push(...installedTwice(one, alone))
   const size = sizeOf(name, tarball, one, alone)
   rmSync(alone, { recursive: true, force: true })
@@ -153,18 +165,18 @@ async function checkTogether(names: readonly string[], { folder, tarballs, unpac
   const lines = chosen.flatMap(modulesOf).map((path, at) => `export * as m${at} from '${path}'`)
   writeFileSync(join(together, 'every-export.ts'), `${lines.join('\n')}\n`)
   const options = ['--noEmit', '--strict', '--skipLibCheck', 'false', '--target', 'es2024', '--types', 'node']
-  const modules = ['nodenext', 'bundler'].flatMap(resolution => {
-    const module = resolution === 'bundler' ? 'esnext' : resolution
+  const wrong: string[] = []
+  for (const [resolution, module] of Object.entries({ nodenext: 'nodenext', bundler: 'esnext' })) {
     const args = [...options, '--module', module, '--moduleResolution', resolution, 'every-export.ts']
-    return step(`every export’s types, resolved as ${resolution}`, 'tsc', args, together)
-  })
+    wrong.push(...(await step(`every export’s types, resolved as ${resolution}`, 'tsc', args, together)))
+  }
   const documented = chosen.map(one => ({
     name: one.manifest.name,
     readme: join(one.folder, 'README.md'),
     programs: programsOf(one),
     exports: modulesOf(one),
   }))
-  return [...modules, ...(await checkReadmes(documented, together))]
+  return [...wrong, ...(await checkReadmes(documented, together))]
 }
 
 async function checkAll(folder: string): Promise<string[]> {
@@ -173,6 +185,8 @@ async function checkAll(folder: string): Promise<string[]> {
   const unpacked = new Map([...tarballs].map(([name, file]) => [name, unpack(file, join(folder, 'unpacked', name))]))
   const scratch = { folder, tarballs, unpacked }
   const names = positionals.length > 0 ? positionals : [...tarballs.keys()]
+  const unknown = names.filter(name => !tarballs.has(name))
+  if (unknown.length > 0) throw new Error(`not published: ${unknown.join(', ')}`)
   const sizes: Size[] = []
   const wrong: string[] = []
   const tell = (what: string, began: number, found: readonly string[]) => {
@@ -180,18 +194,28 @@ async function checkAll(folder: string): Promise<string[]> {
     for (const one of found) console.error(one)
     wrong.push(...found)
   }
-  for (const name of names) {
+  await eachOf(names, async name => {
     const began = Date.now()
-    const { wrong: found, size } = checkOne(name, scratch)
+    const { wrong: found, size } = await checkOne(name, scratch)
     if (size) sizes.push(size)
     tell(name, began, found)
-  }
+  })
   const began = Date.now()
   tell('together: examples and types', began, await checkTogether(names, scratch))
-  console.error(sizeTable(sizes))
-  if (values.sizes) writeFileSync(values.sizes, `${sizeTable(sizes)}\n`)
+  const table = sizeTable(sizes.sort((a, b) => (a.name < b.name ? -1 : 1)))
+  console.error(table)
+  if (values.sizes) writeFileSync(values.sizes, `${table}\n`)
   console.error(`pack-check: ${names.length} packages, ${wrong.length} findings`)
   return wrong
+}
+
+/** A few at once. */
+async function eachOf(names: readonly string[], work: (name: string) => Promise<void>): Promise<void> {
+  const waiting = [...names]
+  const worker = async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) await work(name)
+  }
+  await Promise.all(Array.from({ length: availableParallelism() }, worker))
 }
 
 if (process.argv[1] === import.meta.filename) {

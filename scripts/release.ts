@@ -1,6 +1,6 @@
 // A release, by hand or by .github/workflows/release.yml (CONTRIBUTING.md says how):
 //   npm run release -- version    versions and changelogs from the changesets; to be committed
-//   npm run release -- publish    every package whose version npm does not have yet; tags
+//   npm run release -- publish    every package whose version npm does not have yet; tags. `upload` does it without another look
 import { spawnSync } from 'node:child_process'
 import { appendFileSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,9 +17,16 @@ interface Plan {
   readonly releases: readonly { readonly name: string; readonly type: string }[]
 }
 
+/** pnpm reads no `publishConfig.provenance`. Told so, it publishes nothing where it cannot prove where it was built. */
+const PROVEN = process.env.GITHUB_ACTIONS ? { PNPM_CONFIG_PROVENANCE: 'true' } : {}
+
 /** Runs a program of the repository's, or ends this one. */
 function run(program: string, ...args: string[]): void {
-  const { status, error } = spawnSync(program, args, { cwd: root, stdio: 'inherit' })
+  const { status, error } = spawnSync(program, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, ...PROVEN },
+  })
   if (error) console.error(`release: ${program}: ${error.message}`)
   if (status !== 0) process.exit(status ?? 1)
 }
@@ -78,15 +85,19 @@ function version(): void {
   run('changeset', 'version')
 }
 
+function upload(): void {
+  run('changeset', 'publish')
+}
+
 function publish(): void {
   const sizes = join(root, '.tools', 'sizes.md')
   run(process.execPath, join('scripts', 'pack-check.ts'), '--sizes', sizes)
-  run('changeset', 'publish')
+  upload()
   const { GITHUB_STEP_SUMMARY: summary } = process.env
   if (summary) appendFileSync(summary, `## Sizes\n\n${readFileSync(sizes, 'utf8')}`)
 }
 
-const TASKS: Readonly<Record<string, () => void>> = { version, publish }
+const TASKS: Readonly<Record<string, () => void>> = { version, publish, upload }
 const task = TASKS[process.argv[2] ?? '']
 if (!task) {
   console.error(`release: which of ${Object.keys(TASKS).join(', ')}?`)

@@ -16,14 +16,22 @@ const MANIFEST = {
   },
 }
 
-const client = (authenticate: string) => `import { definePlugin } from '@postern/interface'
+/** @param besides something more that it does each time */
+const client = (besides: string) => `import { definePlugin, PosternError } from '@postern/interface'
 
 export default definePlugin({
   kind: 'auth',
   side: 'client',
   name: 'badge',
   options: { badge: { type: 'secret', summary: 'your badge', required: true } },
-  create: ({ badge }) => ({ authenticate: ${authenticate} }),
+  create: ({ badge }) => ({
+    async authenticate({ refused }, { signal, log }) {
+      signal.throwIfAborted()
+      if (refused) throw new PosternError('AUTH_REJECTED', 'the edge did not take this badge')
+      ${besides}
+      return { headers: { 'x-badge': badge } }
+    },
+  }),
 })
 `
 
@@ -42,10 +50,10 @@ export async function writePlugin(shop: Shop): Promise<void> {
   file('package.json', `${JSON.stringify(MANIFEST, null, 2)}\n`)
   file('badge.test.js', TEST)
   const test = () => run(process.execPath, ['--test', 'badge.test.js'], { cwd: project, env: shop.env })
-  file('client.js', client('async () => ({ headers: { "x-badge": badge } })'))
+  file('client.js', client("log.info('a badge is shown')"))
   const { stdout } = await well(test())
   if (!/^. pass [1-9]/m.test(stdout)) throw new Error(`no case of the compliance kit was run\n${stdout}`)
-  file('client.js', client('async (_, { log }) => (log.info(badge), { headers: { "x-badge": badge } })'))
+  file('client.js', client('log.info(badge)'))
   const bad = await test()
   if (bad.status === 0 || !bad.stdout.includes('secrets never reach the log'))
     throw new Error(`a plugin that logs its secret passes\n${bad.stdout}`)

@@ -69,7 +69,7 @@ export async function startRegistry(root: string, folder: string, ours: readonly
 
 /** `npm config get`, in words of ours: undefined where it is not set. */
 function npmConfig(name: string): string | undefined {
-  const value = execFileSync('npm', ['config', 'get', name], { encoding: 'utf8' }).trim()
+  const value = execFileSync('npm', ['config', 'get', name], { encoding: 'utf8', stdio: 'pipe' }).trim()
   return value === 'null' || value === 'undefined' || value === '' ? undefined : value
 }
 

@@ -38,7 +38,9 @@ async function rehearse(folder: string): Promise<void> {
   await timed('versions from the changesets', async () => {
     await well(run(process.execPath, ['scripts/release.ts', 'version'], { cwd: copy }))
   })
-  await timed(`publish ${names.length} packages`, () => publish(copy, registry.npmrc, names))
+  writeFileSync(join(copy, '.npmrc'), registry.npmrc)
+  await timed('nothing is published where its provenance cannot be proved', () => publishUnproved(copy, registry.url))
+  await timed(`publish ${names.length} packages`, () => publish(copy, names))
   const bins = await timed('install each program alone', async () => {
     const [client, daemon, edge] = await Promise.all(
       ['postern', '@postern/daemon', '@postern/edge'].map(name => installGlobally(shop, name)),
@@ -58,12 +60,20 @@ async function rehearse(folder: string): Promise<void> {
     }),
   )
   await timed('a plugin by its author', () => writePlugin(shop))
-  void installInProject
 }
 
-async function publish(copy: string, npmrc: string, names: readonly string[]): Promise<void> {
-  writeFileSync(join(copy, '.npmrc'), npmrc)
-  await well(run('changeset', ['publish'], { cwd: copy }, 300_000))
+const UPLOAD = ['scripts/release.ts', 'upload']
+
+/** As in GitHub's Actions, without the permission `id-token: write`. */
+async function publishUnproved(copy: string, url: string): Promise<void> {
+  const env = { ...process.env, CI: 'true', GITHUB_ACTIONS: 'true' }
+  const { status, stdout } = await run(process.execPath, UPLOAD, { cwd: copy, env }, 300_000)
+  if (status === 0 || !stdout.includes('ID_TOKEN')) throw new Error(`it was published without a proof\n${stdout}`)
+  same((await fetch(`${url}@postern%2finterface`)).status, 404, 'the answer for a package that was not published')
+}
+
+async function publish(copy: string, names: readonly string[]): Promise<void> {
+  await well(run(process.execPath, UPLOAD, { cwd: copy }, 300_000))
   const tags = execFileSync('git', ['-C', copy, 'tag', '--points-at', 'HEAD'], { encoding: 'utf8' }).split('\n')
   for (const name of names) {
     const folder = publishedPackages().get(name)!.folder
