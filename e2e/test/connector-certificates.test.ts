@@ -151,7 +151,7 @@ describe.skipIf(!peers.includes('chromium'))(
       const sessions = await site.edge.administration.call('session.list', { query: {} })
       expect(sessions.filter(({ via }) => via !== 'browser')).toEqual([])
       const kept = readdirSync(machine('one')).sort()
-      expect(kept).toEqual(['connector.json', 'tunnels'])
+      expect(kept).toEqual(['connector.json', 'connector.json.lock', 'tunnels'])
     })
 
     it('what it left is all that posternd needs, and the application is reached', async () => {
