@@ -1,5 +1,6 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2'
 import { PosternError, type Problem, type ReceivedHeaders, readProblem, type SentHeaders } from '@postern/interface'
+import { percentEncoded } from '@postern/interface/grpc'
 import { headerLines } from '@postern/interface/http1'
 import { CONTENT_TYPE, PROBLEM, statusOf } from './wire.ts'
 
@@ -18,11 +19,6 @@ export function refusalHeaders(problem: Problem, headers: SentHeaders = {}): Rec
     'grpc-message': percentEncoded(`${problem.code}: ${problem.detail ?? problem.title}`),
     [PROBLEM]: Buffer.from(JSON.stringify(problem)).toString('base64').replace(/=+$/, ''),
   }
-}
-
-/** What is neither visible nor a space, and the sign itself: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses */
-export function percentEncoded(text: string): string {
-  return text.toWellFormed().replace(/[^ -$&-~]+/g, encodeURIComponent)
 }
 
 /** As node:http2 takes them. @throws TypeError of node:http for a name or value that cannot be in a head */

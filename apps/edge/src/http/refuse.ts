@@ -1,4 +1,5 @@
 import { factsOf, PosternError, type Problem, problem, type SentHeaders } from '@postern/interface'
+import { percentEncoded } from '@postern/interface/grpc'
 import type { Refused } from '../authorize/authorize.ts'
 import type { Exchange } from '../front/exchange.ts'
 import type { HttpContext } from './context.ts'
@@ -76,7 +77,7 @@ function refuseGrpc({ response, requestId }: Exchange, refusal: Problem, headers
 }
 
 export function grpcMessage({ code, title, next }: Problem): string {
-  return encodeURIComponent(`${code}: ${title}. ${next}`).replaceAll('%20', ' ')
+  return percentEncoded(`${code}: ${title}. ${next}`)
 }
 
 /** Trailers with which a call of gRPC ends that may not go on. */
