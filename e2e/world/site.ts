@@ -109,7 +109,7 @@ function startDaemon(folder: string, place: Place, applications: Readonly<Record
 }
 
 /** As a browser does it: the page, its form, the answer. */
-async function acceptInvitation(link: string, password: string): Promise<void> {
+export async function acceptInvitation(link: string, password: string): Promise<void> {
   const page = await fetchTrusting(link)
   const fields = new URLSearchParams({ name: 'Somebody', password })
   for (const [, name = '', value = ''] of page.body.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)">/g))
