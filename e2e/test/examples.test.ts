@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { pack, publishedPackages } from '../../scripts/pack-check.ts'
 import { temporaryFolder } from '../world/folder.ts'
+import { Namespace, WITHOUT_NAMESPACES } from '../world/namespaces.ts'
 import { startPostgres } from '../world/postgres.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -60,10 +61,11 @@ describe('the examples of embedding, installed from tarballs into an empty proje
   afterAll(() => folder[Symbol.dispose]())
 
   /** What `npm test` of an example says. */
-  async function npmTest(example: string, env: NodeJS.ProcessEnv = {}) {
+  async function npmTest(example: string, env: NodeJS.ProcessEnv = {}, through: readonly string[] = []) {
     const { NODE_OPTIONS: _, VITEST: __, ...own } = process.env
     const place = { cwd: join(project, example), env: { ...own, ...env, NO_COLOR: '1' }, timeout: 100_000 }
-    return promisify(execFile)('npm', ['test', '--silent'], place).then(
+    const [program = '', ...words] = [...through, 'npm', 'test', '--silent']
+    return promisify(execFile)(program, words, place).then(
       ({ stdout }) => ({ passed: true, stdout }),
       (error: Error & { stdout: string; stderr: string }) => ({
         passed: false,
@@ -85,8 +87,10 @@ describe('the examples of embedding, installed from tarballs into an empty proje
     expect(stdout).toMatch(/pass 5\b/)
   })
 
-  it('fastify: its test passes, in vitest', async () => {
-    const { passed, stdout } = await npmTest('fastify')
+  const nowhere = WITHOUT_NAMESPACES === undefined ? ', on a machine without any network' : ''
+  it(`fastify: its test passes, in vitest${nowhere}`, async () => {
+    using space = WITHOUT_NAMESPACES === undefined ? new Namespace() : undefined
+    const { passed, stdout } = await npmTest('fastify', {}, space?.place.through)
     expect(passed, stdout).toBe(true)
     expect(stdout).toMatch(/Tests {2}7 passed/)
   })
