@@ -6,7 +6,7 @@ export interface TunnelLimits {
   readonly offered: number
   /** Streams we opened that the peer has not answered yet. Default 256, at least 1. */
   readonly opening: number
-  /** A stopped reader costs this many bytes, at most twice. Default 1 MiB, at least 256 KiB: greater ones were measured unfair between streams. */
+  /** A stopped reader costs this many bytes, at most twice. Default 1 MiB, at least 256 KiB: greater ones were measured unfair between streams. On a long path, and while its reader keeps up, it grows (`maxWindow` of @postern/yamux). */
   readonly window: number
   /** Milliseconds for the exchange of hellos. Default 10,000. */
   readonly helloMs: number

@@ -77,7 +77,9 @@ export class Inbound implements FrameSink {
     const dataBytes = type === DATA ? length : 0
     const link = this.#table.get(id)
     if (link === undefined) {
-      return dataBytes > this.#limits.window ? `${dataBytes} bytes for stream ${id}, more than any window` : undefined
+      return dataBytes > Math.max(this.#limits.window, this.#limits.maxWindow)
+        ? `${dataBytes} bytes for stream ${id}, more than any window`
+        : undefined
     }
     if ((flags & ACK) !== 0) this.#table.acknowledge(link)
     if (type === WINDOW_UPDATE && !link.grow(length)) return `window of stream ${id} past 2^32-1`

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { YamuxError } from './errors.ts'
 import { ACK, FIN, INITIAL_WINDOW, MAX_UINT32, RST, SYN, WINDOW_UPDATE } from './frame.ts'
+import type { Growth } from './growth.ts'
 import type { Limits } from './options.ts'
 import { ReceiveQueue } from './receive-queue.ts'
 import { type PipeWriter, Share, type Turn } from './writer.ts'
@@ -33,6 +34,7 @@ export class StreamLink implements Turn {
 
   readonly #limits: Pick<Limits, 'window' | 'maxFrame'>
   readonly #writer: PipeWriter
+  readonly #growth: Growth
   readonly #owner: LinkOwner
   readonly #queue: ReceiveQueue = new ReceiveQueue()
   #attached = true
@@ -41,6 +43,9 @@ export class StreamLink implements Turn {
   #peerFinished = false
   #finished = false
   #receiveWindow = INITIAL_WINDOW
+  /** What the window has grown by, and when half of it was given back last, in milliseconds. */
+  #grown = 0
+  #credited = 0
   /** Bytes that arrived and the peer has not been given back as window. */
   #uncredited = 0
   #sendWindow = INITIAL_WINDOW
@@ -55,12 +60,14 @@ export class StreamLink implements Turn {
     ours: boolean,
     limits: Pick<Limits, 'window' | 'maxFrame'>,
     writer: PipeWriter,
+    growth: Growth,
     owner: LinkOwner,
   ) {
     this.id = id
     this.ours = ours
     this.#limits = limits
     this.#writer = writer
+    this.#growth = growth
     this.#owner = owner
   }
 
@@ -218,6 +225,7 @@ export class StreamLink implements Turn {
         error ?? new YamuxError('STREAM_RESET', `Stream ${this.id} was destroyed before its bytes were sent`),
       )
     }
+    this.#growth.giveBack(this.#grown)
     this.#owner.destroyed(this)
   }
 
@@ -252,10 +260,17 @@ export class StreamLink implements Turn {
     if (!this.#attached) return
     const taken = this.#uncredited - this.#queue.bytes - this.stream.readableLength
     if (taken > 0) this.accept()
-    if (taken * 2 < this.#limits.window || this.#peerFinished) return
+    const window = this.#limits.window + this.#grown
+    if (taken * 8 < window) return
+    this.#growth.prepare()
+    if (taken * 2 < window || this.#peerFinished) return
+    const now = performance.now()
+    const more = this.#growth.take(window, now - this.#credited)
+    this.#credited = now
+    this.#grown += more
     this.#uncredited -= taken
-    this.#receiveWindow += taken
-    this.#writer.control(WINDOW_UPDATE, 0, this.id, taken)
+    this.#receiveWindow += taken + more
+    this.#writer.control(WINDOW_UPDATE, 0, this.id, taken + more)
   }
 
   #release(): void {

@@ -29,9 +29,14 @@ export interface YamuxOptions {
   /**
    * Receive window of each stream in bytes: what a peer may have sent that the reader of the stream has not taken yet. Default 1 MiB
    * (more made streams unfair to each other), 256 KiB – 1 GiB. A stopped reader costs this much, so a session costs at most
-   * `maxStreams × window`, doubled in the worst case because slices keep the chunks they came in alive.
+   * `maxStreams × window`, doubled in the worst case because slices keep the chunks they came in alive; and what {@link maxWindow} adds.
    */
   readonly window?: number
+  /**
+   * What a window may grow to, in bytes, on a path of 4 ms or more and while its reader keeps up. All windows of a session grow by 16 MiB
+   * together at most, all of a process by 64 MiB. Default 8 MiB (160 MB/s at 50 ms), 256 KiB – 1 GiB; one below `window` lets none grow.
+   */
+  readonly maxWindow?: number
   /**
    * Streams that get the whole `window`; those opened while so many are there get the protocol's 256 KiB, so that a session of a thousand
    * streams that nobody reads is not a gigabyte. Default 64.
@@ -82,6 +87,7 @@ export interface Limits {
   readonly acceptBacklog: number
   readonly maxUnacknowledged: number
   readonly window: number
+  readonly maxWindow: number
   readonly wideStreams: number
   readonly maxWriteQueue: number
   readonly maxControlQueue: number
@@ -99,6 +105,7 @@ export function limitsOf(options: YamuxOptions): Limits {
     acceptBacklog: ranged('acceptBacklog', options.acceptBacklog ?? 256, 1, MAX_UINT32),
     maxUnacknowledged: ranged('maxUnacknowledged', options.maxUnacknowledged ?? 256, 1, MAX_UINT32),
     window: ranged('window', options.window ?? 1024 * 1024, INITIAL_WINDOW, GIB),
+    maxWindow: ranged('maxWindow', options.maxWindow ?? 8 * 1024 * 1024, INITIAL_WINDOW, GIB),
     wideStreams: ranged('wideStreams', options.wideStreams ?? 64, 0, MAX_UINT32),
     maxWriteQueue: ranged('maxWriteQueue', options.maxWriteQueue ?? 256 * 1024, 1, GIB),
     maxControlQueue: ranged('maxControlQueue', options.maxControlQueue ?? 128 * 1024, 1024, GIB),

@@ -12,6 +12,12 @@ interface Pending {
 export class Pings {
   readonly #pending: Map<number, Pending> = new Map()
   #next = 0
+  #least = Number.POSITIVE_INFINITY
+
+  /** Milliseconds of the quickest answer so far; infinite before the first. */
+  get least(): number {
+    return this.#least
+  }
 
   /** Waits for the answer to the ping that `send` sends. */
   start(signal: AbortSignal, send: (id: number) => void): Promise<number> {
@@ -26,9 +32,17 @@ export class Pings {
     return promise
   }
 
+  /** Looks how long the path is, and waits for nothing. */
+  sound(send: (id: number) => void): void {
+    this.start(new AbortController().signal, send).catch(() => {})
+  }
+
   answer(id: number): void {
     const ping = this.#take(id)
-    ping?.resolve(performance.now() - ping.started)
+    if (ping === undefined) return
+    const took = performance.now() - ping.started
+    this.#least = Math.min(this.#least, took)
+    ping.resolve(took)
   }
 
   /** The session is over. */

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { YamuxError } from './errors.ts'
 import { GO_AWAY, PING, SYN } from './frame.ts'
+import { Growth } from './growth.ts'
 import { Inbound, type InboundHost } from './inbound.ts'
 import { hooksOf, limitsOf, type YamuxOptions } from './options.ts'
 import { FrameParser } from './parser.ts'
@@ -59,7 +60,10 @@ export class YamuxSession {
       this.#settle = resolve
     })
     this.#writer = new PipeWriter(duplex, limits, this.#onOverflow)
-    this.#table = new StreamTable(options.role, limits, this.#writer, hooksOf(options))
+    const growth = new Growth(limits, this.#pings, () =>
+      this.#pings.sound(id => this.#writer.control(PING, SYN, 0, id)),
+    )
+    this.#table = new StreamTable(options.role, limits, this.#writer, growth, hooksOf(options))
     this.#parser = new FrameParser(new Inbound(this.#table, this.#writer, this.#pings, limits, this.#host()))
     if (duplex.destroyed || duplex.readableEnded || !duplex.writable) process.nextTick(this.#onDeadPipe)
     duplex.on('data', this.#onData)

@@ -1,5 +1,6 @@
 import { YamuxError } from './errors.ts'
 import { INITIAL_WINDOW, MAX_UINT32, RST, WINDOW_UPDATE } from './frame.ts'
+import type { Growth } from './growth.ts'
 import { PeerIds } from './ids.ts'
 import { type LinkOwner, StreamLink } from './link.ts'
 import type { Hooks, Limits } from './options.ts'
@@ -10,6 +11,7 @@ import type { PipeWriter } from './writer.ts'
 export class StreamTable implements LinkOwner {
   readonly #limits: Limits
   readonly #writer: PipeWriter
+  readonly #growth: Growth
   readonly #hooks: Hooks
   readonly #links: Map<number, StreamLink> = new Map()
   readonly #peerIds: PeerIds
@@ -19,9 +21,10 @@ export class StreamTable implements LinkOwner {
   #unaccepted = 0
   #unacknowledged = 0
 
-  constructor(role: 'client' | 'server', limits: Limits, writer: PipeWriter, hooks: Hooks) {
+  constructor(role: 'client' | 'server', limits: Limits, writer: PipeWriter, growth: Growth, hooks: Hooks) {
     this.#limits = limits
     this.#writer = writer
+    this.#growth = growth
     this.#hooks = hooks
     this.#parity = role === 'client' ? 1 : 0
     this.#nextId = role === 'client' ? 1 : 2
@@ -130,7 +133,7 @@ export class StreamTable implements LinkOwner {
   #add(id: number, ours: boolean): YamuxStream {
     const { wideStreams, window, maxFrame } = this.#limits
     const limits = { window: this.#held < wideStreams ? window : INITIAL_WINDOW, maxFrame }
-    const link = new StreamLink(id, ours, limits, this.#writer, this)
+    const link = new StreamLink(id, ours, limits, this.#writer, this.#growth, this)
     this.#links.set(id, link)
     this.#held += 1
     return new YamuxStream(link)

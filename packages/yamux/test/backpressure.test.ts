@@ -138,13 +138,14 @@ describe('windows', () => {
     const { peer, stream } = await flowing()
     peer.frame(DATA, 0, 1, 900_000, Buffer.alloc(900_000))
     await turns()
-    expect(peer.seen).toHaveLength(1) // the ACK
+    const updates = () => peer.seen.filter(frame => frame.type === WINDOW_UPDATE)
+    expect(updates()).toHaveLength(1) // the ACK
     stream.read(400_000)
     await turns()
-    expect(peer.seen).toHaveLength(1)
+    expect(updates()).toHaveLength(1)
     stream.read(400_000)
     await turns()
-    expect(peer.seen[1]).toEqual({ type: WINDOW_UPDATE, flags: 0, id: 1, length: 800_000 })
+    expect(updates()[1]).toEqual({ type: WINDOW_UPDATE, flags: 0, id: 1, length: 800_000 })
     peer.session.destroy()
   })
 

@@ -4,6 +4,7 @@ import type { YamuxStream } from '../src/index.ts'
 import { RawPeer, turns } from './raw-peer.ts'
 
 const WINDOW = 1024 * 1024
+const MAX_WINDOW = 8 * WINDOW
 
 /** Runs frames against a fresh server that accepts and reads every stream (id 1 is open); returns how the session took it. */
 async function outcome(frames: (peer: RawPeer) => void, reads = true): Promise<string> {
@@ -107,11 +108,11 @@ const twins: [name: string, bad: (peer: RawPeer) => void, good: (peer: RawPeer) 
     'a late frame longer than any window',
     p => {
       p.frame(WINDOW_UPDATE, RST, 1, 0)
-      p.frame(DATA, 0, 1, WINDOW + 1)
+      p.frame(DATA, 0, 1, MAX_WINDOW + 1)
     },
     p => {
       p.frame(WINDOW_UPDATE, RST, 1, 0)
-      p.frame(DATA, FIN, 1, WINDOW, Buffer.alloc(WINDOW))
+      p.frame(DATA, FIN, 1, MAX_WINDOW, Buffer.alloc(MAX_WINDOW))
     },
   ],
   [
