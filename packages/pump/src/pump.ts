@@ -95,6 +95,7 @@ class Joint {
       this.fail(failure('ERR_STREAM_PREMATURE_CLOSE', 'the connection was closed before its end'), out)
     else if (!into.done) {
       // Closed after its end, like close() on TCP: nothing is lost unless the other side still sends.
+      clearTimeout(this.#timer)
       this.#timer = setTimeout(this.#onLinger, LINGER_MS)
       into.refuse()
     }

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
-import { type Duplex, duplexPair } from 'node:stream'
+import { Duplex, duplexPair } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { pump } from '../src/index.ts'
 import { ending, memoryPair, type Pair, pattern, readAll, tcpPair, unixPair } from './pairs.ts'
 
@@ -240,3 +240,25 @@ function listeners(stream: Duplex): Record<string, number> {
     ['data', 'drain', 'finish', 'error', 'close', 'abort'].map(name => [name, stream.listenerCount(name)]),
   )
 }
+
+test('two that close one after the other, the last one before it finished, leave no timer', async () => {
+  const made = (final: (done: () => void) => void) =>
+    new Duplex({ read() {}, write: (_chunk, _encoding, done) => done(), final, autoDestroy: false })
+  const one = made(done => done())
+  const other = made(() => {}) // whose end is never handed over
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    const done = pump(one, other)
+    one.push(null)
+    await once(one, 'end')
+    one.destroy()
+    await once(one, 'close')
+    other.push(null)
+    await once(other, 'end')
+    other.destroy()
+    await done
+    expect(vi.getTimerCount()).toBe(0)
+  } finally {
+    vi.useRealTimers()
+  }
+})

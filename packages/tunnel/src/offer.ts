@@ -30,7 +30,9 @@ export class Offer implements OfferedTunnelStream {
     this.header = header
     this.#terms = terms
     this.#cancel = terms.clock.after(terms.answerMs, this.#expire)
-    stream.once('close', this.#onClose)
+    // Its opener may have left between the header's last byte and now.
+    if (stream.closed) this.#onClose()
+    else stream.once('close', this.#onClose)
   }
 
   get gone(): AbortSignal {

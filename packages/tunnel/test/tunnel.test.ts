@@ -1,10 +1,11 @@
 import { once } from 'node:events'
-import type { Duplex } from 'node:stream'
+import { type Duplex, PassThrough } from 'node:stream'
 import { PosternError, problem } from '@postern/interface'
 import { YamuxSession, type YamuxStream } from '@postern/yamux'
 import { afterEach, describe, expect, test } from 'vitest'
 import { encodeAnswer, encodeHeader } from '../src/header.ts'
 import { beginTunnel, type OfferedTunnelStream, startTunnel, type Tunnel } from '../src/index.ts'
+import { Offer } from '../src/offer.ts'
 import { FakeClock } from './fake-clock.ts'
 import { type PipeEnd, pipePair, turns, until } from './pipe.ts'
 import { call, headerOf, type Options, quiet, taking, tunnels, watch } from './rig.ts'
@@ -346,6 +347,18 @@ describe('opening a stream', () => {
     expect(offers[0]!.gone.reason).toMatchObject({ code: 'STREAM_CUT' })
     expect(offers[0]!.accept().destroyed).toBe(true)
     await expect(client.open(headerOf(), { signal: abort.signal, log: quiet })).rejects.toBe('enough')
+  })
+
+  test('whose opener has left already is void at once: nobody waits half a minute for an answer to it', async () => {
+    const clock = new FakeClock()
+    const stream = new PassThrough()
+    stream.destroy()
+    await once(stream, 'close')
+    const settled: boolean[] = []
+    const terms = { clock, answerMs: 30_000, closeMs: 5000, speaker: undefined }
+    const offer = new Offer(stream, headerOf(), { ...terms, settled: isAccepted => void settled.push(isAccepted) })
+    expect([settled, clock.pending, offer.gone.reason?.code]).toEqual([[false], 0, 'STREAM_CUT'])
+    expect(offer.accept().destroyed).toBe(true)
   })
 
   test('is answered once', async () => {
