@@ -7,6 +7,7 @@ const BENCHES: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   certificates,
   http,
   quick: argv => compare('quick', argv),
+  transports: argv => compare('transports', argv),
 }
 
 const argv = process.argv.slice(2)

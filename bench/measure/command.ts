@@ -1,41 +1,56 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { isPostern } from '../peers/all.ts'
+import type { Sizes } from './measure.ts'
 import { type Metric, NAMES } from './metrics.ts'
 import { drawPicture } from './picture.ts'
-import { renderMedians, renderRatios, renderTargets } from './table.ts'
+import { renderMedians, renderRatios, renderTargets, renderTransports } from './table.ts'
 import { type Options, type Result, runWhole } from './whole.ts'
 
-/** Sizes of the two forms. */
-const FORMS = {
+const SIZES = { held: 1000, streams: 100, starts: 5 }
+const NO_NETWORK = { rounds: 0, seconds: 0 }
+/** Peers of the quick form. */
+const QUICK = ['end-to-end/tls', 'end-to-end/websocket', 'ssh']
+
+/** What the forms are without options. */
+const FORMS: Readonly<Record<Options['bench'], Form>> = {
   bench: {
-    ...{ rounds: '5', seconds: '1.5', held: 1000, streams: 100, starts: 5, patience: 0.25 },
-    network: { rounds: 3, seconds: 4 },
+    ...{ ...SIZES, rounds: 5, seconds: 1.5, patience: 0.25, network: { rounds: 3, seconds: 4 } },
+    ...{ wants: () => true, metrics: NAMES },
   },
   quick: {
-    ...{ rounds: '3', seconds: '0.8', held: 300, streams: 100, starts: 3, patience: 0 },
-    network: { rounds: 0, seconds: 0 },
+    ...{ held: 300, streams: 100, rounds: 3, seconds: 0.8, starts: 3, patience: 0, network: NO_NETWORK },
+    ...{ wants: peer => QUICK.includes(peer), metrics: NAMES },
   },
-} as const
+  transports: {
+    ...{ ...SIZES, rounds: 5, seconds: 1.5, patience: 0.25, network: NO_NETWORK },
+    ...{ wants: isPostern, metrics: ['down', 'up', 'cpu', 'connections', 'ping', 'ping99'] },
+  },
+}
 
-/** Peers of the quick form, beside every way of Postern. */
-const QUICK = ['end-to-end/tls', 'end-to-end/websocket', 'ssh']
+interface Form extends Sizes, Pick<Options, 'patience' | 'wants'> {
+  readonly rounds: number
+  readonly metrics: readonly Metric[]
+  readonly network: { readonly rounds: number; readonly seconds: number }
+}
+
 /** Who is looked at over a network. */
 const FAR = ['end-to-end/tls', 'end-to-end/websocket', 'ssh']
 
-const USAGE = `npm run bench [-- quick] [options]
+const USAGE = `npm run bench [-- quick | transports] [options]
 
   --rounds N     rounds, each with every peer (default ${FORMS.bench.rounds}; quick ${FORMS.quick.rounds})
   --seconds S    seconds of each measurement (default ${FORMS.bench.seconds}; quick ${FORMS.quick.seconds})
   --only A,B     some figures only: ${NAMES.join(', ')}
   --peers A,B    some peers only, by the names that it says at its start
   --no-network   not over a slow network that loses packets
-  --out FILE     where the JSON goes (default bench/results/bench.json or quick.json; with other options nowhere)
+  --out FILE     where the JSON goes (default bench/results/bench.json, quick.json or transports.json; with other options nowhere)
 
 Prints tables. The whole form without options also draws bench/results/bench.svg.
 Others: npm run bench -- http, npm run bench -- certificates.`
 
-/** The command, whole or quick. */
+/** The command, in one of its forms. */
 export async function compare(bench: Options['bench'], argv: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...argv],
@@ -57,11 +72,11 @@ export async function compare(bench: Options['bench'], argv: readonly string[]):
   const peers = values.peers?.split(',')
   const result = await runWhole({
     bench,
-    rounds: numberOf('--rounds', values.rounds ?? form.rounds, 1),
-    sizes: { ...form, seconds: numberOf('--seconds', values.seconds ?? form.seconds, 0.1) },
+    rounds: numberOf('--rounds', values.rounds, form.rounds, 1),
+    sizes: { ...form, seconds: numberOf('--seconds', values.seconds, form.seconds, 0.1) },
     patience: form.patience,
-    metrics: new Set(values.only === undefined ? NAMES : values.only.split(',').map(metricOf)),
-    wants: peer => (peers ? peers.includes(peer) : bench === 'bench' || QUICK.includes(peer)),
+    metrics: new Set(values.only?.split(',').map(metricOf) ?? form.metrics),
+    wants: peer => (peers ? peers.includes(peer) : form.wants(peer)),
     network: {
       ...form.network,
       ...(values['no-network'] && { rounds: 0 }),
@@ -75,12 +90,15 @@ export async function compare(bench: Options['bench'], argv: readonly string[]):
 }
 
 function show(result: Result): void {
-  console.log(`${renderMedians(result.medians)}\n\n${renderRatios(result.ratios, result.fast)}\n`)
+  const isTransports = result.bench === 'transports'
+  const ratios = isTransports ? renderTransports(result.ratios, 'websocket') : renderRatios(result.ratios, result.fast)
+  console.log(`${renderMedians(result.medians)}\n\n${ratios}\n`)
   if ('medians' in result.network) {
     const { roundTripMs, lossPercent, medians } = result.network
     console.log(`over ${roundTripMs} ms and ${lossPercent} % loss:\n\n${renderMedians(medians)}\n`)
   }
-  console.log(renderTargets(result.targets))
+  const others = (verdict: string) => isTransports && verdict === 'not measured' // of other peers
+  console.log(renderTargets(result.targets.filter(({ verdict }) => !others(verdict))))
 }
 
 function keep(result: Result, isWhole: boolean, out: string | undefined): void {
@@ -92,8 +110,8 @@ function keep(result: Result, isWhole: boolean, out: string | undefined): void {
   if (isWhole && result.bench === 'bench') writeFileSync(join(results, 'bench.svg'), drawPicture(result))
 }
 
-function numberOf(flag: string, text: string, least: number): number {
-  const value = Number(text)
+function numberOf(flag: string, text: string | undefined, otherwise: number, least: number): number {
+  const value = Number(text ?? otherwise)
   if (!Number.isFinite(value) || value < least)
     throw new Error(`${flag} is a number from ${least} on, not ${JSON.stringify(text)}`)
   return value

@@ -67,17 +67,26 @@ export function renderMedians(medians: Medians): string {
 
 /** One way of Postern beside each peer: the middle ratio, the least and the most. */
 export function renderRatios(ratios: Ratios, way: string): string {
-  const beside = ratios[way] ?? {}
-  const peers = Object.keys(beside)
-  const rows = NAMES.filter(metric => peers.some(peer => beside[peer]?.[metric])).map(metric => [
+  const columns = Object.entries(ratios[way] ?? {}).map(([peer, of]) => [`/ ${peer}`, of] as const)
+  return renderColumns(way, columns)
+}
+
+/** Each way of Postern beside the one that differs by its transport alone, and has this one. */
+export function renderTransports(ratios: Ratios, transport: string): string {
+  const columns = Object.entries(ratios).flatMap(([way, beside]) => {
+    const base = `${way.split('/', 1)[0]}/${transport}`
+    return beside[base] ? [[`${way} / ${transport}`, beside[base]] as const] : []
+  })
+  return renderColumns('', columns)
+}
+
+function renderColumns(title: string, columns: readonly (readonly [string, Partial<Record<Metric, Ratio>>])[]): string {
+  const rows = NAMES.filter(metric => columns.some(([, of]) => of[metric])).map(metric => [
     METRICS[metric].title,
     METRICS[metric].better,
-    ...peers.map(peer => {
-      const one = beside[peer]?.[metric]
-      return one ? `${one.median}× (${one.min}..${one.max}) ${one.verdict}` : '–'
-    }),
+    ...columns.map(([, { [metric]: one }]) => (one ? `${one.median}× (${one.min}..${one.max}) ${one.verdict}` : '–')),
   ])
-  return table([way, 'better', ...peers.map(peer => `/ ${peer}`)], rows)
+  return table([title, 'better', ...columns.map(([name]) => name)], rows)
 }
 
 export function renderTargets(targets: readonly Judged[]): string {

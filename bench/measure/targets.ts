@@ -45,6 +45,7 @@ export const TARGETS: readonly Target[] = [
   { metric: 'start', aim: 100 },
   ...bulk(SSH, 1, 'end-to-end/websocket'),
   ...bulk('end-to-end/websocket', 0.5, 'end-to-end/grpc'),
+  ...bulk('hop/websocket', 0.5, 'hop/grpc'),
 ]
 
 /** @param fast the way that the targets are about where they name none */

@@ -14,7 +14,7 @@ import { type Medians, mediansOf, type Ratios, ratiosOf } from './table.ts'
 import { type Judged, judgeTargets } from './targets.ts'
 
 export interface Options {
-  readonly bench: 'bench' | 'quick'
+  readonly bench: 'bench' | 'quick' | 'transports'
   readonly rounds: number
   readonly sizes: Sizes
   readonly metrics: ReadonlySet<Metric>

@@ -8,7 +8,7 @@ import { NAMES } from '../measure/metrics.ts'
 import { drawPicture } from '../measure/picture.ts'
 import { type Options, runWhole } from '../measure/whole.ts'
 import { makeNetwork, networkMissing } from '../network/namespaces.ts'
-import { NOTHING } from '../peers/all.ts'
+import { isPostern, NOTHING } from '../peers/all.ts'
 import { pidsOf } from '../processes.ts'
 
 const present = presentPeers()
@@ -64,6 +64,18 @@ describe.skipIf(!ready)(
         expect.arrayContaining(['chisel', 'frp', 'wstunnel', 'rathole', 'haproxy', 'nginx', 'go-yamux']),
       )
       await leftNothing(started)
+    })
+
+    it('carries bytes by every transport in both modes, and judges them by WebSocket', async () => {
+      const metrics = new Set(['down', 'up'] as const)
+      const { failed, medians, targets } = await runWhole({ ...tiny, bench: 'transports', wants: isPostern, metrics })
+      expect(failed).toEqual({})
+      const ways = ['end-to-end', 'hop'].flatMap(mode => ['grpc', 'tls', 'websocket'].map(one => `${mode}/${one}`))
+      expect(Object.keys(medians).sort()).toEqual(ways)
+      const told = targets.filter(({ verdict }) => verdict !== 'not measured')
+      expect(new Set(told.map(({ of, against }) => `${of} ${against}`))).toEqual(
+        new Set(['end-to-end/grpc end-to-end/websocket', 'hop/grpc hop/websocket']),
+      )
     })
 
     it('leaves nothing behind when it is stopped in its middle', async () => {

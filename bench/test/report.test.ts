@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { drawPicture } from '../measure/picture.ts'
 import { orderOf, type Visit } from '../measure/rounds.ts'
-import { mediansOf, ratiosOf, renderMedians, renderRatios, renderTargets } from '../measure/table.ts'
+import { mediansOf, ratiosOf, renderMedians, renderRatios, renderTargets, renderTransports } from '../measure/table.ts'
 import { judgeTargets, TARGETS } from '../measure/targets.ts'
 import { compare, median, render } from '../report.ts'
 
@@ -36,6 +36,19 @@ describe('a run of many peers', () => {
     expect(of('idle')).toMatchObject({ aim: 10, reached: 9.5, verdict: 'met' })
     expect(of('requests', 'nginx')?.verdict).toBe('not measured')
     expect(renderTargets(judged)).toMatch(/bulk down.* ssh +\| ≥ 1\.5× +\| 0\.625 +\| missed/)
+  })
+
+  it('divides each transport by WebSocket in the same mode', () => {
+    const ways = ['hop/websocket', 'hop/grpc', 'end-to-end/websocket', 'end-to-end/grpc', 'ssh']
+    const told = ways.flatMap((way, at) =>
+      [0, 1].map(round => visit(way, round, { down: (at + 1) * (round + 1) * 10 })),
+    )
+    const [head = '', , row = '', ...more] = renderTransports(ratiosOf(told), 'websocket').split('\n')
+    expect(head.split('|').map(cell => cell.trim())).toEqual([
+      ...['', '', 'better', 'hop/grpc / websocket', 'end-to-end/grpc / websocket', ''],
+    ])
+    expect(row).toMatch(/bulk down.*2× \(2\.\.2\) better +\| 1\.33× \(1\.33\.\.1\.33\) better/)
+    expect(more).toEqual([])
   })
 
   it('has a picture in which a loss is one', () => {
