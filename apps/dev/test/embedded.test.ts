@@ -174,6 +174,14 @@ describe('two of them in one process', { timeout: 60_000 }, () => {
     await expect((await one.signIn()).fetch(`http://${APP}/`)).rejects.toMatchObject({ code: 'DESTINATION_FORBIDDEN' })
   })
 
+  it('one that cannot start leaves nothing open', async () => {
+    const before = resources()
+    await expect(startDev({ samples: false, port: one.port })).rejects.toMatchObject({ code: 'LISTEN_FAILED' })
+    const gone = AbortSignal.abort(new Error('not any more'))
+    await expect(startDev({ samples: false }, { signal: gone })).rejects.toThrow('not any more')
+    expect(await leftOpen(before)).toEqual([])
+  })
+
   it('when one ends, the other goes on; then nothing is left, and nothing of the process was changed', async () => {
     const kept = await other.signIn()
     await one[Symbol.asyncDispose]()

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { buffer, text } from 'node:stream/consumers'
+import { connect, TLSSocket } from 'node:tls'
 import { PosternError } from '@postern/interface'
-import { leftOpen, type MemoryEnd, memoryPair, resources } from '@postern/testkit'
+import { authority, leftOpen, type MemoryEnd, memoryPair, resources } from '@postern/testkit'
 import { expect, it } from 'vitest'
 import { ClientSocket } from '../src/socket.ts'
 
@@ -72,6 +73,18 @@ it('carries a megabyte each way at once, and holds back whoever is faster', asyn
   expect(slow.socket.readableLength).toBeLessThanOrEqual(128 * 1024)
   slow.socket.destroy()
   slow.far.destroy()
+})
+
+it('carries TLS of the library’s own', async () => {
+  const { ca, issue } = await authority()
+  const { cert, key } = await issue({ commonName: 'db', dnsNames: ['db'] })
+  const { socket, far } = pair()
+  const server = new TLSSocket(far, { isServer: true, cert, key })
+  server.on('error', () => {}).on('data', chunk => server.write(`you said ${chunk}`))
+  const secured = connect({ socket, servername: 'db', ca })
+  secured.write('hello')
+  expect(String((await once(secured, 'data'))[0])).toBe('you said hello')
+  secured.destroy()
 })
 
 it('what opening it threw is its error, once, and nothing stays open', async () => {
