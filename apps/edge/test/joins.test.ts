@@ -5,14 +5,12 @@ import { join } from 'node:path'
 import { Duplex, PassThrough } from 'node:stream'
 import { openStore, type Store } from '@postern/store'
 import { readGrant, readJwks } from '@postern/tokens'
-import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { AccessAdmission, ConnectorAdmission } from '../src/authorize/authorize.ts'
 import { GrantKeys } from '../src/keys/grant-keys.ts'
 import { Seal } from '../src/keys/seal.ts'
 import { copy } from '../src/ways/copy.ts'
 import { Joins, type Leg } from '../src/ways/joins.ts'
-import { ticketOf } from '../src/ways/ticket.ts'
 import { call } from './world.ts'
 
 const CONTROL = { requestId: 'control' } as ConnectorAdmission
@@ -157,18 +155,6 @@ test('a report is about a session of that daemon, open or just ended', () => {
   for (let n = 0; n < 2000; n += 1) joins.begin({ ...ADMISSION, requestId: `r${n}` }, SIDE, () => {})()
   expect(joins.reported(report('r0'), SIDE)).toBeUndefined()
   expect(joins.reported(report('r1999'), SIDE)).toBeDefined()
-})
-
-test('a ticket has all of its 128 bits: no two of different bytes are the same', () => {
-  expect(ticketOf(new Uint8Array(16))).toBe('a'.repeat(26))
-  expect(ticketOf(Buffer.from('foobar'))).toBe('mzxw6ytboi') // RFC 4648 §10
-  const sixteen = fc.uint8Array({ minLength: 16, maxLength: 16 })
-  fc.assert(
-    fc.property(sixteen, sixteen, (one, other) => {
-      expect(ticketOf(one)).toMatch(/^[a-z2-7]{26}$/)
-      expect(ticketOf(one) === ticketOf(other)).toBe(Buffer.from(one).equals(other))
-    }),
-  )
 })
 
 test('where nobody says anything for long, both are cut; where one does, not', async () => {

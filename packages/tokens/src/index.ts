@@ -34,6 +34,7 @@ export { type Jwks, type PublicJwk, readJwks, type VerificationKey } from './pub
 export { hashId, hashSecret, verifySecret } from './secret.ts'
 export { createServiceToken, isServiceTokenId, type NewServiceToken } from './service-token.ts'
 export type { KeyState, StoredKey } from './signing-key.ts'
+export { createTicket } from './ticket.ts'
 export {
   createTunnelToken,
   isTunnelId,

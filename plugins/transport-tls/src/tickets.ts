@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { PosternError } from '@postern/interface'
+import { createTicket } from '@postern/tokens'
 
 /** Milliseconds that a client has to come. */
 const COMING_TIME = 10_000
@@ -10,8 +10,6 @@ const KNOWN_TIME = 30_000
 const MOST_WAITING = 1024
 /** Tickets that are known; of more, those that nobody is to come with are forgotten, the oldest first. */
 const MOST_KNOWN = 8192
-
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz234567'
 
 /** One client who is to come. */
 export interface Awaited {
@@ -64,7 +62,7 @@ export class Tickets {
     if (this.#waiting >= MOST_WAITING)
       throw new PosternError('LIMIT_EXCEEDED', 'too many are to come for their session', { speaker: 'edge' })
     this.#forget()
-    const text = ticketOf(randomBytes(16))
+    const text = createTicket()
     const coming = Promise.withResolvers<Socket>()
     coming.promise.catch(() => {})
     const ticket: Ticket = { coming, until: this.#now() + KNOWN_TIME, raced }
@@ -117,14 +115,6 @@ export class Tickets {
       if (coming === undefined) this.#known.delete(text)
     }
   }
-}
-
-/** Bytes in base32 (RFC 4648 §6) of lower case without padding: 26 characters of 16 bytes. An SNI has no case. */
-function ticketOf(bytes: Uint8Array): string {
-  let bits = ''
-  for (const byte of bytes) bits += byte.toString(2).padStart(8, '0')
-  const groups = bits.match(/.{1,5}/g) ?? []
-  return groups.map(group => LETTERS[Number.parseInt(group.padEnd(5, '0'), 2)]).join('')
 }
 
 function notCome(ms: number): PosternError {

@@ -1,9 +1,9 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { type Call, isCode, type Pipe, PosternError } from '@postern/interface'
 import { cut } from '@postern/pump'
+import { createTicket } from '@postern/tokens'
 import type { ComingMessage, DeclineMessage, ReportMessage } from '@postern/tunnel'
 import type { AccessAdmission, ConnectorAdmission } from '../authorize/authorize.ts'
-import { ticketOf } from './ticket.ts'
 
 /** Milliseconds a daemon has to come. Less than a client waits for the answer to its upgrade, so that it hears why. */
 const COMING_TIME = 8000
@@ -115,7 +115,7 @@ export class Joins {
   wait({ tunnelId, connectorId, admission }: Told, client: AccessAdmission): Waiting {
     if (this.#waiters.size >= MOST_WAITING)
       throw new PosternError('LIMIT_EXCEEDED', 'too many wait for a daemon to come', { speaker: 'edge' })
-    const ticket = ticketOf(randomBytes(16))
+    const ticket = createTicket()
     const coming = Promise.withResolvers<Leg | undefined>()
     coming.promise.catch(() => {})
     const { promise: announced, resolve: announce } = Promise.withResolvers<void>()
