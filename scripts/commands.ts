@@ -10,6 +10,7 @@ const PROGRAMS = {
   posternd: 'apps/daemon/bin/posternd.js',
   'postern-edge': 'apps/edge/bin/postern-edge.js',
   'postern-dev': 'apps/dev/bin/postern-dev.js',
+  'create-postern-plugin': 'packages/create-postern-plugin/bin/create-postern-plugin.js',
 }
 
 /** A word as a POSIX shell reads it. */

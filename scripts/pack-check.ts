@@ -1,9 +1,9 @@
 // Packs every package that is published and looks at the tarball as a stranger gets it: its files, publint, the types of each export
 // (are the types wrong?), then the tarball installed in an empty folder, where every export is imported. Together in one folder: the
 // examples of the READMEs, and the types without `skipLibCheck`. Ends with a table of sizes.
-// `node scripts/pack-check.ts [name …]` checks some only. `--sizes FILE` writes the table.
+// `node scripts/pack-check.ts [name …]` checks some only. `--sizes FILE` writes the table, into the place for it where there is one.
 import { execFile, execFileSync } from 'node:child_process'
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
@@ -204,9 +204,15 @@ async function checkAll(folder: string): Promise<string[]> {
   tell('together: examples and types', began, await checkTogether(names, scratch))
   const table = sizeTable(sizes.sort((a, b) => (a.name < b.name ? -1 : 1)))
   console.error(table)
-  if (values.sizes) writeFileSync(values.sizes, `${table}\n`)
+  if (values.sizes) writeSizes(values.sizes, table)
   console.error(`pack-check: ${names.length} packages, ${wrong.length} findings`)
   return wrong
+}
+
+function writeSizes(file: string, table: string): void {
+  const place = /(?<=<!-- sizes -->\n)[\s\S]*?(?=<!-- \/sizes -->)/
+  const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
+  writeFileSync(file, place.test(text) ? text.replace(place, `${table}\n`) : `${table}\n`)
 }
 
 /** A few at once. */

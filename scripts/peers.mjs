@@ -28,6 +28,8 @@ export const PEERS = {
   'systemd-analyze': { package: 'systemd', program: 'systemd-analyze' },
   postgres: { package: 'postgresql', versions: '/usr/lib/postgresql', program: 'bin/postgres' },
   psql: { package: 'postgresql-client', program: 'psql' },
+  'redis-server': { package: 'redis-server', program: 'redis-server' },
+  'redis-cli': { package: 'redis-tools', program: 'redis-cli' },
   wrk: { package: 'wrk', program: 'wrk' },
   chromium: { package: 'chromium', program: 'chromium' },
   'lemonldap-ng': {

@@ -1,7 +1,8 @@
-// The author of a plugin: has the interface and the compliance kit from the registry, and nothing of this repository.
-import { writeFileSync } from 'node:fs'
+// Authors of plugins, who have what the registry has and nothing of this repository: one writes by hand, one begins with
+// `npm create postern-plugin`, and publishes.
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { installInProject, run, type Shop, well } from './people.ts'
+import { installInProject, run, type Shop, same, well } from './people.ts'
 
 const MANIFEST = {
   name: 'postern-auth-badge',
@@ -57,4 +58,23 @@ export async function writePlugin(shop: Shop): Promise<void> {
   const bad = await test()
   if (bad.status === 0 || !bad.stdout.includes('secrets never reach the log'))
     throw new Error(`a plugin that logs its secret passes\n${bad.stdout}`)
+}
+
+const NAME = 'postern-protocol-parrot'
+
+/** From nothing to somebody else's `postern`, in which it is listed as it was published. */
+export async function publishPlugin(shop: Shop, postern: string): Promise<void> {
+  const { folder, env } = shop
+  const desk = join(folder, 'second-author')
+  mkdirSync(desk, { recursive: true })
+  const npm = (cwd: string, ...args: string[]) => well(run('npm', args, { cwd, env }, 240_000))
+  await npm(desk, 'create', '--yes', 'postern-plugin@latest', NAME, '--', '--kind', 'protocol')
+  const project = join(desk, NAME)
+  await npm(project, 'install')
+  await npm(project, 'test')
+  await npm(project, 'version', '1.2.3', '--no-git-tag-version')
+  await npm(project, 'publish')
+  await well(run(postern, ['plugins', 'add', `${NAME}@1.2.3`], { env }))
+  const { stdout } = await well(run(postern, ['plugins', 'list', '--json'], { env }))
+  same(stdout.includes(`"${NAME}"`) && stdout.includes('"1.2.3"'), true, `what is listed\n${stdout}`)
 }

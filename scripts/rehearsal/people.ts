@@ -86,6 +86,28 @@ export async function connectThrough(shop: Shop, commands: Commands): Promise<vo
   same(site.visits(), 1, 'connections to the service, after a refusal')
 }
 
+const EMBEDDED = `import { ECHO_HOST, startDev } from '@postern/dev'
+import { createClient, use } from '@postern/client'
+import serviceToken from '@postern/auth-service-token/client'
+import websocket from '@postern/transport-websocket/client'
+
+await using dev = await startDev()
+const { id, secret } = dev.serviceToken
+await using postern = createClient({ auth: use(serviceToken, { id, secret }), transport: websocket, ca: dev.ca })
+const socket = await postern.open(ECHO_HOST + ':' + dev.port)
+socket.end('hello\\n')
+for await (const chunk of socket) process.stdout.write(chunk)
+`
+
+/** Edge, daemon and client as libraries, in one process. */
+export async function embed(shop: Shop): Promise<void> {
+  const names = ['client', 'dev', 'auth-service-token', 'transport-websocket'].map(name => `@postern/${name}`)
+  const project = await installInProject(shop, 'embedder', names)
+  writeFileSync(join(project, 'test.js'), EMBEDDED)
+  const { stdout } = await well(run(process.execPath, ['test.js'], { cwd: project, env: shop.env }))
+  same(stdout.startsWith('hello\n'), true, `what came back\n${stdout}`)
+}
+
 interface Site extends AsyncDisposable {
   readonly secretFile: string
   visits(): number

@@ -38,7 +38,8 @@ export function installVerdaccio(root: string): string | undefined {
 export async function startRegistry(root: string, folder: string, ours: readonly string[]): Promise<Registry> {
   const port = await freePort()
   const url = `http://localhost:${port}/`
-  const own = Object.fromEntries(ours.map(name => [name, { access: '$all', publish: '$authenticated' }]))
+  const names = [...ours, 'postern-protocol-*'] // and plugins of others, as they would be called
+  const own = Object.fromEntries(names.map(name => [name, { access: '$all', publish: '$authenticated' }]))
   const config = {
     storage: join(folder, 'storage'),
     auth: { htpasswd: { file: join(folder, 'htpasswd') } },

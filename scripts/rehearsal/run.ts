@@ -6,18 +6,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { publishedPackages } from '../pack-check.ts'
-import { writePlugin } from './author.ts'
+import { publishPlugin, writePlugin } from './author.ts'
 import { copyRepository } from './copy.ts'
-import {
-  checkCommands,
-  connectThrough,
-  installGlobally,
-  installInProject,
-  openShop,
-  run,
-  same,
-  well,
-} from './people.ts'
+import { checkCommands, connectThrough, embed, installGlobally, openShop, run, same, well } from './people.ts'
 import { installVerdaccio, startRegistry } from './registry.ts'
 
 const root = dirname(dirname(import.meta.dirname))
@@ -60,6 +51,8 @@ async function rehearse(folder: string): Promise<void> {
     }),
   )
   await timed('a plugin by its author', () => writePlugin(shop))
+  await timed('another one: created, tested, published, added', () => publishPlugin(shop, join(bins.client, 'postern')))
+  await timed('an edge in somebody’s test', () => embed(shop))
 }
 
 const UPLOAD = ['scripts/release.ts', 'upload']
