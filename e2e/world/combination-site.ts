@@ -1,10 +1,11 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { keyFingerprint } from '@postern/connector'
 import { writeJson } from '@postern/connector/files'
 import { createConnector, createIdentity, signConnector } from '@postern/connector/issue'
-import { initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
+import { type EdgeConfig, initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
 import { type Auth, type Combination, type MODES, possible, TRANSPORTS } from './combinations.ts'
 import { quiet } from './lab.ts'
 import { OpensslCa } from './openssl-ca.ts'
@@ -18,7 +19,8 @@ const ANN = 'ann@example.com'
 const PASSWORD = 'correct horse battery staple'
 /** An application whose rules are about nobody of this team. */
 const CLOSED = 'closed.localhost'
-const THIRD_PARTY = join(import.meta.dirname, 'vault')
+const THIRD_PARTY = 'my-plugin'
+const KEY = 'a key of sixteen or more characters'.replaceAll(' ', '-')
 
 /** Where the services of all combinations are. */
 interface Services extends AsyncDisposable {
@@ -68,7 +70,9 @@ export class CombinationSite implements AsyncDisposable {
     const data = join(folder, 'edge')
     const call = { signal: new AbortController().signal, log: quiet }
     const { caFile } = await initialiseEdge({ data, teamDomain: TEAM }, call)
-    const edge = owned.use(await startEdge({ data, listen: { port: 0 }, grace: 500, passwordCost: 8 }, call))
+    const added = addThirdParty(folder)
+    const config = { data, listen: { port: 0 }, grace: 500, passwordCost: 8, ...added }
+    const edge = owned.use(await startEdge(config, call))
     const site = new CombinationSite(folder, edge, caFile, services, owned)
     const rules = await site.#letIn()
     for (const name of TRANSPORTS) await site.#tunnel(name, rules)
@@ -101,7 +105,7 @@ export class CombinationSite implements AsyncDisposable {
   /** `postern access up` with a file in which everything is for one auth and one transport. */
   up(auth: Auth, transport: string, forwards: readonly Forward[]): Running {
     const file = join(this.folder, `${auth}-${transport}.yaml`)
-    const plugins = auth === 'vault' ? { plugins: [THIRD_PARTY] } : {}
+    const plugins = auth === THIRD_PARTY ? { plugins: [`./${THIRD_PARTY}`] } : {}
     const all = { ca: this.#caFile, transport, auth, ...plugins, ...this.#keys.get(auth), forwards }
     writeFileSync(file, JSON.stringify(all), { mode: 0o600 })
     return this.postern(['access', 'up', '-f', file, '--json'])
@@ -111,7 +115,7 @@ export class CombinationSite implements AsyncDisposable {
   flags(auth: Auth): readonly string[] {
     const keys = Object.entries(this.#keys.get(auth) ?? {})
     const own = keys.flatMap(([key, value]) => [`--${key.replace('File', '-file')}`, value])
-    return ['--auth', auth, ...own, ...(auth === 'vault' ? ['--plugin', THIRD_PARTY] : [])]
+    return ['--auth', auth, ...own, ...(auth === THIRD_PARTY ? ['--plugin', join(this.folder, THIRD_PARTY)] : [])]
   }
 
   /** The program, of somebody who has signed in. */
@@ -141,17 +145,15 @@ export class CombinationSite implements AsyncDisposable {
     await administration.call('ca.import', { body: { name: 'staff', certificates: staff.cert } } as never)
     const { certFile, keyFile } = staff.issue({ subject: '/CN=Ann' })
     this.#keys.set('mtls', { cert: certFile, key: keyFile })
-    const made = async (name: string) => administration.call('service-token.create', { body: { name } })
-    const [machine, leased] = [await made('machine'), await made('leased')]
-    this.#keys.set('service-token', { id: machine.id, secretFile: this.#secret('machine', machine.secret) })
-    this.#keys.set('vault', {
-      leaseFile: this.#secret('lease', JSON.stringify({ id: leased.id, secret: leased.secret })),
-    })
+    const { id, secret } = await administration.call('service-token.create', { body: { name: 'machine' } })
+    this.#keys.set('service-token', { id, secretFile: this.#secret('machine', secret) })
+    this.#keys.set(THIRD_PARTY, { keyFile: this.#secret('key', KEY) })
     const { link } = await administration.call('user.invite', { body: { email: ANN, groups: [] } })
     await acceptInvitation(link, PASSWORD)
+    const others = { identity: { issuer: THIRD_PARTY, subject: 'ann' } }
     return [
       { name: 'people', action: 'allow', include: [{ email: ANN }, { certificate: { ca: 'staff' } }] },
-      { name: 'machines', action: 'service', include: [machine, leased].map(({ id }) => ({ serviceToken: id })) },
+      { name: 'machines', action: 'service', include: [{ serviceToken: id }, others] },
     ]
   }
 
@@ -240,6 +242,18 @@ function served(daemon: string): readonly { hostname: string; protocol: string; 
   const all = possible().filter(one => one.daemon === daemon)
   const found = new Map(all.map(one => [hostnameOf(one.protocol, one.mode, daemon), one]))
   return [...found].map(([hostname, { protocol, mode }]) => ({ hostname, protocol, mode }))
+}
+
+/** A package by somebody else, at the edge too. */
+function addThirdParty(folder: string): Pick<EdgeConfig, 'addPlugins' | 'pluginOptions'> {
+  const own = join(folder, THIRD_PARTY)
+  cpSync(join(import.meta.dirname, '../../packages/create-postern-plugin/templates/auth'), own, { recursive: true })
+  symlinkSync(join(import.meta.dirname, '../node_modules'), join(own, 'node_modules'))
+  const path = join(folder, 'edge.yaml')
+  const keys = `ann:${createHash('sha256').update(KEY).digest('hex')}`
+  writeFileSync(path, '', { mode: 0o600 })
+  const addPlugins = { packages: [`./${THIRD_PARTY}`], from: folder }
+  return { addPlugins, pluginOptions: new Map([[THIRD_PARTY, { path, values: { keys } }]]) }
 }
 
 async function startServices(folder: string): Promise<Services> {

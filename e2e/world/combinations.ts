@@ -1,7 +1,7 @@
 import { builtins } from '@postern/daemon'
 
-/** How somebody shows who they are: the kept token of a browser sign-in, two that machines have, and a third party’s plugin. */
-export const AUTHS = ['browser-sso', 'service-token', 'mtls', 'vault'] as const
+/** How somebody shows who they are: those that come with `postern`, and a third party’s, as `npm create postern-plugin` begins one. */
+export const AUTHS = ['browser-sso', 'service-token', 'mtls', 'my-plugin'] as const
 export type Auth = (typeof AUTHS)[number]
 
 /** What either end may be told to reach the edge by. */
