@@ -2,7 +2,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect, type Incoming
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { type Call, type Dialled, type DialRequest, PosternError, type SentHeaders } from '@postern/interface'
-import { ClientPipe } from './pipe.ts'
+import { ClientPipe } from './client-pipe.ts'
 import { fieldsOf, isAccepted, readRefusal, receivedHeaders } from './refusal.ts'
 import { CONTENT_TYPE, pathOf } from './wire.ts'
 

@@ -10,8 +10,8 @@ import {
   problem,
   type SentHeaders,
 } from '@postern/interface'
+import { EdgePipe } from './edge-pipe.ts'
 import { FIRST_MESSAGE } from './messages.ts'
-import { EdgePipe } from './pipe.ts'
 import { fieldsOf, isGrpc, refusalHeaders } from './refusal.ts'
 import { type CallPurpose, CONTENT_TYPE, purposeOf, SERVICE } from './wire.ts'
 

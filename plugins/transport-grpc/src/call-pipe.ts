@@ -1,15 +1,7 @@
-import type {
-  ClientHttp2Stream,
-  Http2ServerResponse,
-  Http2Session,
-  IncomingHttpHeaders,
-  ServerHttp2Stream,
-} from 'node:http2'
+import type { ClientHttp2Stream, ServerHttp2Stream } from 'node:http2'
 import { Duplex } from 'node:stream'
 import { PosternError } from '@postern/interface'
-import { headOf, LAST_MESSAGE, MessageReader, type Violation } from './messages.ts'
-import { percentEncoded } from './refusal.ts'
-import { STATUS } from './wire.ts'
+import { headOf, MessageReader, type Violation } from './messages.ts'
 
 type Done = (error?: Error | null) => void
 
@@ -20,7 +12,7 @@ const HIGH_WATER = 256 * 1024
 /** Pieces this small are copied behind their head; larger ones are sent as they are. */
 const SMALL = 4096
 /** Milliseconds the other end has to answer our end, counted only while our reader reads. */
-const CLOSE_WAIT = 5000
+export const CLOSE_WAIT = 5000
 
 /**
  * The bytes of one call's messages, as a pipe that ends as a whole: either end's clean end is answered at once, and what is written
@@ -29,7 +21,7 @@ const CLOSE_WAIT = 5000
  * A stream of HTTP/2 says too little about its end: a cancelled one may look ended first, and one that was ended may still be reset.
  * So nothing is taken for a clean end but the word of gRPC for it: status OK from the edge, a last message from the client.
  */
-abstract class CallPipe<S extends ClientHttp2Stream | ServerHttp2Stream> extends Duplex {
+export abstract class CallPipe<S extends ClientHttp2Stream | ServerHttp2Stream> extends Duplex {
   protected readonly stream: S
   protected readonly messages: MessageReader
   protected cause: Error | undefined
@@ -206,106 +198,5 @@ abstract class CallPipe<S extends ClientHttp2Stream | ServerHttp2Stream> extends
       if (this.stream.isPaused() && !this.destroyed) this.#timer?.refresh()
       else this.giveUp()
     }, CLOSE_WAIT)
-  }
-}
-
-/** The client’s end: its last message, against the edge’s status OK. */
-export class ClientPipe extends CallPipe<ClientHttp2Stream> {
-  readonly #session: Http2Session | undefined
-  #status: number | undefined
-
-  constructor(stream: ClientHttp2Stream) {
-    super(stream)
-    stream.on('trailers', (trailers: IncomingHttpHeaders) => {
-      const status = trailers['grpc-status']
-      this.#status = typeof status === 'string' && /^\d{1,2}$/.test(status) ? Number(status) : undefined
-    })
-    this.#session = stream.session
-    stream.once('close', () => leave(this.#session))
-  }
-
-  protected override finish(): void {
-    this.stream.end(LAST_MESSAGE)
-  }
-
-  /** A stream that was reset says so before what it brought was read: then it did not all arrive. */
-  protected override isOver(): boolean {
-    return this.#status === STATUS.OK && this.stream.readableEnded && this.messages.isBetween
-  }
-
-  protected override cutOff(): void {
-    this.stream.destroy(new Error('cut'))
-    this.#session?.destroy()
-  }
-
-  protected override giveUp(): void {
-    this.cutOff()
-  }
-
-  protected override why(): string {
-    const status = this.#status
-    if (status === undefined || status === STATUS.OK) return 'the connection was cut before its end'
-    return `the edge, or a proxy before it, ended the call with gRPC status ${status}`
-  }
-}
-
-/** A call has its connection for itself: it goes with it, in good order. */
-function leave(session: Http2Session | undefined): void {
-  if (session === undefined || session.destroyed) return
-  const timer = setTimeout(() => session.destroy(), CLOSE_WAIT)
-  session.once('close', () => clearTimeout(timer))
-  session.close()
-}
-
-/** The edge’s end: its status OK, against the client’s last message. */
-export class EdgePipe extends CallPipe<ServerHttp2Stream> {
-  readonly #response: Http2ServerResponse
-  #isStatusOut = false
-
-  constructor(response: Http2ServerResponse) {
-    super(response.stream)
-    this.#response = response
-    this.stream.on('data', () => {
-      if (this.messages.ended) this.peerEnd()
-    })
-    // node:http’s response for HTTP/2 answers this one, before us.
-    this.stream.once('wantTrailers', () => {
-      this.#isStatusOut = true
-    })
-  }
-
-  protected override finish(): void {
-    this.#end(STATUS.OK)
-  }
-
-  /** The status ends a call: how the client lets go of it says nothing any more. */
-  protected override isOver(): boolean {
-    return this.#isStatusOut || this.messages.ended
-  }
-
-  /** Bytes that are no message of ours are answered with what is wrong with them; everything else is a reset. */
-  protected override cutOff(violation: Violation | undefined): void {
-    if (violation === undefined || !this.stream.writable) return void this.stream.destroy(new Error('cut'))
-    this.#end(violation.status, violation.message)
-    this.stream.once('wantTrailers', () => setImmediate(() => this.stream.close()))
-  }
-
-  protected override giveUp(): void {
-    // What was never taken was no clean end: closed, it would look like one.
-    if (this.#isStatusOut) this.stream.close()
-    else this.stream.destroy(new Error('cut'))
-  }
-
-  protected override why(): string {
-    return 'the client left before its end'
-  }
-
-  #end(status: number, message?: string): void {
-    if (this.stream.destroyed) return
-    this.#response.addTrailers({
-      'grpc-status': String(status),
-      ...(message && { 'grpc-message': percentEncoded(message) }),
-    })
-    this.#response.end()
   }
 }
