@@ -1,6 +1,9 @@
 import { execFileSync, spawn } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { create } from 'tar'
@@ -200,6 +203,44 @@ describe('row 115: what is refused, before anything of it is unpacked', () => {
   })
 })
 
+test('from a registry: with what it depends on; and a registry that lies is found out', {
+  timeout: 60_000,
+}, async () => {
+  const online = { npm_config_offline: 'false', npm_config_prefer_online: 'true', npm_config_fetch_retries: '0' }
+  const env: NodeJS.ProcessEnv = { ...(await newHome()), ...online }
+  const ran = join(folder, 'was-run')
+  const dep = { name: 'dep', version: '2.0.0', scripts: { postinstall: `touch ${ran}` } }
+  const depTarball = await pack({ 'package/package.json': dep, 'package/index.js': '' })
+  const needs = { dependencies: { dep: '^2.0.0' } }
+  const good = await packNote('1.0.0', needs)
+  const shelf: Record<string, OnShelf> = {
+    [NAME]: { file: good, version: '1.0.0', ...needs },
+    dep: { file: depTarball, version: '2.0.0' },
+  }
+  await using registry = await startRegistry(shelf)
+  env.npm_config_registry = registry.url
+  const add = () => postern(['plugins', 'add', `${NAME}@1.0.0`], { env })
+  expect(await add()).toMatchObject({ code: 0, stderr: '' })
+  const { folder: own, integrity } = await lockOf()
+  expect(await readdir(join(plugins, own, 'node_modules'))).toEqual(expect.arrayContaining(['dep', NAME]))
+  expect(integrity).toBe(await integrityOf(good))
+  await expect(readFile(ran)).rejects.toThrow('ENOENT')
+
+  // Another tarball of the same version, that the registry vouches for as well.
+  shelf[NAME] = { file: await packNote('1.0.0', needs, 'evil'), version: '1.0.0', ...needs }
+  expect(await add()).toMatchObject({ code: 50, stderr: expect.stringContaining('A version never changes') })
+  await postern(['plugins', 'remove', NAME], { env })
+  // A tarball that is another package, and one that is not what the registry says of it.
+  shelf[NAME] = {
+    file: await pack({ 'package/package.json': { ...manifest('1.0.0'), name: 'postern-other' } }),
+    version: '1.0.0',
+  }
+  expect(await add()).toMatchObject({ code: 50, stderr: expect.stringContaining('postern-other@1.0.0') })
+  shelf[NAME] = { file: good, version: '1.0.0', says: await integrityOf(depTarball) }
+  expect(await add()).toMatchObject({ code: 51, stderr: expect.stringMatching(/integrity/i) })
+  expect(await listed(env)).toEqual({ code: 0, added: [] })
+})
+
 test('without npm, and where npm fails: said, with what to do', async () => {
   const env = await newHome()
   const file = await packNote()
@@ -247,6 +288,37 @@ test('row 156: kill -9 while a plugin is replaced leaves the old one or the new 
   await postern(['plugins', 'add', tarballs[last]], { env })
   expect((await readdir(plugins)).filter(name => name.startsWith('.new-'))).toEqual([])
 })
+
+interface OnShelf {
+  readonly file: string
+  readonly version: string
+  readonly dependencies?: Readonly<Record<string, string>>
+  /** Instead of the integrity it has. */
+  readonly says?: string
+}
+
+const integrityOf = async (file: string) => `sha512-${hash('sha512', await readFile(file), 'base64')}`
+
+/** As much of npm's registry as installing needs. */
+async function startRegistry(shelf: Readonly<Record<string, OnShelf>>) {
+  const answer = async (path: string) => {
+    const name = path.slice(1).replace(/\.tgz$/, '')
+    const found = shelf[name]
+    if (found === undefined) return undefined
+    if (path.endsWith('.tgz')) return readFile(found.file)
+    const { file, version, dependencies = {}, says } = found
+    const dist = { tarball: `${url}/${name}.tgz`, integrity: says ?? (await integrityOf(file)) }
+    const versions = { [version]: { name, version, dependencies, hasInstallScript: true, dist } }
+    return JSON.stringify({ name, 'dist-tags': { latest: version }, versions })
+  }
+  const server = createServer(async (request, response) => {
+    const body = await answer(request.url ?? '')
+    response.writeHead(body === undefined ? 404 : 200, { 'cache-control': 'no-store' }).end(body ?? '{}')
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return { url, [Symbol.asyncDispose]: async () => void server.close() }
+}
 
 /** Until a folder that begins so is there. */
 async function appears(within: string, start: string): Promise<void> {

@@ -43,7 +43,8 @@ export async function add(argv: readonly string[], program: Program, outer: Call
   if (read === undefined) return
   const wanted = readWanted(onlyWord(read.words, 'one plugin, as NAME@VERSION or ./TARBALL.tgz,'), program.cwd)
   const { integrity, logLevel } = read.values
-  const call: Call = { ...outer, log: program.log(readLevel(logLevel)) }
+  const signal = AbortSignal.any([program.stop.gently, outer.signal])
+  const call: Call = { signal, log: program.log(readLevel(logLevel)) }
   const { pluginFolder } = pluginPlaces(program)
   const adding: Adding = { wanted, integrity, pluginFolder, env: program.env }
   const added = await changing(pluginFolder, lock => install(adding, lock, call), call)
@@ -53,6 +54,9 @@ export async function add(argv: readonly string[], program: Program, outer: Call
     before === version ? 'is there already, as it was added' : before ? `added, instead of ${before}` : 'added'
   program.print(`${name}@${version} ${what}\n  ${facts.integrity}\nUse it: --plugin ${name}\n`)
 }
+
+/** What it depends on comes from the registry, wherever in the tree it is said otherwise. */
+const HOW = ['--allow-remote=none', '--no-save', '--no-package-lock', '--no-bin-links', '--omit=dev']
 
 interface Adding {
   readonly wanted: Wanted
@@ -83,7 +87,7 @@ async function install(adding: Adding, lock: PluginLock, call: Call): Promise<Ad
     const site = join(made, 'site')
     await mkdir(site)
     await writeFile(join(site, 'package.json'), '{ "private": true }\n')
-    await npm(['install', tarball, '--no-save', '--no-package-lock', '--no-bin-links', '--omit=dev'], site, env, call)
+    await npm(['install', tarball, ...HOW], site, env, call)
     const found = await hashTree(site, { sync: true })
     if ('wrong' in found)
       throw new PosternError('PLUGIN_UNSAFE', `plugin ${label}: found ${found.wrong}; it was not added`)

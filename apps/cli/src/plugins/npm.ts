@@ -8,11 +8,10 @@ import { type Call, PosternError } from '@postern/interface'
 /** Milliseconds for one run of npm: a plugin with its dependencies over a slow line. */
 const DEADLINE = 600_000
 
-/** Never a script, a git repository or a URL: what is installed comes from the registry, or is the tarball itself. */
+/** Never a script or a git repository, and nothing of the user's other projects. */
 const SAFELY = [
   '--ignore-scripts',
   '--allow-git=none',
-  '--allow-remote=none',
   '--no-global',
   '--no-workspaces',
   '--no-audit',
@@ -68,6 +67,6 @@ function withoutOurs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 
 function reasonIn(said: string): string {
   const lines = said.split('\n').map(line => line.replace(/^npm (?:error|ERR!) ?/, '').trim())
-  const telling = lines.filter(line => line !== '' && !/^A complete log|^code /.test(line))
+  const telling = lines.filter(line => !/^(?:A complete log.*|code .*|\d*)$/.test(line))
   return telling.slice(0, 3).join('; ').slice(0, 600) || 'it does not say why'
 }
