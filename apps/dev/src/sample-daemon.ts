@@ -36,7 +36,7 @@ export class SampleDaemon implements AsyncDisposable {
 
   /** Connects to the edge. @throws PosternError what the edge says; OPTION_INVALID for a service that is none */
   async start(who: Enrolled, services: readonly SampleRule[]): Promise<void> {
-    for (const [hostname, service] of services) await this.#add(hostname, service)
+    for (const [hostname, service] of services) (await this.#read(hostname, service)).add()
     const { token, credentials } = who
     const own = { connectorCertificate: credentials?.certificate, connectorKey: credentials?.key }
     const [registry, call, host] = [this.#registry, this.#call, nobody(this.#call)]
@@ -50,28 +50,31 @@ export class SampleDaemon implements AsyncDisposable {
     this.#daemon = this.#owned.use(await startDaemon(config, this.#call))
   }
 
-  /** From now on this is behind that hostname, too. @returns the name of the protocol that it is reached by */
-  async serve(hostname: string, service: string): Promise<string> {
-    const protocol = await this.#add(hostname, service)
-    const { rules, web } = this.#rules()
-    this.#daemon?.setRules(rules, [], web)
-    return protocol
+  /** @returns the protocol that it is reached by, and what puts it behind the hostname, from then on. @throws PosternError OPTION_INVALID */
+  async offer(hostname: string, service: string): Promise<{ readonly protocol: string; serve(): void }> {
+    const { protocol, add } = await this.#read(hostname, service)
+    const serve = () => {
+      add()
+      const { rules, web } = this.#rules()
+      this.#daemon?.setRules(rules, [], web)
+    }
+    return { protocol, serve }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#owned.disposeAsync()
   }
 
-  async #add(hostname: string, service: string): Promise<string> {
+  async #read(hostname: string, service: string) {
     const entryOf = (scheme: string) => this.#registry.forScheme(scheme)?.entry
     const rule = readRule(hostname, service, scheme => entryOf(scheme)?.defaultPort ?? (entryOf(scheme) && 'none'))
     const scheme = rule.service.protocol
-    const { name } = entryOf(scheme) ?? { name: '' }
+    const { name: protocol } = entryOf(scheme) ?? { name: '' }
+    const server = await this.#serverOf(protocol)
     const isWeb = scheme === 'http:' || scheme === 'https:'
-    const server = await this.#serverOf(name)
-    if (isWeb) this.#pages.push({ ...rule, segments: [], options: {} })
-    else this.#bytes.push({ ...rule, server })
-    return name
+    const add = () =>
+      void (isWeb ? this.#pages.push({ ...rule, segments: [], options: {} }) : this.#bytes.push({ ...rule, server }))
+    return { protocol, add }
   }
 
   #rules() {

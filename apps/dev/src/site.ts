@@ -180,10 +180,11 @@ async function expose(
     throw new PosternError('HOSTNAME_INVALID', `${hostname} is not below .localhost`, {
       next: 'Give it a name such as shop.localhost: that is this machine, without DNS.',
     })
-  const protocol = await daemon.serve(hostname, service)
+  const { protocol, serve } = await daemon.offer(hostname, service)
   const rules = rulesFor(serviceToken, groups)
   const body = { hostname, tunnel: TUNNEL, protocols: [protocol], rules, options: { name: hostname } }
   await edge.administration.call('application.create', { body })
+  serve()
   const address = edge.port === 443 ? hostname : `${hostname}:${edge.port}`
   return { hostname, address, url: `https://${address}/` }
 }

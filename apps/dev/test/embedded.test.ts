@@ -166,6 +166,23 @@ describe('two of them in one process', { timeout: 60_000 }, () => {
     expect((await answerOf(one.fetch, url))[0]).toBe(401)
   })
 
+  it('what cannot be exposed leaves the others as they are', async () => {
+    await expect(one.expose(DB, 'tcp://127.0.0.1:1')).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    await expect(one.expose('x.localhost', 'gopher://127.0.0.1')).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    await expect(one.expose('x.localhost', '127.0.0.1:3000')).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+    const stream = owned.use(await bytes('late'))
+    const { address } = await one.expose('late.localhost', `tcp://127.0.0.1:${stream.port}`)
+    await using postern = clientOf(one)
+    for (const [name, said] of [
+      [address, 'late'],
+      [`${DB}:${one.port}`, 'one'],
+    ] as const) {
+      const socket = await postern.open(name)
+      socket.end()
+      expect(await text(socket)).toBe(said)
+    }
+  })
+
   it('a name that is not of this machine is neither exposed nor fetched', async () => {
     await expect(one.expose('shop.example.com', 'http://127.0.0.1:1')).rejects.toMatchObject({
       code: 'HOSTNAME_INVALID',
