@@ -1,19 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import {
-  type Application,
-  type AuthProvider,
-  type Call,
-  type Code,
-  type Dialled,
-  PosternError,
-} from '@postern/interface'
-import { beginTunnel, keepConnected, type StreamHeader, type Tunnel } from '@postern/tunnel'
+import { type Application, type AuthProvider, type Call, type Code, PosternError } from '@postern/interface'
+import { keepConnected, type StreamHeader, type Tunnel } from '@postern/tunnel'
 import type { Trust } from './connect.ts'
-import { dialEdge } from './dial.ts'
 import { readHostname } from './hostname.ts'
-import type { EndToEnd, Joined } from './join.ts'
-import { readApplication } from './told.ts'
+import type { EndToEnd } from './join.ts'
+import { type Made, makeSession, type Told } from './make-session.ts'
+import { isPassing } from './passing.ts'
 import { type NamedTransport, Transports } from './transports.ts'
 import { Making, untilAborted } from './waiting.ts'
 
@@ -84,31 +77,6 @@ const LOST: ReadonlySet<string> = new Set(['SESSION_LOST', 'PEER_SILENT', 'DRAIN
 
 /** Milliseconds, the longest wait before a lost session is dialled for again. An open does not wait for it. */
 const LONGEST_WAIT = 6_000
-
-/** What may be otherwise in a while, though nobody does anything: the network, an edge that restarts, a daemon that comes back. */
-const PASSING: ReadonlySet<Code> = new Set([
-  ...(['EDGE_UNREACHABLE', 'EDGE_UNTRUSTED', 'EDGE_PROTOCOL', 'TIMED_OUT', 'STREAM_CUT', 'SESSION_LOST'] as const),
-  ...(['PEER_SILENT', 'PROTOCOL_VIOLATION', 'DRAINING', 'TUNNEL_OFFLINE', 'MODE_FORBIDDEN', 'LIMIT_EXCEEDED'] as const),
-  ...(['EDGE_UNAVAILABLE', 'AUDIT_UNAVAILABLE', 'RATE_LIMITED', 'INTERNAL'] as const),
-])
-
-/** Whether a failure may be over in a while, though nobody does anything. Anything else is an answer, and asking again gets the same. */
-export function isPassing({ code }: PosternError): boolean {
-  return PASSING.has(code)
-}
-
-/** A session, and how it came to be. */
-interface Made {
-  readonly tunnel: Tunnel
-  readonly transport: string
-  readonly mode: 'end-to-end' | 'hop'
-}
-
-/** Whom the making of a session tells of it. */
-interface Told {
-  readonly drained: () => void
-  readonly begun: (tunnel: Tunnel) => void
-}
 
 /** What there is of a session beside its making. */
 interface Course {
@@ -260,29 +228,13 @@ class Client implements ApplicationClient {
     return this.#stays && isPassing(error)
   }
 
-  #make(told: Told, call: Call): Promise<Made> {
-    return this.#transports.use(one => this.#makeBy(one, told, call), call)
-  }
-
-  async #makeBy({ name, transport }: NamedTransport, { drained, begun }: Told, call: Call): Promise<Made> {
-    const { auth, trust = { ca: [] }, endToEnd } = this.#options
-    const { hostname } = this.#app
-    const dial = (purpose: 'session' | 'join', headers: Readonly<Record<string, string>> = {}) => {
-      const wanted = { purpose: 'access', app: this.#app } as const
-      return dialEdge({ edge: this.#edge, host: hostname, purpose, wanted, auth, transport, trust, headers }, call)
+  #make(told: Pick<Told, 'drained' | 'begun'>, call: Call): Promise<Made> {
+    const learnt = (app: Application) => {
+      this.#app = app
     }
-    call.log.debug('dialling the edge', { hostname, edge: this.#edge.host, transport: name })
-    const { dialled, pipe, about } = endToEnd
-      ? await (await import('./join.ts')).join(hostname, endToEnd, dial, call)
-      : await alone(dial('session'))
-    this.#app = readApplication(dialled.answer['postern-application']?.[0], this.#app)
-    const mode = about ? 'end-to-end' : 'hop'
-    const who = { role: 'client', log: call.log, speaker: 'client' } as const
-    const { tunnel, greeted } = beginTunnel(pipe, { ...who, ...(about && { about }), onDrain: drained }, call)
-    begun(tunnel)
-    await greeted
-    call.log.debug('a session begins', { hostname, transport: name, mode })
-    return { tunnel, transport: name, mode }
+    const make = (one: NamedTransport) =>
+      makeSession({ ...this.#options, edge: this.#edge, app: this.#app }, one, { ...told, learnt }, call)
+    return this.#transports.use(make, call)
   }
 
   /** The next `open` makes another session. */
@@ -311,12 +263,6 @@ class Client implements ApplicationClient {
     }
     await Promise.all([...this.#alive.keys()].map(end))
   }
-}
-
-/** The edge is the other end of it. */
-async function alone(dialling: Promise<Dialled>): Promise<Joined> {
-  const dialled = await dialling
-  return { dialled, pipe: dialled.pipe }
 }
 
 function closed(): PosternError {

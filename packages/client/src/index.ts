@@ -3,7 +3,6 @@ export {
   type ApplicationClient,
   type ApplicationOptions,
   createApplicationClient,
-  isPassing,
   type SessionNews,
 } from './application.ts'
 export { type Client, type ClientOptions, createClient, type EndToEndWanted, type OpenOptions } from './client.ts'
@@ -13,6 +12,7 @@ export { type HostAndPort, isLoopbackName, readHostname } from './hostname.ts'
 export type { EndToEnd, Pins } from './join.ts'
 export type { Lent } from './lent.ts'
 export { errnoOf, type Opening, opened } from './opened.ts'
+export { isPassing } from './passing.ts'
 export { connectFirst, type RaceTo } from './race.ts'
 export type { ClientSocket } from './socket.ts'
 export { type NamedTransport, Transports } from './transports.ts'

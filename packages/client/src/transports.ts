@@ -55,7 +55,10 @@ export class Transports {
     for (const one of this.#order) {
       try {
         const result = await attempt(one)
-        if (failed.length > 0) this.#order = [one, ...this.#order.filter(other => other !== one)]
+        if (failed.length > 0) {
+          this.#order = [one, ...this.#order.filter(other => other !== one)]
+          call.log.info(`the edge is reached by ${one.name}`)
+        }
         return result
       } catch (error) {
         call.signal.throwIfAborted()
