@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Json, Logger } from '@postern/interface'
+import type { Logger } from '@postern/interface'
 import { expect, onTestFinished, test } from 'vitest'
 import { startEdge } from '../src/index.ts'
 import { oddPlugin } from './odd-plugin.ts'
@@ -156,13 +156,13 @@ test('the permits of a protocol by somebody else are checked when rules are save
     } }) }`
   const { folder } = await oddPlugin('odd', entry, source)
   await using world = await startWorld({ addPlugins: { packages: [folder], from: '/' } })
-  const save = (permit: Json) =>
+  const save = (permit: Readonly<Record<string, unknown>>) =>
     world.edge.administration.call('application.create', {
       body: {
         hostname: 'odd.localhost',
         tunnel: 'home',
         protocols: ['odd'],
-        rules: [{ name: 'all', action: 'allow', include: [{ everyone: true }], permit }],
+        rules: [{ name: 'all', action: 'allow', include: [{ everyone: true }], permit: permit as never }],
       },
     })
   await expect(save({ odd: {} })).rejects.toMatchObject({
