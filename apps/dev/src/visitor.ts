@@ -57,13 +57,17 @@ class Browsing {
   }
 
   async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-    const asked = new Request(input, init)
+    const asking: Asking = async (to, asked, body) => (await this.#refusal(asked)) ?? this.#ask(asked, to, body)
+    return follow(this.#to, new Request(input, init), asking)
+  }
+
+  /** Enters an application that is new to this person. @returns what they were told instead */
+  async #refusal(asked: Request): Promise<Response | undefined> {
     const { hostname } = new URL(asked.url)
-    const isKnown = this.#entered.has(hostname) || hostname === new URL(this.#to.team).hostname
-    const refused = isKnown ? undefined : await this.#enter(asked)
-    if (refused) return refused
-    this.#entered.add(hostname)
-    return this.#follow(asked)
+    if (this.#entered.has(hostname) || hostname === new URL(this.#to.team).hostname) return undefined
+    const refused = await this.#enter(asked)
+    if (!refused) this.#entered.add(hostname)
+    return refused
   }
 
   /** Goes to a page as somebody who types its address, and to where it leads. */
