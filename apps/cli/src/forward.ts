@@ -51,7 +51,8 @@ function announce(running: readonly Running[], program: Program, log: Logger): v
   for (const { told } of running) told.listening()
   if (program.json) return
   const [stops, last] = running.length > 1 ? ['', 'Ctrl-C ends them all'] : ['; Ctrl-C ends it', undefined]
-  for (const { hostname, listener } of running) log.info(`${hostname} is at ${listener.address}${stops}`)
+  for (const { hostname, listener, told } of running)
+    log.info(`${hostname} is at ${listener.address}${stops}`, { ...told.way })
   if (last !== undefined) log.info(last)
 }
 
@@ -107,7 +108,7 @@ class Reporter {
   readonly #log: Logger
   #up = false
   /** How the last session came to be. */
-  #way: { readonly transport?: string; readonly mode?: string } = {}
+  way: { readonly transport?: string; readonly mode?: string } = {}
   /** There is none, and this was told of it. */
   #down: 'lost' | 'trying' | 'resting' | undefined
 
@@ -121,7 +122,7 @@ class Reporter {
   /** It is signed in, and takes connections. */
   listening(): void {
     this.#up = true
-    this.#event('listening', this.#way)
+    this.#event('listening', this.way)
   }
 
   session(news: SessionNews): void {
@@ -144,12 +145,12 @@ class Reporter {
   }
 
   #connected({ transport, mode }: SessionNews & { readonly state: 'connected' }): void {
-    this.#way = { transport, mode }
+    this.way = { transport, mode }
     const wasLost = this.#down !== undefined
     this.#down = undefined
     if (!this.#up) return // told by listening
-    this.#event('connected', this.#way)
-    if (wasLost) this.#log.info('connected to the edge again', this.#way)
+    this.#event('connected', this.way)
+    if (wasLost) this.#log.info('connected to the edge again', this.way)
   }
 
   /** Once for as long as it lasts. Whoever connects meanwhile is told why that is refused. */
