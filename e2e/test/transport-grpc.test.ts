@@ -2,8 +2,8 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
-import { connect as connectTcp } from 'node:net'
+import { type ClientHttp2Session, connect as connectHttp2, createSecureServer } from 'node:http2'
+import { type AddressInfo, connect as connectTcp } from 'node:net'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { connect } from 'node:tls'
@@ -187,6 +187,46 @@ test('the daemon’s and the user’s program, both over gRPC alone', { timeout:
   expect(own.edge.counts()).toMatchObject({ sessions: 1 })
   await user.stop('SIGTERM')
   await daemon.stop('SIGTERM')
+})
+
+describe('--transport auto, as it is without a flag', () => {
+  const reach = async (port: number, ca: string) => {
+    const [caFile, secret] = [join(lab.folder, `ca-${port}`), join(lab.folder, `secret-${port}`)]
+    writeFileSync(caFile, ca)
+    writeFileSync(secret, lab.token.secret, { mode: 0o600 })
+    const at = ['--hostname', HOST, '--edge', `https://${HOST}:${port}`, '--ca', caFile]
+    const user = start('postern', ['access', 'tcp', ...at, '--id', lab.token.id, '--secret-file', secret])
+    user.child.stdin?.end('hello')
+    return { exit: await user.exit, stdout: user.stdout, lines: user.stderr.trimEnd().split('\n') }
+  }
+
+  test.skipIf(!names.includes('behind nginx'))(
+    'behind what passes gRPC alone: why the others failed, and what it chose (needs: apt-get install nginx)',
+    async () => {
+      const { exit, stdout, lines } = await reach(proxied.port, proxied.ca)
+      expect([exit, stdout], lines.join('\n')).toEqual([0, 'hello'])
+      expect(lines).toEqual([
+        expect.stringMatching(/info {2}no way to the edge by tls; trying websocket .*cause=".*403.*"$/),
+        expect.stringMatching(/info {2}no way to the edge by websocket; trying grpc .*cause=".*403.*"$/),
+        expect.stringMatching(/info {2}the edge is reached by grpc$/),
+      ])
+    },
+  )
+
+  test('where nothing gets through, the error has the reason of each; where the first does, nothing is said', async () => {
+    const { ca, issue } = testAuthority()
+    const { cert, key } = issue({ commonName: HOST, dnsNames: [HOST] })
+    const wall = createSecureServer({ cert, key, allowHTTP1: true }, (_request, response) => {
+      response.writeHead(403).end('not from here')
+    }).listen(0, '127.0.0.1')
+    await once(wall, 'listening')
+    const blocked = await reach((wall.address() as AddressInfo).port, ca)
+    wall.close()
+    expect([blocked.exit, blocked.stdout]).toEqual([23, ''])
+    const [said] = blocked.lines.filter(line => line.startsWith('postern: '))
+    for (const name of ['tls', 'websocket', 'grpc']) expect(said).toMatch(new RegExp(`by ${name} [^;]*403`))
+    expect(await reach(direct.port, direct.ca)).toEqual({ exit: 0, stdout: 'hello', lines: [''] })
+  })
 })
 
 describe('row 78: at the edge’s own door', () => {
