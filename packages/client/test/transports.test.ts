@@ -126,7 +126,10 @@ describe('several transports', () => {
       again.destroy()
       expect([bad.dials, good.dials]).toEqual([1, 2])
       const said = own.lines.filter(line => line.level === 'info')
-      expect(said.map(line => line.message)).toEqual(['no way to the edge by bad; trying good'])
+      expect(said.map(line => line.message)).toEqual([
+        'no way to the edge by bad; trying good',
+        'the edge is reached by good',
+      ])
     },
   )
 
