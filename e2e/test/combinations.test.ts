@@ -76,7 +76,7 @@ describe.skipIf(!['ssh', 'sshd', 'openssl'].every(name => peers.includes(name)))
         else await banner(port)
       })
       for (const one of insisting)
-        expect(await told(up, site.at(one), 'retrying')).toMatchObject({ code: 'MODE_FORBIDDEN', protocol: 'tcp' })
+        expect(await told(up, site.at(one), 'retrying', 'MODE_FORBIDDEN')).toMatchObject({ protocol: 'tcp' })
       expect(await told(up, site.closed, 'failed')).toMatchObject({ code: 'ACCESS_DENIED' })
     })
 
@@ -168,8 +168,9 @@ interface Told {
 }
 
 /** Waits for an event of a program's JSON lines. */
-async function told(running: Running, hostname: string, event: string): Promise<Told> {
-  const [line] = await running.says(new RegExp(`"event":"${event}","hostname":"${hostname}"[^\n]*\n`), 60)
+async function told(running: Running, hostname: string, event: string, code?: string): Promise<Told> {
+  const why = code === undefined ? '' : `"code":"${code}"[^\n]*`
+  const [line] = await running.says(new RegExp(`"event":"${event}","hostname":"${hostname}"[^\n]*${why}\n`), 60)
   return JSON.parse(`{${line}`) as Told
 }
 
