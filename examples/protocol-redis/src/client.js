@@ -1,4 +1,4 @@
-// The client side: runs in `postern`. Whoever connects to the local port gets a connection through the tunnel, byte for byte.
+// The client side: runs in `postern`. Every connection to the local port, or stdin and stdout, is one stream through the tunnel.
 import { definePlugin } from '@postern/interface'
 import { serveLocal } from '@postern/pump'
 

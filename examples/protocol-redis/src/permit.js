@@ -15,9 +15,9 @@ const NEVER =
 export function readPermit(permit) {
   if (permit === null) return { commands: undefined, wrong: [] }
   const { commands, ...others } = /** @type {Record<string, unknown>} */ (typeof permit === 'object' ? permit : {})
-  const wrong = Object.keys(others).map(key => `redis knows no ${shown(key)}, only "commands"`)
+  const wrong = Object.keys(others).map(key => `there is no ${shown(key)}, only "commands"`)
   const names = Array.isArray(commands) ? commands : []
-  if (names.length === 0) wrong.push('redis is to be { "commands": ["GET", …] }, with one command at least')
+  if (names.length === 0) wrong.push('it is to be { "commands": ["GET", …] }, with one command at least')
   for (const name of names) {
     if (typeof name !== 'string' || !/^[a-z][a-z0-9._-]{0,63}$/i.test(name)) wrong.push(`${shown(name)} is no command`)
     else if (NEVER.includes(name.toUpperCase())) wrong.push(`${name} cannot be permitted: it does not answer once`)

@@ -10,7 +10,7 @@ import { PosternError } from '@postern/interface'
  * @param {number} largest bytes of one command
  * @returns {AsyncGenerator<{ name: string, bytes: Buffer }, void>} the name in capital letters, empty for what Redis does not
  *   answer (an empty line); and the command as it was sent
- * @throws PosternError PROTOCOL_VIOLATION, LIMIT_EXCEEDED
+ * @throws PosternError PROTOCOL_VIOLATION, REQUEST_TOO_LARGE
  */
 export async function* readCommands(source, largest) {
   const input = new Input(source, largest)
@@ -124,7 +124,7 @@ class Input {
   /** @param {number} size */
   #check(size) {
     if (size <= this.#largest) return
-    throw new PosternError('LIMIT_EXCEEDED', `a command of more than ${this.#largest} bytes`)
+    throw new PosternError('REQUEST_TOO_LARGE', `a command of more than ${this.#largest} bytes`)
   }
 }
 

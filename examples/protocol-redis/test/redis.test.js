@@ -64,7 +64,7 @@ describe('commands', () => {
     const largest = command('SET', 'a', 'x'.repeat(900))
     assert.equal((await read(largest + largest, 7, largest.length)).length, 2)
     for (const sent of [largest, largest.slice(0, 40), '*9\r\n$9999999999\r\n', 'x'.repeat(largest.length)])
-      await assert.rejects(read(sent, sent.length, largest.length - 1), { code: 'LIMIT_EXCEEDED' })
+      await assert.rejects(read(sent, sent.length, largest.length - 1), { code: 'REQUEST_TOO_LARGE' })
   })
 })
 
@@ -179,7 +179,7 @@ describe('a permit', () => {
   test('holds for what is too large', async () => {
     const { user, redis, served } = await serve({ commands: ['SET'] })
     user.write(command('SET', 'a', 'x'.repeat(2000)))
-    await assert.rejects(served, { code: 'LIMIT_EXCEEDED' })
+    await assert.rejects(served, { code: 'REQUEST_TOO_LARGE' })
     await redis.hears('')
   })
 })
