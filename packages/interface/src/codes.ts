@@ -293,7 +293,7 @@ export const CODES = {
   PLUGIN_INTEGRITY: {
     exit: 50,
     title: 'A plugin is not what was added',
-    next: 'Find out who changed it. Then add it again: postern plugins remove NAME, postern plugins add NAME@VERSION.',
+    next: 'Find out who changed it. Then add it again: postern plugins add NAME@VERSION.',
   },
   PLUGIN_INSTALL: {
     exit: 51,

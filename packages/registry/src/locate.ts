@@ -1,6 +1,6 @@
 import { realpath, stat } from 'node:fs/promises'
 import { isAbsolute, join, relative, resolve, sep } from 'node:path'
-import { checkLocked, EXACT_VERSION, LOCK_FILE, PACKAGE_NAME, readLock } from './lock.ts'
+import { checkLocked, EXACT_VERSION, type LockedPlugin, PACKAGE_NAME, type PluginLock, readLock } from './lock.ts'
 import { readPackageFile } from './manifest.ts'
 import { refusal, shown } from './refusal.ts'
 import { hashTree } from './tree.ts'
@@ -38,7 +38,7 @@ export async function locate(specifier: string, where: Where): Promise<Located> 
 
 async function locateAdded(specifier: string, { from, pluginFolder }: Where): Promise<Located> {
   const { name, version } = readSpecifier(specifier)
-  const lock = pluginFolder === undefined ? new Map() : await readLock(pluginFolder)
+  const lock: PluginLock = pluginFolder === undefined ? new Map() : await readLock(pluginFolder)
   if (pluginFolder === undefined || !lock.has(name)) {
     const near = join(from, 'node_modules', name)
     const own = (await isFolder(near)) ? ` If you mean the one in ${from}, write its path: ./node_modules/${name}.` : ''
@@ -47,26 +47,23 @@ async function locateAdded(specifier: string, { from, pluginFolder }: Where): Pr
   }
   const locked = checkLocked(name, lock.get(name))
   if (version !== undefined && version !== locked.version)
-    throw changed(specifier, `version ${locked.version}`, `version ${version}, which was asked for`)
+    throw refusal('PLUGIN_INTEGRITY', {
+      plugin: shown(specifier),
+      found: `version ${locked.version}, which was added`,
+      wanted: `version ${version}`,
+      fix: `Add that one: postern plugins add ${specifier}. Or leave the version out.`,
+    })
   const base = join(pluginFolder, locked.folder)
   const folder = join(base, 'node_modules', name)
-  if (!(await isFolder(folder))) throw changed(specifier, `nothing at ${folder}`, `what ${LOCK_FILE} says`)
   const check = async () => {
-    const found = await hashTree(base).catch((error: NodeJS.ErrnoException) => ({
-      wrong: `(${error.code}) in ${base}`,
-    }))
-    if ('wrong' in found) throw changed(specifier, `${found.wrong} in ${base}`, 'files alone, as they were added')
-    if (found.hash !== locked.tree)
-      throw changed(
-        specifier,
-        `files in ${base} that are not those that were added`,
-        `those of ${name}@${locked.version}`,
-      )
+    const found = await hashTree(base).catch((error: NodeJS.ErrnoException) => ({ wrong: `nothing (${error.code})` }))
+    if ('wrong' in found) throw changed(name, locked, `${found.wrong} in ${base}`)
+    if (found.hash !== locked.tree) throw changed(name, locked, `other files in ${base}`)
   }
   await check()
-  const file = await readPackageFile(folder, specifier)
+  const file = await readPackageFile(folder, name)
   if (file.name !== name || file.version !== locked.version)
-    throw changed(specifier, `${shown(file.name)} in version ${shown(file.version)}`, `${name}@${locked.version}`)
+    throw changed(name, locked, `${shown(file.name)} in version ${shown(file.version)} in ${base}`)
   return { folder: await realpath(folder), version: locked.version, check }
 }
 
@@ -116,7 +113,11 @@ function missing(specifier: string, found: string, wanted: string, fix: string =
   return refusal('PLUGIN_NOT_FOUND', { plugin: shown(specifier), found, wanted, fix })
 }
 
-function changed(specifier: string, found: string, wanted: string) {
-  const fix = `Find out who changed it. Then add it again: postern plugins remove, postern plugins add.`
-  return refusal('PLUGIN_INTEGRITY', { plugin: shown(specifier), found, wanted, fix })
+function changed(name: string, { version }: LockedPlugin, found: string) {
+  return refusal('PLUGIN_INTEGRITY', {
+    plugin: name,
+    found,
+    wanted: `the files of ${name}@${version} as they were added`,
+    fix: `Find out who changed it. Then add it again: postern plugins add ${name}@${version}.`,
+  })
 }

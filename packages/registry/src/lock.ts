@@ -29,8 +29,6 @@ export const EXACT_VERSION: RegExp = /^\d{1,9}\.\d{1,9}\.\d{1,9}(?:-[0-9a-z.-]{1
 const SHA512 = /^sha512-[A-Za-z0-9+/]{86}==$/
 const FOLDER = /^[a-z0-9@~_-][a-z0-9@+._~-]{0,254}$/i
 
-const RELOCK = 'Add it again: postern plugins remove NAME, postern plugins add NAME@VERSION.'
-
 /**
  * Reads the lock file of a plugin folder. It decides which code runs, so neither may be writable by others.
  *
@@ -65,7 +63,8 @@ export async function readLock(pluginFolder: string): Promise<PluginLock> {
 export function checkLocked(name: string, entry: unknown): LockedPlugin {
   const refuse = (member: string, wanted: string) => {
     const found = `"${member}" is ${shown(isRecord(entry) ? entry[member] : entry)} in ${LOCK_FILE}`
-    return refusal('PLUGIN_INTEGRITY', { plugin: name, found, wanted, fix: RELOCK.replaceAll('NAME', name) })
+    const fix = `Add it again: postern plugins add ${name}@VERSION.`
+    return refusal('PLUGIN_INTEGRITY', { plugin: name, found, wanted, fix })
   }
   const { version, integrity, tree, folder } = isRecord(entry) ? entry : {}
   if (!matches(version, EXACT_VERSION)) throw refuse('version', 'an exact version such as 1.2.3')
