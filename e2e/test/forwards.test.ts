@@ -92,7 +92,7 @@ describe('several forwards in one process', () => {
   it('tells a person where each is', async () => {
     const one = access(['-L', `0:${at(ECHO_HOST)}`, '-L', `0:${at(SSH_HOST)}`, ...credential])
     await one.says(
-      /echo\.localhost:\d+ is at 127\.0\.0\.1:\d+\n.*ssh\.localhost:\d+ is at 127\.0\.0\.1:\d+\n.*Ctrl-C ends them all/,
+      /echo\.localhost:\d+ is at 127\.0\.0\.1:\d+ transport=\w+ mode=hop\n.*ssh\.localhost:\d+ is at 127\.0\.0\.1:\d+ transport=\w+ mode=hop\n.*Ctrl-C ends them all/,
     )
     expect(one.stdout).toBe('')
   })
