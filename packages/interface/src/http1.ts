@@ -2,15 +2,28 @@ import type { IncomingMessage } from 'node:http'
 import { STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { PosternError, type Problem, readProblem } from './errors.ts'
-import type { ReceivedHeaders, SentHeaders } from './words.ts'
+import type { DialRequest } from './transport.ts'
+import type { Call, ReceivedHeaders, SentHeaders } from './words.ts'
 
-// How a transport that upgrades an HTTP/1.1 connection says no, and reads it: the bytes of a Problem as a response.
+// How a transport that upgrades an HTTP/1.1 connection asks, says no, and reads that: the bytes of a Problem as a response.
 
 const TYPE = 'application/problem+json'
 /** Bytes of a refusal's body that are read. */
 const LONGEST_BODY = 64 * 1024
 /** Milliseconds a refused client has to read its answer and go. */
 const LINGER = 2000
+
+/** What Host says: the application's name, with the edge's port where it is not the scheme's own. */
+export function authorityOf({ edge, host }: Pick<DialRequest, 'edge' | 'host'>): string {
+  return edge.port ? `${host}:${edge.port}` : host
+}
+
+/** What the credential adds to a request for an upgrade. @throws what the credential throws */
+export async function credentialHeaders(request: DialRequest, call: Call): Promise<SentHeaders> {
+  const { headers = {} } = request.credential
+  if (typeof headers !== 'function') return headers
+  return headers({ method: 'GET', url: new URL(`${request.edge.protocol}//${authorityOf(request)}/`) }, call)
+}
 
 /** A refusal as an HTTP/1.1 response. @throws TypeError of node:http for a header that cannot be sent */
 export function refusalBytes(problem: Problem, headers: SentHeaders = {}): Buffer {

@@ -2,6 +2,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect, type Incoming
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { type Call, type Dialled, type DialRequest, PosternError, type SentHeaders } from '@postern/interface'
+import { authorityOf } from '@postern/interface/http1'
 import { ClientPipe } from './client-pipe.ts'
 import { fieldsOf, isAccepted, readRefusal, receivedHeaders } from './refusal.ts'
 import { CONTENT_TYPE, pathOf } from './wire.ts'
@@ -36,14 +37,14 @@ type Headers = Record<string, string | string[]>
 async function headersOf(request: DialRequest, path: string, call: Call): Promise<Headers> {
   const { headers = {} } = request.credential
   const { protocol } = request.edge
-  const url = new URL(`${protocol}//${authority(request)}${path}`)
+  const url = new URL(`${protocol}//${authorityOf(request)}${path}`)
   const credential: SentHeaders = typeof headers === 'function' ? await headers({ method: 'POST', url }, call) : headers
   try {
     return {
       ...fieldsOf({ ...request.headers, ...credential }),
       ':method': 'POST',
       ':scheme': protocol.slice(0, -1),
-      ':authority': authority(request),
+      ':authority': authorityOf(request),
       ':path': path,
       'content-type': CONTENT_TYPE,
       te: 'trailers',
@@ -52,11 +53,6 @@ async function headersOf(request: DialRequest, path: string, call: Call): Promis
     // A header that HTTP cannot carry. Node names it, and does not print its value.
     throw new PosternError('BAD_USAGE', `the call cannot be sent: ${PosternError.from(cause).message}`, { cause })
   }
-}
-
-/** What :authority says: the application’s name, with the edge’s port where it is not the scheme’s own. */
-function authority({ edge, host }: DialRequest): string {
-  return edge.port ? `${host}:${edge.port}` : host
 }
 
 function begin(request: DialRequest, headers: Headers, connection: Duplex, call: Call): Promise<Dialled> {
@@ -102,7 +98,7 @@ function open(
   headers: Headers,
   connection: Duplex,
 ): { readonly session: ClientHttp2Session; readonly stream: ClientHttp2Stream } {
-  const session = connect(`${request.edge.protocol}//${authority(request)}`, {
+  const session = connect(`${request.edge.protocol}//${authorityOf(request)}`, {
     // An end of TCP is the end of HTTP/2, both ways.
     createConnection: () => Object.assign(connection, { allowHalfOpen: false }),
     settings: { enablePush: false, initialWindowSize: WINDOW },

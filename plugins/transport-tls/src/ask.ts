@@ -9,7 +9,7 @@ import {
   type ReceivedHeaders,
   type SentHeaders,
 } from '@postern/interface'
-import { readRefusal, receivedHeaders } from '@postern/interface/http1'
+import { authorityOf, credentialHeaders, readRefusal, receivedHeaders } from '@postern/interface/http1'
 import { pipeOf } from './pipe.ts'
 import { isPurpose, PROTOCOL, PURPOSE_HEADER } from './wire.ts'
 
@@ -49,19 +49,13 @@ export async function ask(request: DialRequest, call: Call, asking: () => void =
   }
 }
 
-async function credentialHeaders(request: DialRequest, call: Call): Promise<SentHeaders> {
-  const { headers = {} } = request.credential
-  if (typeof headers !== 'function') return headers
-  return headers({ method: 'GET', url: new URL(`${request.edge.protocol}//${authority(request)}/`) }, call)
-}
-
-/** What Host says: the application's name, with the edge's port where it is not the scheme's own. */
-function authority({ edge, host }: DialRequest): string {
-  return edge.port ? `${host}:${edge.port}` : host
-}
-
 function requestOf(request: DialRequest, credential: SentHeaders, connection: Duplex): ClientRequest {
-  const own = { host: authority(request), connection: 'Upgrade', upgrade: PROTOCOL, [PURPOSE_HEADER]: request.purpose }
+  const own = {
+    host: authorityOf(request),
+    connection: 'Upgrade',
+    upgrade: PROTOCOL,
+    [PURPOSE_HEADER]: request.purpose,
+  }
   try {
     return httpRequest({
       createConnection: () => connection,

@@ -8,7 +8,7 @@ import {
   type ReceivedHeaders,
   type SentHeaders,
 } from '@postern/interface'
-import { readRefusal, receivedHeaders } from '@postern/interface/http1'
+import { authorityOf, credentialHeaders, readRefusal, receivedHeaders } from '@postern/interface/http1'
 import { BOUNDS, ClosingSocket, WebSocketPipe } from './pipe.ts'
 import { subprotocolOf } from './upgrade.ts'
 
@@ -31,17 +31,6 @@ export async function dial(request: DialRequest, call: Call): Promise<Dialled> {
     connection.on('error', () => {}).destroy()
     throw error
   }
-}
-
-async function credentialHeaders(request: DialRequest, call: Call): Promise<SentHeaders> {
-  const { headers = {} } = request.credential
-  if (typeof headers !== 'function') return headers
-  return headers({ method: 'GET', url: new URL(`${request.edge.protocol}//${authority(request)}/`) }, call)
-}
-
-/** What Host says: the application's name, with the edge's port where it is not the scheme's own. */
-function authority({ edge, host }: DialRequest): string {
-  return edge.port ? `${host}:${edge.port}` : host
 }
 
 function upgrade(
@@ -97,14 +86,14 @@ function openSocket(request: DialRequest, headers: SentHeaders, connection: Dupl
   const subprotocol = subprotocolOf(request.purpose)
   const options = {
     ...BOUNDS,
-    headers: { ...headers, host: authority(request) },
+    headers: { ...headers, host: authorityOf(request) },
     // Connected and, where wanted, inside TLS already; so `ws:` is right for both.
     createConnection: () => connection,
     // Masking protects proxies that read plain HTTP; inside TLS there are none, and zeros cost nothing.
     ...(secure && { generateMask: (mask: Buffer) => void mask.fill(0) }),
   }
   try {
-    return new ClosingSocket(`ws://${authority(request)}/`, subprotocol ?? [], options as object)
+    return new ClosingSocket(`ws://${authorityOf(request)}/`, subprotocol ?? [], options as object)
   } catch (cause) {
     // A header that HTTP cannot carry. Node names it, and does not print its value.
     throw new PosternError('BAD_USAGE', `the upgrade cannot be sent: ${PosternError.from(cause).message}`, { cause })
