@@ -210,6 +210,8 @@ describe.skipIf(!peers.includes('chromium'))(
       expect(existsSync(setup)).toBe(false)
       const daemon = serve('two')
       await daemon.says(/connected to the edge/)
+      // The edge has one more thing to do then.
+      await expect.poll(async () => (await tunnel()).connectors.length).toBe(2)
       const { connectors, enrolled } = await tunnel()
       expect(connectors.map(({ fingerprint }) => fingerprint).sort()).toEqual(
         enrolled.map(({ fingerprint }) => fingerprint).sort(),
