@@ -1,7 +1,7 @@
 // A registry of this machine's own, for the length of a rehearsal: verdaccio. Our packages are what is published there; all others it
 // fetches from where npm fetches them here.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 
@@ -44,12 +44,14 @@ export async function startRegistry(root: string, folder: string, ours: readonly
     storage: join(folder, 'storage'),
     auth: { htpasswd: { file: join(folder, 'htpasswd') } },
     uplinks: { upstream: { url: npmConfig('registry'), maxage: '30m', timeout: '60s' } },
-    packages: { ...own, '**': { access: '$all', proxy: 'upstream' } },
+    packages: { ...own, '**': { access: '$all', proxy: 'upstream', storage: 'others' } },
     log: { type: 'file', path: join(folder, 'verdaccio.log'), format: 'pretty', level: 'warn' },
     max_body_size: '50mb',
     web: { enable: false },
   }
-  mkdirSync(folder, { recursive: true })
+  const others = join(root, '.tools', 'verdaccio', 'others') // kept: the next rehearsal fetches less
+  for (const one of [others, config.storage]) mkdirSync(one, { recursive: true })
+  symlinkSync(others, join(config.storage, 'others'))
   const file = join(folder, 'config.yaml') // JSON is YAML
   writeFileSync(file, JSON.stringify(config, null, 2))
   const script = join(root, '.tools', 'verdaccio', 'node_modules', 'verdaccio', 'bin', 'verdaccio')
