@@ -32,7 +32,7 @@ async function open(at: number): Promise<Socket> {
 async function answered(socket: Socket, length: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let got = 0
-  socket.on('data', chunk => {
+  socket.on('data', (chunk: Buffer) => {
     chunks.push(chunk)
     got += chunk.length
   })
