@@ -3,8 +3,8 @@ import { dirname, join, relative } from 'node:path'
 import type { Kind, Names } from './names.ts'
 
 const TEMPLATES = join(import.meta.dirname, '../templates')
-/** npm would take a .gitignore out of this package's tarball. */
-const RENAMED: Readonly<Record<string, string>> = { _gitignore: '.gitignore' }
+/** npm would take a .gitignore out of this package's tarball, and read a package.json in it as one that counts. */
+const RENAMED: Readonly<Record<string, string>> = { _gitignore: '.gitignore', '_package.json': 'package.json' }
 
 /** Whether something would be written over, or mixed with what is there. */
 export function isTaken(folder: string): boolean {

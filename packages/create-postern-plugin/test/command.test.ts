@@ -45,7 +45,7 @@ it('makes a package, and says what to type next', async () => {
 
 it('asks for no other Postern than the one that there is', () => {
   for (const kind of ['protocol', 'auth', 'transport']) {
-    const file = new URL(`../templates/${kind}/package.json`, import.meta.url)
+    const file = new URL(`../templates/${kind}/_package.json`, import.meta.url)
     const { dependencies, devDependencies } = JSON.parse(readFileSync(file, 'utf8'))
     for (const [name, range] of Object.entries({ ...dependencies, ...devDependencies } as Record<string, string>)) {
       if (!name.startsWith('@postern/')) continue
