@@ -5,8 +5,6 @@ import type {
   Json,
   Kind,
   Kinds,
-  Logger,
-  OptionSpecs,
   ProtocolRules,
   TransportListener,
 } from '@postern/interface'
@@ -14,17 +12,17 @@ import {
   type ConfigSection,
   createRedactor,
   createSecretReader,
+  type Redactor,
   readOptions,
-  type Sources,
   screaming,
 } from '@postern/options'
-import type { Found, Registry } from '@postern/registry'
+import type { Registry } from '@postern/registry'
 import type { Store } from '@postern/store'
 import type { FailureCounter } from './authorize/attempts.ts'
 import type { NamedVerifier } from './authorize/verify.ts'
 import type { TeamKeys } from './keys/team-keys.ts'
-import { Kept, type KeptStatus } from './plugins/kept.ts'
-import { Life } from './plugins/life.ts'
+import type { KeptStatus } from './plugins/kept.ts'
+import { Others, type ValuesOf } from './plugins/others.ts'
 import { KeptRules, KeptVerifier } from './plugins/sides.ts'
 
 /** The verifier of the daemons' own credential; every other one is for applications. */
@@ -65,10 +63,7 @@ export async function startPlugins(
 ): Promise<EdgePlugins> {
   await using started = new AsyncDisposableStack()
   const redactor = createRedactor()
-  // An edge's plugins have no flags of their own: config file, environment and defaults.
-  const sources = { given: [], env: process.env, cwd: process.cwd(), secrets: createSecretReader(undefined), redactor }
-  const valuesOf = (kind: Kind, name: string, options: OptionSpecs) =>
-    readValues(kind, name, options, { ...sources, ...sectionOf(name, lent) }, call)
+  const valuesOf = valuesReader(redactor, lent.options, call)
   const create = async (kind: Kind, name: string): Promise<Kinds[Kind]['edge']> => {
     const { options } = await registry.load(kind, name, 'edge', call)
     const values = await valuesOf(kind, name, options)
@@ -76,108 +71,58 @@ export async function startPlugins(
     started.defer(async () => plugin[Symbol.asyncDispose]?.())
     return plugin
   }
-  const all: Kept[] = []
-  const keep = async (found: Found): Promise<Kept> => {
-    const { kind, name } = found.entry
-    const log = redactor.logger(call.log)
-    const host = hostOf(name, store, failures, lent)
-    const values = async (options: OptionSpecs) => withoutUrls(await valuesOf(kind, name, options))
-    const begin = () => beginLife(registry, found, host, log)
-    const kept = started.use(await Kept.start({ ...aboutOf(found), begin, values, scrub: redactor.scrub, log }))
-    all.push(kept)
-    return kept
-  }
-  const ofOthers = (kind: Kind, name: string) => {
-    const found = registry.find(kind, name)
-    return found?.builtin === false ? found : undefined
-  }
+  const others = started.use(
+    new Others({ registry, redactor, log: call.log, valuesOf, hostOf: rows => hostOf(rows, store, failures, lent) }),
+  )
   const verifiers: NamedVerifier[] = []
   for (const name of registry.names('auth', 'edge')) {
-    const other = ofOthers('auth', name)
-    const verifier = other
-      ? new KeptVerifier(await keep(other), name, other.entry.reads)
-      : ((await create('auth', name)) as AuthVerifier)
+    const kept = await others.keep('auth', name)
+    const reads = registry.find('auth', name)?.entry.reads
+    const verifier = kept ? new KeptVerifier(kept, name, reads) : ((await create('auth', name)) as AuthVerifier)
     verifiers.push({ name, verifier })
   }
   const transports: TransportListener[] = []
   for (const name of registry.names('transport', 'edge'))
-    if (!ofOthers('transport', name)) transports.push((await create('transport', name)) as TransportListener)
+    if (registry.find('transport', name)?.builtin)
+      transports.push((await create('transport', name)) as TransportListener)
   const protocols = new Map<string, ProtocolRules>()
   const otherProtocols = new Map<string, KeptRules>()
   for (const name of registry.names('protocol', 'edge')) {
-    const other = ofOthers('protocol', name)
-    if (other) otherProtocols.set(name, new KeptRules(await keep(other), name))
+    const kept = await others.keep('protocol', name)
+    if (kept) otherProtocols.set(name, new KeptRules(kept, name))
     else protocols.set(name, (await create('protocol', name)) as ProtocolRules)
   }
+  const access = verifiers.filter(({ name }) => name !== CONNECTORS)
+  const connectors = verifiers.filter(({ name }) => name === CONNECTORS)
+  const status = () => others.status
   const owned = started.move()
-  return {
-    access: verifiers.filter(({ name }) => name !== CONNECTORS),
-    connectors: verifiers.filter(({ name }) => name === CONNECTORS),
-    transports,
-    protocols,
-    otherProtocols,
-    status: () => all.map(({ status }) => status),
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  const end = () => owned.disposeAsync()
+  return { access, connectors, transports, protocols, otherProtocols, status, [Symbol.asyncDispose]: end }
+}
+
+/** An edge's plugins have no flags of their own: config file, environment and defaults. */
+function valuesReader(redactor: Redactor, sections: Lent['options'], { signal }: Call): ValuesOf {
+  const sources = { given: [], env: process.env, cwd: process.cwd(), secrets: createSecretReader(undefined), redactor }
+  return async (kind, name, options) => {
+    const file = sections?.get(name)
+    const whose = { envPrefix: `POSTERN_${screaming(name)}`, owner: `the ${kind} plugin ${name}` }
+    return (await readOptions(options, { ...sources, ...whose, ...(file && { file }) }, signal)).values
   }
 }
 
-/** A thread with a plugin in it, loaded. @throws PosternError PLUGIN_* */
-async function beginLife(registry: Registry, { package: from, entry }: Found, host: EdgeHost, log: Logger) {
-  const file = await registry.moduleOf(entry.kind, entry.name, 'edge')
-  const about = { plugin: entry.name, package: from }
-  const named: Logger = {
-    debug: (message, fields) => log.debug(message, { ...fields, ...about }),
-    info: (message, fields) => log.info(message, { ...fields, ...about }),
-    warn: (message, fields) => log.warn(message, { ...fields, ...about }),
-    error: (message, fields) => log.error(message, { ...fields, ...about }),
-  }
-  const life = new Life({ file, package: from, entry }, host, named)
-  try {
-    return { life, options: await life.load() }
-  } catch (error) {
-    await life.end()
-    throw error
-  }
-}
-
-function aboutOf({ package: from, entry: { kind, name }, version }: Found) {
-  return { kind, name, package: from, ...(version !== undefined && { version }) }
-}
-
-/** A URL would not cross to a thread: its text does. */
-function withoutUrls(values: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  const crossing = Object.entries(values).map(([name, value]) => [name, value instanceof URL ? value.href : value])
-  return Object.fromEntries(crossing)
-}
-
-function sectionOf(name: string, { options }: Lent): { readonly file?: ConfigSection } {
-  const file = options?.get(name)
-  return file === undefined ? {} : { file }
-}
-
-async function readValues(
-  kind: Kind,
-  name: string,
-  options: OptionSpecs,
-  sources: Sources,
-  { signal }: Call,
-): Promise<Readonly<Record<string, unknown>>> {
-  const whose = { envPrefix: `POSTERN_${screaming(name)}`, owner: `the ${kind} plugin ${name}` }
-  return (await readOptions(options, { ...sources, ...whose }, signal)).values
-}
-
-/** What one plugin is lent: its own rows, read from memory. */
-function hostOf(name: string, store: Store, failures: FailureCounter, { keys, fetch }: Lent): EdgeHost {
-  const note = (action: string, id: string) => ({ action, actor: `plugin ${name}`, detail: { id } })
+/** What one plugin is lent: rows of its own, read from memory. @param rows the name of these, and of its counts */
+function hostOf(rows: string, store: Store, failures: FailureCounter, { keys, fetch }: Lent): EdgeHost {
+  const actor = `plugin ${rows.replace(/^plugin:/, '')}`
+  const note = (action: string, id: string) => ({ action, actor, detail: { id } })
   return {
     records: {
-      get: async id => store.snapshot.records.get(name)?.get(id),
-      list: async prefix => rowsWith(prefix, store.snapshot.records.get(name)),
-      put: (id, value) => store.apply([{ put: 'record', namespace: name, id, value }], note('record.put', id)),
-      delete: id => store.apply([{ delete: 'record', namespace: name, id }], note('record.delete', id)),
+      get: async id => store.snapshot.records.get(rows)?.get(id),
+      list: async prefix => rowsWith(prefix, store.snapshot.records.get(rows)),
+      put: (id, value) => store.apply([{ put: 'record', namespace: rows, id, value }], note('record.put', id)),
+      delete: id => store.apply([{ delete: 'record', namespace: rows, id }], note('record.delete', id)),
     },
     keys: { jwks: async () => keys.jwks() as unknown as Json, issuer: async () => keys.issuer },
-    attempts: failures.of(name),
+    attempts: failures.of(rows),
     fetch,
   }
 }

@@ -62,6 +62,22 @@ test('row 116: its secret is in no line of the log and no row', async () => {
   expect(JSON.stringify(rows)).not.toContain(SECRET)
 })
 
+test('one that is called as the edge calls rows of its own sees its own alone', async () => {
+  const { folder } = await oddPlugin('team-keys', {})
+  await using world = await startWorld({ addPlugins: { packages: [folder], from: '/' } })
+  const [[, own] = []] = world.edge.store.snapshot.records.get('team-keys') ?? []
+  expect(own).toBeDefined()
+  const credential = Object.entries({ ...world.headers(), 'x-team-keys': 'rows' }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  )
+  expect(await world.ask(`GET / HTTP/1.1\r\nHost: db.localhost\r\n${credential.join('')}\r\n`)).toMatchObject({
+    status: 426,
+  })
+  const { records } = world.edge.store.snapshot
+  expect([...(records.get('plugin:auth:team-keys') ?? [])]).toEqual([['a/1', { n: 1 }]])
+  expect(records.get('team-keys')?.size).toBe(1)
+})
+
 test('row 116: an edge with one that cannot be started, or whose name is taken, does not start', async () => {
   await using world = await startWorld({}, [], 0)
   const data = world.folder
