@@ -30,7 +30,8 @@ const SEAL_KEY = {
 const CONFIG = {
   config: {
     type: 'path',
-    summary: 'config file with the flags below as its keys, in camelCase; flags and variables go before it',
+    summary:
+      'config file: the flags below as keys, in camelCase, plugins: as a list, and options: of plugins by their names',
     env: ['POSTERN_EDGE_CONFIG'],
   },
 } as const satisfies HostOptionSpecs
