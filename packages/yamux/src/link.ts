@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import { YamuxError } from './errors.ts'
 import { ACK, FIN, INITIAL_WINDOW, MAX_UINT32, RST, SYN, WINDOW_UPDATE } from './frame.ts'
 import type { Growth } from './growth.ts'
+import type { Owner } from './line.ts'
 import type { Limits } from './options.ts'
 import { ReceiveQueue } from './receive-queue.ts'
 import { type PipeWriter, Share, type Turn } from './writer.ts'
@@ -31,6 +32,7 @@ export class StreamLink implements Turn {
   acknowledged = false
   /** Set by the stream's constructor. */
   stream!: Duplex
+  owner: Owner<Turn> | undefined
 
   readonly #limits: Pick<Limits, 'window' | 'maxFrame'>
   readonly #writer: PipeWriter
@@ -171,6 +173,11 @@ export class StreamLink implements Turn {
     this.#writer.control(WINDOW_UPDATE, FIN, this.id, 0)
     if (this.#peerFinished) this.#release()
     done()
+  }
+
+  /** Its turns are among those of whoever this is. */
+  ownedBy(key: object): void {
+    this.owner = this.#writer.ownerOf(key)
   }
 
   get waiting(): number {

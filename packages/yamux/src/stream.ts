@@ -39,6 +39,14 @@ export class YamuxStream extends Duplex {
     this.#link.accept()
   }
 
+  /**
+   * Says whose the stream is. Owners take turns with what they send, and so do the streams of each: who has many gets no more of the
+   * session than who has one. Streams that nobody owns are together one owner's.
+   */
+  ownedBy(owner: object): void {
+    this.#link.ownedBy(owner)
+  }
+
   /** Cuts the stream: the peer gets RST, whatever has been finished on one side only. The same as `destroy(error)`. */
   reset(error?: Error): void {
     this.destroy(error)

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { Flight } from './flight.ts'
 import { DATA, encodeHeader, HEADER_BYTES, PING, SYN } from './frame.ts'
+import { Owner, Turns } from './line.ts'
 import type { Limits } from './options.ts'
 
 /**
@@ -25,6 +26,8 @@ const LOOK_EVERY = 10_000
 export interface Turn {
   /** Bytes that wait. */
   readonly waiting: number
+  /** Whose it is; nobody's together are one owner's. */
+  readonly owner: Owner<Turn> | undefined
   /** Hands at most one frame to the writer. True: it has more that could go now, and joins the end of the line. */
   takeTurn(): boolean
 }
@@ -38,8 +41,10 @@ export class PipeWriter {
   readonly #limits: Limits
   readonly #onOverflow: () => void
   /** Streams that send little, and all others. */
-  readonly #ahead: Line = new Line()
-  readonly #behind: Line = new Line()
+  readonly #ahead: Turns<Turn> = new Turns()
+  readonly #behind: Turns<Turn> = new Turns()
+  readonly #nobody: Owner<Turn> = new Owner()
+  readonly #owners: WeakMap<object, Owner<Turn>> = new WeakMap()
   /** What the others have on their way. */
   readonly #flight: Flight = new Flight(id => this.control(PING, SYN, 0, id))
   #look: NodeJS.Timeout | undefined
@@ -84,10 +89,23 @@ export class PipeWriter {
   /** Puts a turn at the end of its line, and takes turns if nothing holds them back. @param share what it has sent of late */
   offer(turn: Turn, share: Share): void {
     if (share.isLight(this.#carried, turn.waiting)) {
-      this.#ahead.push(turn)
+      this.#ahead.push(turn, (turn.owner ?? this.#nobody).ahead)
       if (!share.wasHeavy && this.#flight.isBusy) this.#flight.share()
-    } else this.#behind.push(turn)
+    } else this.#waits(turn)
     this.takeTurns()
+  }
+
+  /** What waits of whoever this is, in this session. */
+  ownerOf(key: object): Owner<Turn> {
+    const known = this.#owners.get(key)
+    if (known !== undefined) return known
+    const owner = new Owner<Turn>()
+    this.#owners.set(key, owner)
+    return owner
+  }
+
+  #waits(turn: Turn): void {
+    this.#behind.push(turn, (turn.owner ?? this.#nobody).behind)
   }
 
   /** The peer has answered a mark. */
@@ -115,7 +133,7 @@ export class PipeWriter {
     const turn = isTheirTurn ? undefined : this.#ahead.take()
     if (turn === undefined) return false
     this.#inARow += turn.waiting
-    if (turn.takeTurn()) this.#behind.push(turn)
+    if (turn.takeTurn()) this.#waits(turn)
     return true
   }
 
@@ -130,7 +148,7 @@ export class PipeWriter {
     const before = this.#carried
     const more = turn.takeTurn()
     this.#flight.sends(this.#carried - before)
-    if (more) this.#behind.push(turn)
+    if (more) this.#waits(turn)
     return true
   }
 
@@ -209,36 +227,5 @@ export class Share {
       this.#sent = 0
     }
     return this.#sent + more <= AHEAD
-  }
-}
-
-/** First come, first served. */
-class Line {
-  #turns: Turn[] = []
-  #head = 0
-
-  get isEmpty(): boolean {
-    return this.#head === this.#turns.length
-  }
-
-  push(turn: Turn): void {
-    this.#turns.push(turn)
-  }
-
-  take(): Turn | undefined {
-    const turn = this.#turns[this.#head]
-    if (turn === undefined) return undefined
-    this.#head += 1
-    if (this.isEmpty) this.clear()
-    else if (this.#head >= 1024) {
-      this.#turns = this.#turns.slice(this.#head)
-      this.#head = 0
-    }
-    return turn
-  }
-
-  clear(): void {
-    this.#turns.length = 0
-    this.#head = 0
   }
 }

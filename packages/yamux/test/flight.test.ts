@@ -15,6 +15,8 @@ class Path {
   delivered = 0
   /** Bytes that are in it, at the end of each millisecond. */
   readonly held: number[] = []
+  /** Milliseconds by which answers come later, of a peer that has other things to do. */
+  busy = 0
   readonly #rate: number
   readonly #roundTrip: number
   readonly #marks: { readonly id: number; readonly behind: number; due?: number }[] = []
@@ -37,7 +39,8 @@ class Path {
         this.flight.sends(64 * KIB)
       }
       this.delivered = Math.min(this.sent, this.delivered + this.#rate)
-      for (const mark of this.#marks) if (mark.behind <= this.delivered) mark.due ??= this.now + this.#roundTrip
+      for (const mark of this.#marks)
+        if (mark.behind <= this.delivered) mark.due ??= this.now + this.#roundTrip + this.busy
       while ((this.#marks[0]?.due ?? Number.POSITIVE_INFINITY) <= this.now)
         this.flight.answered(this.#marks.shift()!.id)
       this.held.push(this.sent - this.delivered)
@@ -76,10 +79,20 @@ describe('what is on its way', () => {
     expect(path.delivered - before).toBeGreaterThan(0.95 * 20_000 * 100 * KIB)
   })
 
-  test('is never more than 16 MiB', () => {
+  test('is enough for 400 MB/s over 50 ms, also where the answers come later than on an empty path', () => {
+    const path = new Path(400 * KIB, 50)
+    path.run(3000)
+    const before = path.delivered
+    path.busy = 25
+    path.run(30_000)
+    expect(path.delivered - before).toBeGreaterThan(0.95 * 30_000 * 400 * KIB)
+    expect(Math.max(...path.held.slice(3000))).toBeLessThan(3 * 400 * KIB * 75)
+  })
+
+  test('is never more than 64 MiB', () => {
     const path = new Path(10 * MIB, 100)
     path.run(3000)
-    expect(path.flight.limit).toBe(16 * MIB)
+    expect(path.flight.limit).toBe(64 * MIB)
   })
 
   test('is as much as before on a path that has become longer', () => {
