@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { cut } from './cut.ts'
+import { moveRoom } from './room.ts'
 
 /** Bytes of a buffer: whoever is quiet gets by with the small one, so that thousands of them cost next to nothing. */
 const SMALL = 4 * 1024
@@ -47,6 +48,7 @@ function adopt(old: Socket & Insides, to: () => Duplex): Socket {
   old._handle = null
   const socket: Socket = new Socket(options as object)
   if (held !== null) socket.unshift(held)
+  moveRoom(old, socket)
   socket.once('close', () => old.destroy())
   old.once('close', () => cut(socket))
   return socket

@@ -1,10 +1,12 @@
 import type { Duplex } from 'node:stream'
 import { cut } from './cut.ts'
+import { countIn, eachOf, type Room, roomOf } from './room.ts'
+import { isEnough, type Reader, rest } from './turn.ts'
 
 export interface PumpOptions {
   /**
    * Bytes that may wait in a stream's write queue before its source is paused, per direction. Default 1 MiB (measured), at least 1. Less
-   * where many readers of this process stopped: see {@link room}.
+   * where many readers of the same visitor are behind: see `Budget`.
    */
   readonly highWater?: number
   /** Cuts both sides when it aborts. */
@@ -24,9 +26,6 @@ export interface Pumped {
 }
 
 const MIB = 1024 * 1024
-/** What is shared by all readers that stopped, and what each has of it in any case. */
-const ROOM = 32 * MIB
-const LEAST_ROOM = 64 * 1024
 /** How long one side that ended and closed waits for the other's end, as TCP does in FIN_WAIT_2 (Linux: 60 s). */
 const LINGER_MS = 60_000
 /** How long a destroyed stream may take to emit 'close' before the pump lets go of it. */
@@ -59,8 +58,9 @@ class Joint {
   constructor(a: Duplex, b: Duplex, { highWater = MIB, signal }: PumpOptions, resolve: (result: Pumped) => void) {
     this.#signal = signal
     this.#resolve = resolve
-    this.#there = new Flow(a, b, highWater, this)
-    this.#back = new Flow(b, a, highWater, this)
+    const room = roomOf(a, b)
+    this.#there = new Flow(a, b, highWater, room, this)
+    this.#back = new Flow(b, a, highWater, room, this)
   }
 
   start(): void {
@@ -137,23 +137,14 @@ function failure(code: string, message: string): Error {
   return Object.assign(new Error(message), { code })
 }
 
-/** Directions of this process whose reader is behind by as much as it may be. */
-let choked = 0
-
-/**
- * Bytes that may wait for one more of them: a MiB for each of the first 32, then less and less. So a thousand that never read hold some
- * 200 MiB and not a thousand, and are not read from in one go, a MiB each, while everybody else waits.
- */
-function room(): number {
-  return choked < ROOM / MIB ? MIB : Math.max(LEAST_ROOM, ROOM / choked)
-}
-
 /** One direction. */
-class Flow {
+class Flow implements Reader {
   readonly from: Duplex
   readonly #to: Duplex
   readonly #highWater: number
+  readonly #room: Room
   readonly #joint: Joint
+  next: Reader | undefined
   bytes = 0
   /** `from` came to its clean end, and `to` was told. */
   ended = false
@@ -161,13 +152,17 @@ class Flow {
   done = false
   /** `from` has emitted 'close'. */
   closed = false
+  /** `to` has not taken everything, and counts among the readers that are behind; with `choked` nothing more is read for it. */
+  #behind = false
   #choked = false
+  #resting = false
   #refusing = false
 
-  constructor(from: Duplex, to: Duplex, highWater: number, joint: Joint) {
+  constructor(from: Duplex, to: Duplex, highWater: number, room: Room, joint: Joint) {
     this.from = from
     this.#to = to
     this.#highWater = highWater
+    this.#room = room
     this.#joint = joint
   }
 
@@ -176,7 +171,7 @@ class Flow {
     this.from.on('close', this.#onClose)
     this.from.on('data', this.#onData)
     this.from.on('end', this.#onEnd)
-    // One listener for the flow's whole life: a drain that comes late finds nothing choked and does nothing.
+    // One listener for the flow's whole life: a drain that comes late finds nobody behind and does nothing.
     this.#to.on('drain', this.#onDrain)
     this.#to.on('finish', this.#onFinish)
     if (this.from.readableEnded) this.#onEnd()
@@ -192,7 +187,7 @@ class Flow {
     this.#to.off('finish', this.#onFinish)
     this.from.off('close', this.#onClose)
     if (this.closed) this.from.off('error', this.#onError)
-    this.#unchoke()
+    this.#catchUp()
   }
 
   /** Bytes were taken that `to` can no longer send. */
@@ -224,21 +219,40 @@ class Flow {
     }
     this.bytes += chunk.length
     // 'drain' comes only after a write that said false, so that is asked first.
-    if (this.#to.write(chunk) || this.#to.writableLength <= Math.min(this.#highWater, room())) return
-    if (!this.#choked) choked += 1
-    this.#choked = true
+    if (!this.#to.write(chunk)) this.#falls()
+    if (isEnough(chunk.length, this)) this.#rest()
+    else if (this.#choked) this.from.pause()
+  }
+
+  /** The reader is behind: as far as it may be where it is choked. */
+  #falls(): void {
+    if (!this.#behind) countIn(this.#room, 1)
+    this.#behind = true
+    this.#choked = this.#to.writableLength > Math.min(this.#highWater, eachOf(this.#room))
+  }
+
+  /** Others are read from first. */
+  #rest(): void {
     this.from.pause()
+    if (this.#resting) return
+    this.#resting = true
+    rest(this, this.#room[0])
+  }
+
+  goOn(): void {
+    this.#resting = false
+    if (!this.#choked && !this.from.destroyed) this.from.resume()
   }
 
   readonly #onDrain = (): void => {
-    if (!this.#choked) return
-    this.#unchoke()
-    this.from.resume()
+    const wasChoked = this.#choked
+    this.#catchUp()
+    if (wasChoked && !this.#resting) this.from.resume()
   }
 
-  #unchoke(): void {
-    if (this.#choked) choked -= 1
-    this.#choked = false
+  #catchUp(): void {
+    if (this.#behind) countIn(this.#room, -1)
+    this.#behind = this.#choked = false
   }
 
   readonly #onEnd = (): void => {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { Duplex, duplexPair } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { pump } from '../src/index.ts'
+import { Budget, pump, type Room, takeRoom } from '../src/index.ts'
 import { ending, memoryPair, type Pair, pattern, readAll, tcpPair, unixPair } from './pairs.ts'
 
 const open: Duplex[] = []
@@ -200,17 +200,6 @@ describe('backpressure', () => {
 
   test('many readers that stop hold little each; once they are gone the next holds as much as ever', async () => {
     const stop = new AbortController()
-    const stall = (signal: AbortSignal) => {
-      const [[near, far], [to, unread]] = [duplexPair(), duplexPair()]
-      open.push(near, far, to, unread)
-      const done = pump(near, to, { signal })
-      const feed = (): void => {
-        while (!far.destroyed && far.write(pattern(65_536)));
-      }
-      far.on('drain', feed)
-      feed()
-      return { to, done }
-    }
     const many = Array.from({ length: 512 }, () => stall(stop.signal))
     await sleep(200)
     const MIB = 2 ** 20
@@ -225,6 +214,47 @@ describe('backpressure', () => {
     await expect.poll(() => one.to.writableLength).toBeGreaterThan(MIB)
   })
 
+  test('row 134: what one visitor’s stopped readers hold is no other’s loss; an application has a budget of its own', async () => {
+    const stop = new AbortController()
+    const application = new Budget(256 * 2 ** 20)
+    const [ann, bob] = [new Budget(32 * 2 ** 20), new Budget(32 * 2 ** 20)]
+    const many = Array.from({ length: 512 }, () => stall(stop.signal, [ann, application]))
+    await expect.poll(() => ann.behind).toBe(512)
+    expect([ann.each, bob.each, application.each]).toEqual([65_536, 2 ** 20, 2 ** 19])
+    const others = [stall(stop.signal, [bob, application]), stall(stop.signal, [bob]), stall(stop.signal)] as const
+    const [same, another, nobodys] = others.map(({ to }) => to) as [Duplex, Duplex, Duplex]
+    await expect.poll(() => another.writableLength).toBeGreaterThan(2 ** 20)
+    await expect.poll(() => nobodys.writableLength).toBeGreaterThan(2 ** 20)
+    await expect.poll(() => same.writableLength).toBeGreaterThan(2 ** 19 - 1)
+    expect(same.writableLength).toBeLessThan(2 ** 19 + 2 * 65_536)
+    expect(bob.behind).toBe(2)
+    stop.abort(new Error('enough'))
+    await Promise.all([...many, ...others].map(({ done }) => done))
+    expect([ann.behind, bob.behind, application.behind]).toEqual([0, 0, 0])
+  })
+
+  test('row 134: hundreds that have much to send are read from by turns, and who sends a little goes between', async () => {
+    const stop = new AbortController()
+    const many = Array.from({ length: 200 }, () => stall(stop.signal, [new Budget(32 * 2 ** 20)]))
+    const held = () => many.reduce((sum, { to }) => sum + to.writableLength, 0)
+    const [left, right] = await two(memoryPair)
+    void pump(left.near, right.near)
+    let most = 0
+    for (let n = 0; n < 20; n++) {
+      const before = held()
+      left.far.write('x')
+      await once(right.far, 'readable')
+      expect(right.far.read()?.toString()).toBe('x')
+      most = Math.max(most, held() - before)
+    }
+    // At first each is read from once; not a MiB each, as it was.
+    expect(most).toBeLessThan(200 * 2 * 65_536 + 2 ** 21)
+    expect(held()).toBeLessThan(200 * 2 ** 20)
+    await expect.poll(held, { timeout: 15_000 }).toBeGreaterThan(200 * 2 ** 20)
+    stop.abort(new Error('enough'))
+    await Promise.all(many.map(({ done }) => done))
+  })
+
   test('a writer with a larger buffer of its own than the limit does not stall', async () => {
     const [near, far] = duplexPair({ highWaterMark: 4 * 1024 * 1024 })
     const left = await memoryPair()
@@ -235,6 +265,20 @@ describe('backpressure', () => {
     expect((await readAll(far)).equals(bytes)).toBe(true)
   })
 })
+/** One side sends without end, and nobody reads the other. */
+function stall(signal: AbortSignal, room?: Room) {
+  const [[near, far], [to, unread]] = [duplexPair(), duplexPair()]
+  open.push(near, far, to, unread)
+  if (room !== undefined) takeRoom(near, room)
+  const done = pump(near, to, { signal })
+  const feed = (): void => {
+    while (!far.destroyed && far.write(pattern(65_536)));
+  }
+  far.on('drain', feed)
+  feed()
+  return { to, done }
+}
+
 function listeners(stream: Duplex): Record<string, number> {
   return Object.fromEntries(
     ['data', 'drain', 'finish', 'error', 'close', 'abort'].map(name => [name, stream.listenerCount(name)]),
