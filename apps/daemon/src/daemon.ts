@@ -1,9 +1,10 @@
 import { dialEdge, type NamedTransport, type Trust } from '@postern/client'
 import { type AuthProvider, type Call, type Dialled, PosternError, type SentHeaders } from '@postern/interface'
-import { type HostMessage, startTunnel, type Tunnel } from '@postern/tunnel'
+import { type HostMessage, Memory, startTunnel, type Tunnel } from '@postern/tunnel'
 import { type DaemonAbout, ownAbout } from './about.ts'
 import { CONNECTIONS, Connections, type ConnectionsParts, checkConnections } from './connections.ts'
 import { FailureLog } from './failure-log.ts'
+import { Hops } from './hops.ts'
 import { type JoinIdentity, Joins } from './joins.ts'
 import { noteMessage } from './notes.ts'
 import type { DaemonObserver } from './observer.ts'
@@ -87,6 +88,8 @@ class Daemon implements RunningDaemon {
   readonly #rules: Rules<ServedRule>
   readonly #web: WebServing
   readonly #failures: FailureLog
+  readonly #memory = new Memory()
+  readonly #hops: Hops
   readonly #joins: Joins | undefined
   readonly #over = Promise.withResolvers<PosternError | undefined>()
 
@@ -95,6 +98,7 @@ class Daemon implements RunningDaemon {
     this.#observer = config.observer ?? {}
     this.#rules = new Rules(config.rules, config.unserved)
     this.#failures = new FailureLog(call.log)
+    this.#hops = new Hops(this.#memory, this.#failures)
     this.#web = new WebServing(config.web, this.#failures, this.#observer)
     this.#call = { log: call.log, signal: AbortSignal.any([call.signal, this.#stop.signal]) }
     const { edge, transports, connections: count = CONNECTIONS } = config
@@ -168,8 +172,10 @@ class Daemon implements RunningDaemon {
         onMessage: message => this.#hear(message),
         onStream: offered =>
           void (offered.header.purpose === 'http'
-            ? this.#web.serve(offered, this.#call)
-            : serveStream(offered, this.#rules, this.#failures, this.#call, observer)),
+            ? this.#hops.takeWeb(offered, placed => this.#web.serve(placed, this.#call))
+            : this.#hops.take(offered, placed =>
+                serveStream(placed, this.#rules, this.#failures, this.#call, observer),
+              )),
         onDrain,
       },
       call,
@@ -201,6 +207,7 @@ class Daemon implements RunningDaemon {
       rules: this.#rules,
       failures: this.#failures,
       observer: this.#observer,
+      memory: this.#memory,
       transports: this.#config.transports,
       dial: async (by: NamedTransport, ticket: string, call: Call) =>
         (await this.#dial('join', by, { 'postern-join': ticket }, call)).pipe,

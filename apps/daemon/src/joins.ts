@@ -9,7 +9,10 @@ import {
   type HostMessage,
   type JoinCutMessage,
   type JoinMessage,
+  type Memory,
   type OfferedTunnelStream,
+  ownedBy,
+  type Place,
   reasonOf,
   Shares,
   type StreamBudget,
@@ -81,6 +84,7 @@ export interface JoinParts {
   readonly rules: Rules<ServedRule>
   readonly failures: FailureLog
   readonly observer: DaemonObserver
+  readonly memory: Memory
   readonly transports: readonly NamedTransport[]
   readonly dial: DialLeg
   /** Tells the edge, over whichever of its connections. @returns whether it is on its way */
@@ -230,7 +234,7 @@ export class Joins implements AsyncDisposable {
       return this.#reports.streamEnd(grant.sid, { code, duration: 0 })
     }
     const ends = new Either(this.#call.signal, offered.gone)
-    const taking = this.#shares.take(whose, LIKE_CONNECTIONS, ends.signal).catch((thrown: unknown) => {
+    const taking = this.#place(whose, ends.signal).catch((thrown: unknown) => {
       const { code } = PosternError.from(thrown)
       offered.reject(problem(code, requestId, { speaker: 'daemon' }))
       if (!ends.signal.aborted) this.#reports.streamEnd(grant.sid, { code, duration: 0 })
@@ -243,7 +247,9 @@ export class Joins implements AsyncDisposable {
       gone: offered.gone,
       accept: () => {
         place.answered()
-        return offered.accept()
+        const stream = offered.accept()
+        ownedBy(stream, place.room)
+        return stream
       },
       reject: refusal => offered.reject(refusal),
     }
@@ -265,6 +271,13 @@ export class Joins implements AsyncDisposable {
     }
     await serveStream(held, rules, failures, this.#call, reporting, 'end-to-end')
     place.release()
+  }
+
+  /** @throws PosternError LIMIT_EXCEEDED; `signal.reason` */
+  async #place(whose: Whose, signal: AbortSignal): Promise<Place> {
+    if (this.#parts.memory.isFull(this.#shares.behind(whose.visitor)))
+      throw new PosternError('LIMIT_EXCEEDED', 'the daemon holds as much as it may for slow readers')
+    return this.#shares.take(whose, LIKE_CONNECTIONS, signal)
   }
 
   /** Takes no new sessions and streams; resolves when the open ones ended. @throws `call.signal.reason` */

@@ -11,7 +11,8 @@ import {
   resources,
   type TestOrigin,
 } from '@postern/testkit'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Memory } from '@postern/tunnel'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type DaemonConfig, type RunningDaemon, readRule, startDaemon } from '../src/index.ts'
 
 const TOKEN = 'ptt_this-is-the-token'
@@ -97,6 +98,22 @@ describe('a daemon', () => {
     await start()
     await expect(open('other.example.com')).rejects.toMatchObject({ code: 'INGRESS_NOT_FOUND', speaker: 'daemon' })
     expect(origin.connections).toBe(0)
+  })
+
+  it('row 134: holds as much as it may for slow readers: new streams are refused, open ones go on, then there is room', async () => {
+    await start()
+    const stream = await open()
+    const isFull = vi.spyOn(Memory.prototype, 'isFull').mockReturnValue(true)
+    try {
+      const web = { hostname: HOST, requestId: 'r-2', purpose: 'http' } as const
+      await expect(open()).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED', speaker: 'daemon' })
+      await expect(edge.tunnels.at(-1)?.open(web, call)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+      expect(origin.connections).toBe(1)
+      expect(await echoed(stream, 'goes on')).toBe('goes on')
+    } finally {
+      isFull.mockRestore()
+    }
+    expect(await echoed(await open(), 'room')).toBe('room')
   })
 
   it('tells of a service that is down with a code, and no address', async () => {

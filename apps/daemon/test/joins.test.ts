@@ -24,7 +24,7 @@ import {
 import tcp from '@postern/protocol-tcp/origin'
 import { leftOpen, memoryPair, openOrigin, recordingLog, resources, type TestOrigin } from '@postern/testkit'
 import { type Grant, KeyRing, signGrant, signGrantKeys } from '@postern/tokens'
-import { type HostMessage, pump, type ReportMessage, Shares, startTunnel, type Tunnel } from '@postern/tunnel'
+import { type HostMessage, Memory, pump, type ReportMessage, Shares, startTunnel, type Tunnel } from '@postern/tunnel'
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FailureLog } from '../src/failure-log.ts'
 import { type JoinIdentity, Joins, joinIdentity } from '../src/joins.ts'
@@ -114,8 +114,12 @@ class World implements AsyncDisposable {
       return daemon
     }
     const transports = [{ name: 'memory', transport: this.transport }]
+    const memory = new Memory()
     const tell = (message: HostMessage) => void this.told.push(message) === undefined
-    this.joins = new Joins({ identity, rules, failures: this.failures, observer: {}, transports, dial, tell }, call)
+    this.joins = new Joins(
+      { identity, rules, failures: this.failures, observer: {}, memory, transports, dial, tell },
+      call,
+    )
   }
 
   readonly transport: Transport = {

@@ -1,4 +1,4 @@
-export { cut, type Pumped, type PumpOptions, pump } from '@postern/pump'
+export { cut, type Pumped, type PumpOptions, pump, type Room } from '@postern/pump'
 export { type Clock, systemClock } from './clock.ts'
 export { type About, WIRE_VERSION } from './control.ts'
 export type { StreamHeader, StreamPurpose } from './header.ts'
@@ -12,6 +12,7 @@ export {
   MAX_MESSAGES,
   type TunnelLimits,
 } from './limits.ts'
+export { Memory } from './memory.ts'
 export type {
   ComingMessage,
   DeclineMessage,
@@ -23,6 +24,7 @@ export type {
   ReportMessage,
 } from './messages.ts'
 export { fitDetail, fitWord } from './notes.ts'
+export { ownedBy, ownedByItself } from './owned.ts'
 export { reasonOf } from './reasons.ts'
 export { type Place, SHARE_LIMITS, type ShareLimits, Shares, type Whose } from './shares.ts'
 export {

@@ -1,4 +1,5 @@
 import { PosternError, type Speaker } from '@postern/interface'
+import { Budget, type Room } from '@postern/pump'
 import { Bucket } from './bucket.ts'
 import { type Clock, sleep, systemClock } from './clock.ts'
 import type { StreamBudget } from './tunnel.ts'
@@ -28,6 +29,10 @@ export interface ShareLimits {
   readonly sessionRate: number
   /** Sessions of one application at once: half of the connections that an edge takes. */
   readonly applicationSessions: number
+  /** Bytes that readers of one visitor which are behind share; each has 64 KiB in any case. As many as 32 streams hold at most. */
+  readonly bytes: number
+  /** The same of one application: as many as eight such visitors. */
+  readonly applicationBytes: number
 }
 
 export const SHARE_LIMITS: ShareLimits = {
@@ -41,6 +46,8 @@ export const SHARE_LIMITS: ShareLimits = {
   sessions: 128,
   sessionRate: 16,
   applicationSessions: 5000,
+  bytes: 32 * 2 ** 20,
+  applicationBytes: 256 * 2 ** 20,
 }
 
 /** Visitors that are remembered before the first look at who can be forgotten. */
@@ -55,6 +62,8 @@ export interface Whose {
 
 /** One stream's place. */
 export interface Place {
+  /** In which budgets counts what waits for its readers: see `ownedBy`. */
+  readonly room: Room
   /** The other end has answered. */
   answered(): void
   /** The stream is over. */
@@ -70,11 +79,17 @@ interface Share {
   readonly opened: Bucket
   readonly failed: Bucket
   readonly begun: Bucket
+  readonly waits: Budget
 }
 
 interface Held {
   streams: number
   sessions: number
+}
+
+/** Of one application. */
+interface Application extends Held {
+  readonly waits: Budget
 }
 
 /**
@@ -84,7 +99,7 @@ interface Held {
  */
 export class Shares {
   readonly #shares = new Map<string, Share>()
-  readonly #applications = new Map<string, Held>()
+  readonly #applications = new Map<string, Application>()
   readonly #limits: ShareLimits
   readonly #speaker: Speaker
   readonly #clock: Clock
@@ -120,7 +135,7 @@ export class Shares {
       leave()
       throw error
     }
-    const place = placeIn(share, leave)
+    const place = placeIn(share, [share.waits, held.waits], leave)
     try {
       await this.#pace(share, signal)
       return place
@@ -128,6 +143,20 @@ export class Shares {
       place.release()
       throw error
     }
+  }
+
+  /** A place for a stream that is let in elsewhere: it is counted, whatever there is, and never waits. */
+  enter(whose: Whose): Place {
+    const share = this.#of(whose.visitor)
+    const held = this.#held(whose.application)
+    const leave = this.#enter(whose, share, held, 'streams')
+    share.opening += 1
+    return placeIn(share, [share.waits, held.waits], leave)
+  }
+
+  /** Readers of a visitor that are behind, either way. */
+  behind(visitor: string): number {
+    return this.#shares.get(visitor)?.waits.behind ?? 0
   }
 
   /**
@@ -193,7 +222,7 @@ export class Shares {
     const found = this.#shares.get(visitor)
     if (found !== undefined) return found
     this.#sweep()
-    const { rate, failing, sessions, sessionRate } = this.#limits
+    const { rate, failing, sessions, sessionRate, bytes } = this.#limits
     const share: Share = {
       opening: 0,
       streams: 0,
@@ -202,6 +231,7 @@ export class Shares {
       opened: new Bucket(rate, rate),
       failed: new Bucket(failing, failing),
       begun: new Bucket(sessionRate, sessions),
+      waits: new Budget(bytes),
     }
     this.#shares.set(visitor, share)
     return share
@@ -215,10 +245,10 @@ export class Shares {
       if (isIdle(share) && owesNothing(share, now)) this.#shares.delete(visitor)
   }
 
-  #held(application: string): Held {
+  #held(application: string): Application {
     const found = this.#applications.get(application)
     if (found !== undefined) return found
-    const held = { streams: 0, sessions: 0 }
+    const held = { streams: 0, sessions: 0, waits: new Budget(this.#limits.applicationBytes) }
     this.#applications.set(application, held)
     return held
   }
@@ -251,7 +281,7 @@ function owesNothing({ opened, failed, begun }: Share, now: number): boolean {
   return opened.isFull(now) && failed.isFull(now) && begun.isFull(now)
 }
 
-function placeIn(share: Share, leave: () => void): Place {
+function placeIn(share: Share, room: Room, leave: () => void): Place {
   let state: 'opening' | 'open' | 'over' = 'opening'
   const answered = () => {
     if (state !== 'opening') return
@@ -266,7 +296,7 @@ function placeIn(share: Share, leave: () => void): Place {
     state = 'over'
     leave()
   }
-  return { answered, release }
+  return { room, answered, release }
 }
 
 /** Whoever is answered hands its turn to the longest waiting. */

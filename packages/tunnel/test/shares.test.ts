@@ -77,6 +77,17 @@ describe('row 134: what one visitor, and one application, may have', () => {
     expect(shares.size).toBe(0)
   })
 
+  test('each has budgets of its own for what waits; a stream that is let in elsewhere counts, and is never refused', () => {
+    const shares = new Shares('daemon', { streams: 1 })
+    const places = [shares.enter(ann), shares.enter(ann), shares.enter(bob)]
+    const [first, second, other] = places.map(({ room }) => room)
+    expect([second?.[0] === first?.[0], other?.[0] === first?.[0]]).toEqual([true, false])
+    expect(new Set([first, second, other].map(room => room?.[1])).size).toBe(1)
+    expect([shares.size, shares.behind('ann'), shares.behind('nobody')]).toEqual([2, 0, 0])
+    for (const place of places) place.release()
+    expect(shares.size).toBe(0)
+  })
+
   test('sessions: so many at once, so many a second after that; others have their own', async () => {
     const clock = new FakeClock()
     const shares = new Shares('edge', {}, clock)

@@ -2,6 +2,7 @@ import { Agent, type ClientRequest } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type Logger, PosternError } from '@postern/interface'
 import type { ApplicationRecord, Store } from '@postern/store'
+import { ownedByItself } from '@postern/tunnel'
 import type { Routes } from '../routes/routes.ts'
 import type { HttpLimits } from './limits.ts'
 
@@ -134,6 +135,7 @@ class DaemonAgent extends Agent {
     // Its requests are of several visitors and say their own ids; this one is for the logs of the two ends.
     const header = { hostname, requestId: crypto.randomUUID(), purpose: 'http' } as const
     const stream = socketLike(await routes.open(tunnelId, header, { log, signal }))
+    ownedByItself(stream)
     stream.once('close', () => this.#leave(stream))
     return stream
   }

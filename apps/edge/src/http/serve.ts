@@ -151,9 +151,10 @@ export async function takePlace(
   signal: AbortSignal,
 ): Promise<Place & Disposable> {
   const { shares, memory, routes } = context
-  if (memory.isFull)
+  const whose = whoseOf(admission)
+  if (memory.isFull(shares.behind(whose.visitor)))
     throw new PosternError('LIMIT_EXCEEDED', 'the edge holds as much as it may for slow readers', { speaker: 'edge' })
-  const place = await shares.take(whoseOf(admission), routes.count(admission.application.tunnelId), signal)
+  const place = await shares.take(whose, routes.count(admission.application.tunnelId), signal)
   // A stream that is open already needs no turn to be opened, and one that is not has the tunnel's own limit.
   place.answered()
   return { ...place, [Symbol.dispose]: () => place.release() }

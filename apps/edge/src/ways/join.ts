@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { type Call, type Incoming, type Pipe, PosternError, problem, type SentHeaders } from '@postern/interface'
-import { cut } from '@postern/pump'
+import { cut, type Room, takeRoom } from '@postern/pump'
 import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
 import type { Connection } from '../routes/routes.ts'
 import { note, refusalOf, saidBy, type WayContext, whoseOf } from './context.ts'
@@ -52,7 +52,8 @@ export async function serveJoin(incoming: Incoming, admission: AccessAdmission, 
       const joint = await jointFor(admission, able, key, context, { log, signal })
       if (joint === undefined) place.answered()
       else joint.leg.then(() => place.answered(), ignore)
-      if (joint !== undefined) return await carryJoint(incoming, joint, admission, context, stop)
+      if (joint !== undefined)
+        return await carryJoint(incoming, { ...joint, room: place.room }, admission, context, stop)
     } finally {
       place.release()
     }
@@ -146,7 +147,7 @@ async function answerFor(
 /** The client hears yes while the daemon comes, and everything goes through from then until both directions are done. */
 async function carryJoint(
   incoming: Incoming,
-  { leg, connection, headers, signal: wanted }: Joint,
+  { leg, connection, headers, signal: wanted, room }: Joint & { readonly room: Room },
   admission: AccessAdmission,
   context: WayContext,
   stop: AbortController,
@@ -163,6 +164,7 @@ async function carryJoint(
     const raced = (...addresses: [string, string]) => noteRaced('client', addresses, admission, context)
     const [client, daemon] = await both(incoming.accept(headers, { raced, signal: wanted }), leg)
     forget = live.keepConnector(daemon.admission, reason => gone.abort(reason))
+    takeRoom(daemon.pipe, room)
     const pumped = await copy(client, daemon.pipe, context, AbortSignal.any([signal, gone.signal, farewell.signal]))
     const { sent, received } = pumped
     // Whoever was quicker than the cut, daemon or client: it is the edge that ended it.

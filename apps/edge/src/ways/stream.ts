@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { type Call, PosternError } from '@postern/interface'
 import { type Pumped, pump } from '@postern/pump'
-import type { Place } from '@postern/tunnel'
+import { ownedBy, type Place } from '@postern/tunnel'
 import type { AccessAdmission } from '../authorize/authorize.ts'
 import { note, noteRefused, saidBy, type WayContext, whoseOf } from './context.ts'
 
@@ -25,6 +25,7 @@ export async function openToDaemon(admission: AccessAdmission, context: WayConte
     place = await placeOf(admission, context, call)
     const daemon = await routes.open(tunnelId, { hostname, requestId, purpose: 'tcp', identities, permit }, call)
     place.answered()
+    ownedBy(daemon, place.room)
     if (daemon.closed) leave()
     else daemon.once('close', leave)
     return daemon
@@ -47,9 +48,10 @@ export async function placeOf(
 ): Promise<Place> {
   if (!store.auditable)
     throw new PosternError('AUDIT_UNAVAILABLE', 'the audit log cannot be written', { speaker: 'edge' })
-  if (memory.isFull)
+  const whose = whoseOf(admission)
+  if (memory.isFull(shares.behind(whose.visitor)))
     throw new PosternError('LIMIT_EXCEEDED', 'the edge holds as much as it may for slow readers', { speaker: 'edge' })
-  return shares.take(whoseOf(admission), routes.count(admission.application.tunnelId), signal)
+  return shares.take(whose, routes.count(admission.application.tunnelId), signal)
 }
 
 /**
@@ -65,7 +67,7 @@ export async function joinPlaceOf(admission: AccessAdmission, context: WayContex
       place.release()
       leave()
     }
-    return { answered: () => place.answered(), release }
+    return { room: place.room, answered: () => place.answered(), release }
   } catch (error) {
     leave()
     throw error

@@ -3,19 +3,22 @@ import { constrainedMemory, memoryUsage } from 'node:process'
 
 /** Bytes below which nothing is refused: rubbish that is not collected yet counts too. */
 const LEAST = 256 * 2 ** 20
+/** Past `most`, a quarter more is left to those of whose readers few are behind. */
+const MORE = 1.25
+const FEW = 8
 /** Milliseconds that a look is good for. */
 const GOOD_FOR = 250
 
 /**
- * Whether all visitors together let the edge hold too much: bytes that arrived and wait for slow readers. Each stream, session and
+ * Whether all visitors together let this process hold too much: bytes that arrived and wait for slow readers. Each stream, session and
  * visitor has its own bounds; this one is for many of them at once. What is open goes on, and new streams are refused until there
- * is room again.
+ * is room again: first to those of whose readers many are behind, then to everybody.
  */
 export class Memory {
   readonly #most: number
   readonly #used: () => number
   readonly #now: () => number
-  #full = false
+  #held = 0
   #looked = Number.NEGATIVE_INFINITY
 
   /** @param most bytes; default half of what this process may have */
@@ -29,13 +32,14 @@ export class Memory {
     this.#now = now
   }
 
-  get isFull(): boolean {
+  /** @param behind readers that are behind, of whoever wants one more stream */
+  isFull(behind: number): boolean {
     const now = this.#now()
     if (now - this.#looked >= GOOD_FOR) {
       this.#looked = now
-      this.#full = this.#used() > this.#most
+      this.#held = this.#used()
     }
-    return this.#full
+    return this.#held > (behind > FEW ? this.#most : this.#most * MORE)
   }
 }
 
