@@ -1,3 +1,4 @@
+import { cpus } from 'node:os'
 import { type Crowd, type Mode, startCrowd, type Who } from '../world/crowd.ts'
 import type { Attack, AttackerAsked, AttackerTold } from '../world/crowd-attacker.ts'
 import type { VictimAsked, VictimTold } from '../world/crowd-victim.ts'
@@ -11,7 +12,8 @@ import type { VictimAsked, VictimTold } from '../world/crowd-victim.ts'
  * - beside the same attack on another edge and daemon of this machine: what the machine alone makes of it;
  * - under attack: the same edge, daemon, application, and in hop mode the same session between the two.
  *
- * Where cores are few, only the last against the one before says what sharing Postern costs.
+ * Where cores are few, only the last against the one before says what sharing Postern costs, and that only where the machine has some time
+ * left: with none, the programs that carry the attack wait for a processor, and whoever shares them with it. So what was left is measured too.
  */
 export const stated = { requests: 10_000, rounds: 5 }
 
@@ -20,6 +22,12 @@ const MODES = ['hop', 'end-to-end'] as const satisfies readonly Mode[]
 const WAYS = ['alone', 'burning', 'elsewhere', 'attacked'] as const
 type Way = (typeof WAYS)[number]
 type Times = Record<Way, VictimTold[]>
+/** Milliseconds of all processors. */
+interface Processors {
+  readonly idle: number
+  readonly all: number
+}
+type Left = Record<Way, Processors[]>
 
 export default async function (size: typeof stated): Promise<Record<string, number | string>> {
   const figures: Record<string, number | string> = {}
@@ -48,14 +56,21 @@ async function measure(
   const other = await crowd.worker<{ mode: Mode }, Who>('crowd-elsewhere.ts').ask({ mode })
   const asked = { who: crowd.visitor('victim', mode), requests: Math.ceil(requests / rounds / 2) }
   const times: Times = { alone: [], burning: [], elsewhere: [], attacked: [] }
+  const left: Left = { alone: [], burning: [], elsewhere: [], attacked: [] }
+  const asks = async (way: Way) => {
+    const before = processors()
+    times[way].push(await victim.ask(asked))
+    const { idle, all } = processors()
+    left[way].push({ idle: idle - before.idle, all: all - before.all })
+  }
   const beside = async (way: Way, begin: Attack, whom: Who, share = 0) => {
     await attacker.ask({ begin, who: whom, share })
-    times[way].push(await victim.ask(asked))
+    await asks(way)
     return attacker.ask({ end: true })
   }
   let did: AttackerTold | undefined
   const ways: Record<Way, () => Promise<unknown>> = {
-    alone: async () => times.alone.push(await victim.ask(asked)),
+    alone: () => asks('alone'),
     burning: () => beside('burning', 'burn', who, Math.min(1, did?.share ?? 0)),
     elsewhere: () => beside('elsewhere', attack, other),
     attacked: async () => {
@@ -72,11 +87,21 @@ async function measure(
       await new Promise(resolve => setTimeout(resolve, 200))
     }
   }
-  return figuresOf(times, did)
+  return figuresOf(times, left, did)
 }
 
-function figuresOf(times: Times, did: AttackerTold | undefined): Record<string, number> {
+function processors(): Processors {
+  const times = cpus().map(cpu => cpu.times)
+  const idle = times.reduce((sum, one) => sum + one.idle, 0)
+  return { idle, all: times.reduce((sum, { user, nice, sys, irq }) => sum + user + nice + sys + irq, idle) }
+}
+
+function figuresOf(times: Times, left: Left, did: AttackerTold | undefined): Record<string, number> {
   const figures: Record<string, number> = {}
+  for (const way of WAYS) {
+    const sum = (of: keyof Processors) => left[way].reduce((total, one) => total + one[of], 0)
+    figures[`processor time left ${way}`] = rounded(sum('idle') / sum('all'))
+  }
   for (const kind of ['warm', 'opened'] as const) {
     const at = (way: Way, part: number) =>
       percentile(

@@ -3,7 +3,10 @@ import { type Crowd, type Mode, startCrowd, type Who, work } from './crowd.ts'
 
 let crowd: Crowd | undefined
 
-work<{ readonly mode: Mode }, Who>(async ({ mode }) => {
-  crowd ??= await startCrowd()
-  return crowd.visitor('attacker', mode)
-})
+work<{ readonly mode: Mode }, Who>(
+  async ({ mode }) => {
+    crowd ??= await startCrowd()
+    return crowd.visitor('attacker', mode)
+  },
+  async () => crowd?.[Symbol.asyncDispose](),
+)

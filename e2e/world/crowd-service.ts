@@ -1,32 +1,26 @@
 // The service of a crowd. The first byte says what it does: E sends back what comes, D sends without end, S sends 2 MiB.
+import { fork } from 'node:child_process'
 import type { Socket } from 'node:net'
+import { join } from 'node:path'
 import { work } from './crowd.ts'
 import { type Origin, startOrigin } from './origin.ts'
-
-const BYTES = Buffer.alloc(64 * 1024, 'postern ')
 
 /** More than the programs hold for a reader that stopped. What they do not take, the kernel has to, and hundreds of such make it slow. */
 const SOME = 2 * 1024 * 1024
 
-function send(socket: Socket, bytes = Number.POSITIVE_INFINITY): void {
-  let left = bytes
-  const more = () => {
-    while (!socket.destroyed && left > 0) {
-      left -= BYTES.length
-      if (!socket.write(BYTES)) return
-    }
-  }
-  socket.on('drain', more)
-  more()
-}
+const sender = fork(join(import.meta.dirname, 'crowd-sender.ts'))
 
 let origin: Promise<Origin> | undefined
 
 function serve(socket: Socket): void {
   socket.setNoDelay(true)
   socket.once('data', first => {
-    if (first[0] === 'D'.charCodeAt(0)) return send(socket)
-    if (first[0] === 'S'.charCodeAt(0)) return send(socket, SOME)
+    const bytes = { D: -1, S: SOME }[String.fromCharCode(first[0] ?? 0)]
+    if (bytes !== undefined) {
+      // Whoever waits for an echo waits for Postern, and not for a service that is busy with somebody else's download.
+      sender.send(bytes, socket.pause())
+      return
+    }
     socket.write(first)
     socket.pipe(socket)
   })

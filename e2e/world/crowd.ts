@@ -111,18 +111,23 @@ export class Worker<Asked extends object, Told extends object> implements AsyncD
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const exit = once(this.#child, 'exit')
-    this.#child.kill('SIGKILL')
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), 5_000)
+    this.#child.disconnect() // it ends what it has started, too
     await exit
+    clearTimeout(late)
   }
 }
 
-/** The other end of a {@link Worker}. */
-export function work<Asked, Told extends object>(doing: (asked: Asked) => Promise<Told>): void {
+/** The other end of a {@link Worker}. @param end before the process does */
+export function work<Asked, Told extends object>(
+  doing: (asked: Asked) => Promise<Told>,
+  end: () => Promise<void> = async () => {},
+): void {
   process.on('message', (asked: Asked) => {
     doing(asked).then(
       told => process.send?.(told),
       (error: Error) => process.send?.({ failed: error.stack ?? error.message }),
     )
   })
-  process.on('disconnect', () => process.exit())
+  process.on('disconnect', () => void end().finally(() => process.exit()))
 }
