@@ -8,6 +8,12 @@ import { type Origin, startOrigin } from './origin.ts'
 /** More than the programs hold for a reader that stopped. What they do not take, the kernel has to, and hundreds of such make it slow. */
 const SOME = 2 * 1024 * 1024
 
+/** Bytes, by the first byte; -1 is without end. */
+const DOWNLOADS: ReadonlyMap<number | undefined, number> = new Map([
+  ['D'.charCodeAt(0), -1],
+  ['S'.charCodeAt(0), SOME],
+])
+
 const sender = fork(join(import.meta.dirname, 'crowd-sender.ts'))
 
 let origin: Promise<Origin> | undefined
@@ -15,7 +21,7 @@ let origin: Promise<Origin> | undefined
 function serve(socket: Socket): void {
   socket.setNoDelay(true)
   socket.once('data', first => {
-    const bytes = { D: -1, S: SOME }[String.fromCharCode(first[0] ?? 0)]
+    const bytes = DOWNLOADS.get(first[0])
     if (bytes !== undefined) {
       // Whoever waits for an echo waits for Postern, and not for a service that is busy with somebody else's download.
       sender.send(bytes, socket.pause())
