@@ -7,7 +7,16 @@ import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, sym
 import { availableParallelism, tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
-import { installedTwice, judgeContents, type Size, sizeOf, sizeTable, type Unpacked, unpack } from './pack-contents.ts'
+import {
+  installedTwice,
+  judgeContents,
+  lint,
+  type Size,
+  sizeOf,
+  sizeTable,
+  type Unpacked,
+  unpack,
+} from './pack-contents.ts'
 import { checkReadmes } from './readme-check.ts'
 
 const root = dirname(import.meta.dirname)
@@ -136,7 +145,7 @@ async function checkOne(name: string, { folder, tarballs, unpacked }: Scratch): 
   const source = publishedPackages().get(name)!.folder
   const wrong = [
     ...judgeContents(one, join(root, source), source),
-    ...(await step('publint', 'publint', [tarball, '--strict', '--pack', 'npm'], root)),
+    ...(await lint(one, tarball)),
     ...(await checkTypes(one, tarball)),
   ]
   const alone = join(folder, name.replace('/', '-'))

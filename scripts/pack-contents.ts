@@ -1,7 +1,9 @@
 // What a tarball holds, and how big it and what it brings along is. Used by pack-check.ts.
 import { execFileSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, normalize } from 'node:path'
+import { publint } from 'publint'
+import { formatMessage } from 'publint/utils'
 
 /** package.json as it is in a tarball: versions in place of `workspace:` and `catalog:`. */
 export interface Packed {
@@ -61,11 +63,9 @@ export function unpack(tarball: string, into: string): Unpacked {
 
 /** What a stranger should not get, and what is missing. @param source the package's folder in the repository */
 export function judgeContents({ manifest, files }: Unpacked, source: string, directory: string): string[] {
-  const listed = (manifest.files ?? []).filter(one => !/^(!|dist\b|bin$)/.test(one))
-  const isListed = (file: string) => listed.some(one => file === one || file.startsWith(`${one.replace(/\/$/, '')}/`))
   return [
     ...files
-      .filter(file => !isListed(file) && !PLACES.some(place => place.test(file)))
+      .filter(file => !isListed(file, manifest) && !PLACES.some(place => place.test(file)))
       .map(file => `${file} has no business in a tarball`),
     ...files
       .filter(file => isOrphan(file, source))
@@ -73,6 +73,22 @@ export function judgeContents({ manifest, files }: Unpacked, source: string, dir
     ...['README.md', 'LICENSE'].filter(file => !files.includes(file)).map(file => `there is no ${file}`),
     ...judgeManifest(manifest, directory),
   ]
+}
+
+/** By its name, or by its folder's. */
+function isListed(file: string, { files = [] }: Packed): boolean {
+  const listed = files.filter(one => !/^(!|dist\b|bin$)/.test(one)).map(one => one.replace(/\/$/, ''))
+  return listed.some(one => file === one || file.startsWith(`${one}/`))
+}
+
+/** publint, strictly. A template of a package is none that Node would look into here. */
+export async function lint({ manifest }: Unpacked, tarball: string): Promise<string[]> {
+  const bytes = new Uint8Array(readFileSync(tarball)).buffer
+  const { messages, pkg } = await publint({ pack: { tarball: bytes }, strict: true })
+  const found = messages.filter(
+    one => one.code !== 'NESTED_PACKAGE_JSON_FIELD_IGNORED' || !isListed(normalize(one.args.filePath), manifest),
+  )
+  return found.map(one => `publint: ${formatMessage(one, pkg, { color: false }) ?? one.code}`)
 }
 
 /** tsc leaves in dist what it made of a source that is gone. */

@@ -2,17 +2,13 @@
 //   npm run release -- version    versions and changelogs from the changesets; to be committed
 //   npm run release -- publish    every package whose version npm does not have yet; tags. `upload` does it without another look
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { programsMadeOf } from './bundled.ts'
 
 const root = dirname(import.meta.dirname)
 
-interface Manifest {
-  readonly name: string
-  readonly private?: boolean
-  readonly scripts?: Readonly<Record<string, string>>
-}
 interface Plan {
   readonly releases: readonly { readonly name: string; readonly type: string }[]
 }
@@ -42,38 +38,10 @@ function plan(): Plan {
   }
 }
 
-/** Folders of our packages, by name. */
-function folders(): ReadonlyMap<string, string> {
-  const files = globSync('{packages,plugins,apps}/*/package.json', { cwd: root })
-  return new Map(files.map(file => [read(dirname(file)).name, dirname(file)]))
-}
-
-function read(folder: string): Manifest {
-  return JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Manifest
-}
-
-/** Names of our packages whose code is in a program's bundle: what its sources import, and theirs. */
-function bundledIn(name: string, all: ReadonlyMap<string, string>, seen = new Set<string>()): ReadonlySet<string> {
-  const sources = globSync('src/**/*.{ts,js}', { cwd: join(root, all.get(name)!) })
-  const text = sources.map(file => readFileSync(join(root, all.get(name)!, file), 'utf8')).join('\n')
-  for (const [, imported = ''] of text.matchAll(/(?:\bfrom\s+|\bimport\s*\(\s*)['"](@postern\/[\w-]+)/g))
-    if (!seen.has(imported) && all.has(imported)) {
-      seen.add(imported)
-      bundledIn(imported, all, seen)
-    }
-  return seen
-}
-
-/**
- * A bundle holds what npm would otherwise install beside it, so npm tells nobody of a change in there: a program is released with
- * each of the packages that it is made of.
- */
+/** Names no program in a changeset of its own: that is for what somebody notices. */
 function releaseBundles(): void {
-  const all = folders()
-  const { releases } = plan()
-  const changed = new Set(releases.filter(one => one.type !== 'none').map(one => one.name))
-  const programs = [...all.keys()].filter(name => read(all.get(name)!).scripts?.build?.includes('bundle.ts'))
-  const stale = programs.filter(name => !changed.has(name) && [...bundledIn(name, all)].some(one => changed.has(one)))
+  const changed = plan().releases.filter(one => one.type !== 'none')
+  const stale = programsMadeOf(changed.map(one => one.name))
   if (stale.length === 0) return
   const lines = [...stale.map(name => `"${name}": patch`), '---', '', 'Made of the current versions of our packages.']
   writeFileSync(join(root, '.changeset', 'made-of.md'), `---\n${lines.join('\n')}\n`)
