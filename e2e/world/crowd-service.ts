@@ -20,7 +20,7 @@ let origin: Promise<Origin> | undefined
 
 function serve(socket: Socket): void {
   socket.setNoDelay(true)
-  socket.once('data', first => {
+  socket.once('data', (first: Buffer) => {
     const bytes = DOWNLOADS.get(first[0])
     if (bytes !== undefined) {
       // Whoever waits for an echo waits for Postern, and not for a service that is busy with somebody else's download.
