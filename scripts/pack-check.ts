@@ -11,6 +11,7 @@ import {
   installedTwice,
   judgeContents,
   lint,
+  removeOrphans,
   type Size,
   sizeOf,
   sizeTable,
@@ -46,6 +47,7 @@ export function pack(names: Iterable<string>, into: string): ReadonlyMap<string,
     [...names].map(name => {
       const folder = packages.get(name)?.folder
       if (!folder) throw new Error(`${name} is not a published package`)
+      removeOrphans(join(root, folder))
       const printed = execFileSync('pnpm', ['pack', '--pack-destination', into], {
         cwd: join(root, folder),
         encoding: 'utf8',

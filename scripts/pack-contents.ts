@@ -1,6 +1,6 @@
 // What a tarball holds, and how big it and what it brings along is. Used by pack-check.ts.
 import { execFileSync } from 'node:child_process'
-import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join, normalize } from 'node:path'
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
@@ -91,7 +91,12 @@ export async function lint({ manifest }: Unpacked, tarball: string): Promise<str
   return found.map(one => `publint: ${formatMessage(one, pkg, { color: false }) ?? one.code}`)
 }
 
-/** tsc leaves in dist what it made of a source that is gone. */
+/** tsc leaves in dist what it made of a source that is gone: a tree that is worked in would not be what is published. */
+export function removeOrphans(source: string): void {
+  for (const file of globSync('dist/**/*.{js,d.ts}', { cwd: source }))
+    if (isOrphan(file, source)) rmSync(join(source, file))
+}
+
 function isOrphan(file: string, source: string): boolean {
   const made = /^dist\/((?!types\/).*?)(\.d\.ts|\.js)$/.exec(file)?.[1]
   if (made === undefined || made === 'library') return false
