@@ -7,7 +7,7 @@ import { makeSessionKey } from '@postern/end-to-end/session-key'
 import { secureAsClient } from '@postern/end-to-end/tls'
 import type { Call, Dialled } from '@postern/interface'
 import { DATA, dialTls, framed, PING, RST, SYN, WINDOW, yamux } from './attacker.ts'
-import { type Who, work } from './crowd.ts'
+import { givesWay, type Who, work } from './crowd.ts'
 import { headersOf, transport } from './crowd-visitor.ts'
 import { quiet } from './lab.ts'
 
@@ -54,6 +54,7 @@ let stop = new AbortController()
 let over: Promise<unknown> = Promise.resolve()
 let began = { cpu: process.cpuUsage(), at: performance.now() }
 
+givesWay()
 work<AttackerAsked, AttackerTold | { begun: true }>(async asked => {
   if ('end' in asked) {
     stop.abort(new Error('enough'))

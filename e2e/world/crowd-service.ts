@@ -2,7 +2,7 @@
 import { fork } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
-import { work } from './crowd.ts'
+import { givesWay, work } from './crowd.ts'
 import { type Origin, startOrigin } from './origin.ts'
 
 /** More than the programs hold for a reader that stopped. What they do not take, the kernel has to, and hundreds of such make it slow. */
@@ -15,6 +15,7 @@ const DOWNLOADS: ReadonlyMap<number | undefined, number> = new Map([
 ])
 
 const sender = fork(join(import.meta.dirname, 'crowd-sender.ts'))
+if (sender.pid !== undefined) givesWay(sender.pid)
 
 let origin: Promise<Origin> | undefined
 

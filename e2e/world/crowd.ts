@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeJson } from '@postern/connector/files'
 import { createConnector, createIdentity, signConnector } from '@postern/connector/issue'
@@ -116,6 +116,14 @@ export class Worker<Asked extends object, Told extends object> implements AsyncD
     await exit
     clearTimeout(late)
   }
+}
+
+/**
+ * For a process of an attack, by default this one: in life they have machines of their own. Where processors are fewer than busy programs, edge and daemon,
+ * this crowd's and another's, go before them, and what is measured is Postern's order and not the system's.
+ */
+export function givesWay(pid = 0): void {
+  setPriority(pid, constants.priority.PRIORITY_LOW)
 }
 
 /** The other end of a {@link Worker}. @param end before the process does */
