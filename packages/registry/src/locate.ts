@@ -32,7 +32,7 @@ export interface Located {
 export async function locate(specifier: string, where: Where): Promise<Located> {
   if (!isPath(specifier)) return locateAdded(specifier, where)
   const folder = resolve(where.from, specifier)
-  if (!(await isFolder(folder))) throw missing(specifier, `no folder ${folder}`, 'the folder of a package')
+  if (!(await isFolder(folder))) throw missing(specifier, `no folder ${folder}`, 'the folder of a package', PATH)
   return { folder: await realpath(folder), check: async () => {} }
 }
 
@@ -40,8 +40,8 @@ async function locateAdded(specifier: string, { from, pluginFolder }: Where): Pr
   const { name, version } = readSpecifier(specifier)
   const lock: PluginLock = pluginFolder === undefined ? new Map() : await readLock(pluginFolder)
   if (pluginFolder === undefined || !lock.has(name)) {
-    const near = join(from, 'node_modules', name)
-    const own = (await isFolder(near)) ? ` If you mean the one in ${from}, write its path: ./node_modules/${name}.` : ''
+    const near = await firstFolder(from, [`./${name}`, `./node_modules/${name}`])
+    const own = near === undefined ? '' : ` If you mean the one in ${from}, write its path: ${near}.`
     const places = pluginFolder === undefined ? '' : ` to ${pluginFolder}`
     throw missing(specifier, `that no such plugin was added${places}`, 'one that was', `${ADD}${own}`)
   }
@@ -107,6 +107,12 @@ async function isFolder(path: string): Promise<boolean> {
   )
 }
 
+async function firstFolder(from: string, paths: readonly string[]): Promise<string | undefined> {
+  for (const path of paths) if (await isFolder(join(from, path))) return path
+  return undefined
+}
+
+const PATH = 'Correct the path; a name without ./ is of a package that was added (postern plugins add NAME@VERSION).'
 const ADD = 'Add it (postern plugins add NAME@VERSION), or correct its name or path.'
 
 function missing(specifier: string, found: string, wanted: string, fix: string = ADD) {

@@ -106,7 +106,14 @@ describe('adding a package', () => {
     expect((await refused(createRegistry([]).add('@team/far', { from }))).code).toBe('PLUGIN_NOT_FOUND')
     expect(await refused(createRegistry([]).add('near', { from, pluginFolder }))).toMatchObject({
       code: 'PLUGIN_NOT_FOUND',
-      next: expect.stringContaining('./node_modules/near'),
+      next: expect.stringContaining('write its path: ./node_modules/near.'),
+    })
+    await writePackage(join(from, 'near'), { 'package.json': manifest(authEntry) })
+    expect(await refused(createRegistry([]).add('near', { from, pluginFolder }))).toMatchObject({
+      next: expect.stringContaining('write its path: ./near.'),
+    })
+    expect(await refused(createRegistry([]).add('./far', { from, pluginFolder }))).toMatchObject({
+      next: expect.stringContaining('Correct the path'),
     })
   })
 
