@@ -27,8 +27,13 @@ export function testCase(name: string, run: (call: Call) => Promise<void>, deadl
   return { name, deadline, run }
 }
 
+/** The engines field says it, too, but npm only warns of it. */
+const LEAST_NODE = 24
+
 /** Registers cases with a test framework. */
 export function register(framework: Framework, title: string, cases: readonly Case[]): void {
+  if (Number.parseInt(process.versions.node, 10) < LEAST_NODE)
+    throw new Error(`The compliance kit needs Node.js ${LEAST_NODE} or newer; this is ${process.versions.node}`)
   framework.describe(title, () => {
     for (const each of cases) framework.it(each.name, { timeout: each.deadline + GRACE }, () => runCase(each))
   })
