@@ -52,7 +52,7 @@ export const COMMANDS: DaemonCommand = {
       run: async (argv, program, call, self) => (await import('./ready-command.ts')).ready(argv, program, call, self),
     },
     service: {
-      summary: 'run posternd as a service of this machine',
+      summary: 'what runs posternd as a service of this machine',
       examples: ['posternd service print --config /etc/postern/posternd.yaml'],
       commands: {
         print: {

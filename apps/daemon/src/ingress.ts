@@ -41,16 +41,20 @@ export function readRule(hostname: string, service: string, defaultPort: Default
   return { hostname: readHostname(hostname).hostname, service: readService(service, defaultPort) }
 }
 
+const SCHEME =
+  'Write it as SCHEME://HOST:PORT, for example tcp://localhost:5432. A scheme of a plugin needs that plugin: --plugin PACKAGE, or plugins: in the config file.'
+
 /** @throws PosternError OPTION_INVALID */
 export function readService(service: string, defaultPort: DefaultPort): URL {
   // What is before an @ may be a password, also where the URL is too wrong to tell.
   const told = service.startsWith('unix:') ? service : service.replace(/:(\/\/)?.*@/s, ':$1…@')
-  const bad = (why: string) => new PosternError('OPTION_INVALID', `the service ${JSON.stringify(told)} ${why}`)
+  const bad = (why: string, next?: string) =>
+    new PosternError('OPTION_INVALID', `the service ${JSON.stringify(told)} ${why}`, { ...(next && { next }) })
   const url = URL.canParse(service) ? new URL(service) : undefined
   if (!url) throw bad('is not a URL such as ssh://localhost:22')
   const scheme = url.protocol.slice(0, -1)
   const port = defaultPort(scheme)
-  if (port === undefined) throw bad(`has the scheme ${scheme}:, which no plugin of this daemon serves`)
+  if (port === undefined) throw bad(`has the scheme ${scheme}:, which no plugin of this daemon serves`, SCHEME)
   if (url.username || url.password) throw bad('has a user or password in it; a service has neither')
   if (scheme === 'unix') {
     if (url.host) throw bad('names a host; a socket is on this machine')

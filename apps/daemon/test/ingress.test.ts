@@ -61,6 +61,14 @@ describe('an ingress rule', () => {
     expect(() => read(service)).not.toThrow(/hunter2/)
   })
 
+  it.each(['localhost:5432', 'redis://localhost'])(
+    '%s: says how a service is written, and whose a scheme may be',
+    service => {
+      const next = expect.stringMatching(/tcp:\/\/localhost:5432.* --plugin PACKAGE/)
+      expect(() => read(service)).toThrow(expect.objectContaining({ next }))
+    },
+  )
+
   it('the hostname is checked as strictly as everywhere', () => {
     expect(() => read('tcp://localhost:1', '$(id)')).toThrow(expect.objectContaining({ code: 'HOSTNAME_INVALID' }))
   })
