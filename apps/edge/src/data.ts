@@ -38,16 +38,26 @@ export async function initialiseEdge(
   wanted: Empty | (Seed & { readonly data: string }),
   call: Call,
 ): Promise<Pick<Seeded, 'caFile'>> {
-  const path = join(wanted.data, DATABASE)
-  await using store = await openStore({ path }, call)
-  if (store.snapshot.version > 0) {
-    throw new PosternError('ALREADY_EXISTS', `${wanted.data} is initialised already`, {
-      next: 'Use it, or choose another folder.',
-    })
-  }
+  await using store = await openStore({ path: join(wanted.data, DATABASE) }, call)
+  refuseSecond(store, wanted.data)
   const ca = await openDevCa(join(wanted.data, DEV_CA))
   const made = wanted.hostname === undefined ? await seedEmpty(store, wanted.teamDomain) : await seed(store, wanted)
   return { ...made, caFile: ca.file }
+}
+
+/** Makes nothing. @throws PosternError ALREADY_EXISTS when there is an edge in this folder; STORE_* */
+export async function refuseInitialised(data: string, call: Call): Promise<void> {
+  const path = join(data, DATABASE)
+  if ((await lstat(path).catch(() => undefined)) === undefined) return
+  await using store = await openStore({ path }, call)
+  refuseSecond(store, data)
+}
+
+function refuseSecond(store: Store, data: string): void {
+  if (store.snapshot.version === 0) return
+  throw new PosternError('ALREADY_EXISTS', `${data} is initialised already`, {
+    next: `Use it (postern-edge run --data ${data}), or choose another folder.`,
+  })
 }
 
 /**

@@ -4,7 +4,7 @@ import { type Call, PosternError } from '@postern/interface'
 import type { HostOptionSpecs } from '@postern/options'
 import { PROGRAM_FLAGS, type Program } from '@postern/program'
 import { DATA, readSettings } from './command.ts'
-import { initialiseEdge, type Seeded } from './data.ts'
+import { initialiseEdge, refuseInitialised, type Seeded } from './data.ts'
 
 export const INIT = {
   ...DATA,
@@ -22,6 +22,7 @@ export async function init(argv: readonly string[], program: Program, call: Call
     .values
   if (hostname === undefined) return initEmpty({ data, teamDomain, tokens }, program, call)
   const protocols = protocolsOf(values.protocols)
+  await refuseInitialised(data, call)
   const files = tokens === undefined ? undefined : await reserve(tokens)
   const seeded = await initialiseEdge({ data, teamDomain, hostname, tunnel, protocols }, call).catch(async error => {
     for (const file of Object.values(files ?? {})) await rm(file)
