@@ -111,9 +111,15 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   smb: ['postern access smb --hostname files.example.com --url localhost:4450'],
 }
 
+const ANY_PORT = {
+  ...PLACE_FLAGS.url,
+  summary: 'listen here: localhost:5432, or a path for a Unix socket (default: a free port of this machine)',
+} as const
+
 async function help(protocol: string, registry: Registry, call: Call): Promise<string> {
   const found = registry.find('protocol', protocol)
-  const sections = [{ title: 'Options', specs: ACCESS_FLAGS as HostOptionSpecs }]
+  const specs: HostOptionSpecs = found?.entry.listens ? { ...ACCESS_FLAGS, url: ANY_PORT } : ACCESS_FLAGS
+  const sections = [{ title: 'Options', specs }]
   for (const [kind, name] of [
     ['auth', DEFAULT_AUTH],
     ['auth', 'service-token'],

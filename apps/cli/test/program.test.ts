@@ -46,6 +46,10 @@ describe('help', () => {
       ['access', 'ssh-config', '--help'],
       ['[options of access ssh]', '--secret-file ~/.postern-token --write', '--dry-run'],
     ],
+    [
+      ['access', 'rdp', '--help'],
+      ['listen here: localhost:5432, or a path for a Unix socket (default: a free port of this machine)', '--rdp-file'],
+    ],
     [['access', 'redis', '--plugin', 'x', '--help'], ['a protocol that a plugin must bring (--plugin)']],
   ])('%j', async (args, lines) => {
     const { code, stdout, stderr } = await postern(args)
