@@ -25,7 +25,7 @@ export class Memory {
   constructor(
     most: number = half(),
     used: () => number = () => memoryUsage().arrayBuffers,
-    now: () => number = Date.now,
+    now: () => number = () => performance.now(),
   ) {
     this.#most = most
     this.#used = used

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Memory } from '../src/index.ts'
 
 test('is full while more than so many bytes are held, looked at four times a second at most', () => {
@@ -29,4 +29,20 @@ test('row 134: is full for those whose readers stopped before it is for everybod
   held = 126
   now += 250
   expect([memory.isFull(9), memory.isFull(8), memory.isFull(0)]).toEqual([true, true, true])
+})
+
+test('a clock of the machine that is set back does not keep it from looking', () => {
+  const [day, now] = [vi.spyOn(Date, 'now').mockReturnValue(1e12), vi.spyOn(performance, 'now').mockReturnValue(0)]
+  try {
+    let held = 101
+    const memory = new Memory(100, () => held)
+    expect(memory.isFull(100)).toBe(true)
+    held = 0
+    day.mockReturnValue(1e12 - 3_600_000)
+    now.mockReturnValue(300)
+    expect(memory.isFull(100)).toBe(false)
+  } finally {
+    day.mockRestore()
+    now.mockRestore()
+  }
 })
