@@ -24,7 +24,7 @@ export type {
   ReportMessage,
 } from './messages.ts'
 export { fitDetail, fitWord } from './notes.ts'
-export { ownedBy, ownedByItself } from './owned.ts'
+export { ownedAs, ownedBy, ownedByItself } from './owned.ts'
 export { reasonOf } from './reasons.ts'
 export { type Place, SHARE_LIMITS, type ShareLimits, Shares, type Whose } from './shares.ts'
 export {

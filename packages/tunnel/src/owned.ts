@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { type Room, takeRoom } from '@postern/pump'
+import { type Room, roomOf, takeRoom } from '@postern/pump'
 import { YamuxStream } from '@postern/yamux'
 
 /**
@@ -9,6 +9,11 @@ import { YamuxStream } from '@postern/yamux'
 export function ownedBy(stream: Duplex, room: Room): void {
   takeRoom(stream, room)
   if (stream instanceof YamuxStream) stream.ownedBy(room[0])
+}
+
+/** The same as another is, of the same visitor: the two ends of what is carried between them. */
+export function ownedAs(stream: Duplex, other: Duplex): void {
+  ownedBy(stream, roomOf(other, other))
 }
 
 /** Of a stream that carries several visitors by turns: it is as one of them. */

@@ -33,6 +33,7 @@ export class StreamLink implements Turn {
   /** Set by the stream's constructor. */
   stream!: Duplex
   owner: Owner<Turn> | undefined
+  #whose: object | undefined
 
   readonly #limits: Pick<Limits, 'window' | 'maxFrame'>
   readonly #writer: PipeWriter
@@ -175,9 +176,10 @@ export class StreamLink implements Turn {
     done()
   }
 
-  /** Its turns are among those of whoever this is. */
+  /** Its turns are among those of whoever this is, and what its window grows by; what it has grown by already stays whose it was. */
   ownedBy(key: object): void {
     this.owner = this.#writer.ownerOf(key)
+    if (this.#grown === 0) this.#whose = key
   }
 
   get waiting(): number {
@@ -232,7 +234,7 @@ export class StreamLink implements Turn {
         error ?? new YamuxError('STREAM_RESET', `Stream ${this.id} was destroyed before its bytes were sent`),
       )
     }
-    this.#growth.giveBack(this.#grown)
+    this.#growth.giveBack(this.#grown, this.#whose)
     this.#owner.destroyed(this)
   }
 
@@ -272,7 +274,7 @@ export class StreamLink implements Turn {
     this.#growth.prepare()
     if (taken * 2 < window || this.#peerFinished) return
     const now = performance.now()
-    const more = this.#growth.take(window, now - this.#credited)
+    const more = this.#growth.take(window, now - this.#credited, this.#whose)
     this.#credited = now
     this.#grown += more
     this.#uncredited -= taken

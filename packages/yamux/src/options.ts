@@ -34,7 +34,7 @@ export interface YamuxOptions {
   readonly window?: number
   /**
    * What a window may grow to, in bytes, on a path of 4 ms or more and while its reader keeps up. All windows of a session grow by 16 MiB
-   * together at most, all of a process by 64 MiB. Default 8 MiB (160 MB/s at 50 ms), 256 KiB – 1 GiB; one below `window` lets none grow.
+   * together at most, all of a process by 64 MiB, those of one owner by 8 MiB. Default 8 MiB (160 MB/s at 50 ms), 256 KiB – 1 GiB; one below `window` lets none grow.
    */
   readonly maxWindow?: number
   /**

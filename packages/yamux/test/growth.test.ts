@@ -39,18 +39,36 @@ describe('a window', () => {
   })
 })
 
+test('windows of one owner grow by 8 MiB in all sessions together, so that who has many leaves room to others', () => {
+  const [one, two] = [growthOn(50), growthOn(50)]
+  const [hog, other] = [{}, {}]
+  const all = (growth: Growth, owner: object) => {
+    let sum = 0
+    for (let stream = 0; stream < 20; stream++) sum += growth.take(MIB, 0, owner)
+    return sum
+  }
+  expect([all(one, hog), all(two, hog)]).toEqual([8 * MIB, 0])
+  expect(all(one, other)).toBe(8 * MIB)
+  one.giveBack(MIB, hog)
+  expect(all(two, hog)).toBe(MIB)
+  one.giveBack(7 * MIB, hog)
+  two.giveBack(MIB, hog)
+  one.giveBack(8 * MIB, other)
+})
+
 describe('in a session', () => {
   let now = 0
   afterEach(() => void vi.restoreAllMocks())
 
   /** A peer whose answers to pings take so long, and which sends half a window every ten milliseconds. @returns the window updates */
-  async function updates(roundTrip: number): Promise<number[]> {
+  async function updates(roundTrip: number, owner?: object): Promise<number[]> {
     vi.spyOn(performance, 'now').mockImplementation(() => now)
     let stream: YamuxStream | undefined
     const peer = new RawPeer({ onStream: offered => (stream = offered).accept() })
     peer.answering = false
     peer.frame(WINDOW_UPDATE, SYN, 1, 0)
     await turns()
+    if (owner !== undefined) stream!.ownedBy(owner)
     stream!.resume()
     peer.frame(DATA, 0, 1, 256 * KIB, Buffer.alloc(256 * KIB))
     await turns()
@@ -71,5 +89,17 @@ describe('in a session', () => {
     const far = await updates(50)
     expect(far[1]! + far[0]!).toBeGreaterThan(1792 * KIB)
     expect(await updates(1)).toEqual([768 * KIB, 512 * KIB, 512 * KIB])
+  })
+
+  test('far away, with no more where its owner’s have grown enough elsewhere; and again when those are gone', async () => {
+    const [elsewhere, owner] = [growthOn(50), {}]
+    for (let stream = 0; stream < 8; stream++) elsewhere.take(MIB, 0, owner)
+    expect(await updates(50, owner)).toEqual([768 * KIB, 512 * KIB, 512 * KIB])
+    elsewhere.giveBack(8 * MIB, owner)
+    const far = await updates(50, owner)
+    expect(far[1]! + far[0]!).toBeGreaterThan(1792 * KIB)
+    // What it grew by was given back with it.
+    for (let stream = 0; stream < 8; stream++) expect(elsewhere.take(MIB, 0, owner)).toBe(MIB)
+    elsewhere.giveBack(8 * MIB, owner)
   })
 })

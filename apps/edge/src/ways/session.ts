@@ -7,7 +7,7 @@ import {
   type SentHeaders,
 } from '@postern/interface'
 import { cut } from '@postern/pump'
-import { type OfferedTunnelStream, startTunnel } from '@postern/tunnel'
+import { type OfferedTunnelStream, ownedAs, startTunnel } from '@postern/tunnel'
 import { type AccessAdmission, actorOf } from '../authorize/authorize.ts'
 import { note, noteRefused, refusalOf, saidBy, type WayContext, whoseOf } from './context.ts'
 import { carry, openToDaemon } from './stream.ts'
@@ -99,7 +99,9 @@ async function serveStream(
   })
   if (daemon === undefined) return
   try {
-    await carry(offered.accept(), daemon, admission, context)
+    const visitor = offered.accept()
+    ownedAs(visitor, daemon)
+    await carry(visitor, daemon, admission, context)
   } catch (error) {
     // The visitor's deadline was earlier than the daemon's answer.
     cut(daemon, PosternError.from(error))
