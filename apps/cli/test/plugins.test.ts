@@ -134,6 +134,18 @@ describe('row 115: what is refused, before anything of it is unpacked', () => {
       52,
     ],
     ['a dependency under another name', () => packNote('1.0.0', { dependencies: { dep: 'npm:other@1.0.0' } }), 52],
+    ['a dependency that is no text', () => packNote('1.0.0', { dependencies: { dep: { toString: 1 } } }), 52],
+    ['a name that is no text', () => packNote('1.0.0', { name: { toString: 1 } }), 52],
+    [
+      'something to build, in a folder of another name',
+      () => pack({ 'Package/package.json': manifest('1.0.0'), 'Package/client.js': '', 'Package/Binding.gyp': '{}' }),
+      52,
+    ],
+    [
+      'package.json twice, where long s is s',
+      () => pack({ ...note, 'package/package.j\u017fon': manifest('1.0.0') }),
+      52,
+    ],
     ['no package.json', () => pack({ 'package/client.js': '' }), 52],
     ['no manifest', () => pack({ 'package/package.json': { name: NAME, version: '1.0.0' } }), 61],
     ['another API', () => packNote('1.0.0', { postern: { api: 2, plugins: [] } }), 62],

@@ -141,11 +141,15 @@ function refuseOther({ name, version, integrity }: TarballFacts, { wanted, ...as
       next: 'Do not use it. Tell whoever told you of it, and who runs the registry.',
     })
   if (!PACKAGE_NAME.test(name) || !EXACT_VERSION.test(version))
-    throw differ(`the name ${name} and version ${version}`, 'proper ones')
+    throw differ(`the name ${shortly(name)} and version ${shortly(version)}`, 'proper ones')
   if ('name' in wanted && (wanted.name !== name || wanted.version !== version))
     throw differ(`that the tarball is ${name}@${version}`, `${wanted.name}@${wanted.version}`)
   if (asked.integrity !== undefined && asked.integrity !== integrity)
     throw differ(`the tarball ${integrity}`, asked.integrity)
+}
+
+function shortly(text: string): string {
+  return JSON.stringify(text.slice(0, 100))
 }
 
 function anotherTarball({ name, version, integrity }: TarballFacts, old: LockedPlugin): PosternError {

@@ -72,17 +72,17 @@ class Contents {
     const script = SCRIPTS.find(one => isRecord(scripts) && one in scripts)
     if (script !== undefined)
       throw unsafe(this.#label, `the script "${script}", which wants to run when it is installed`)
-    if (this.#paths.has(`${this.#top}/binding.gyp`)) throw unsafe(this.#label, 'binding.gyp, which npm would build')
+    if (this.#paths.has(asOneFile(`${this.#top}/binding.gyp`)))
+      throw unsafe(this.#label, 'binding.gyp, which npm would build')
     for (const kind of ['dependencies', 'optionalDependencies', 'peerDependencies']) {
       const listed = isRecord(more[kind]) ? more[kind] : {}
-      const stray = Object.entries(listed).find(([, range]) => /[:/]/.test(String(range)))
+      const stray = Object.entries(listed).find(([, range]) => typeof range !== 'string' || /[:/]/.test(range))
       if (stray)
-        throw unsafe(
-          this.#label,
-          `the dependency ${stray[0]} from ${String(stray[1]).slice(0, 100)}, not by its version`,
-        )
+        throw unsafe(this.#label, `the dependency ${quoted(stray[0])} from ${quoted(stray[1])}, not by its version`)
     }
-    return { name: String(name), version: String(version) }
+    if (typeof name !== 'string' || typeof version !== 'string')
+      throw unsafe(this.#label, `the name ${quoted(name)} and version ${quoted(version)}, not texts`)
+    return { name, version }
   }
 
   #mistakeIn({ path, type, size }: ReadEntry): string | undefined {
@@ -97,10 +97,9 @@ class Contents {
       parts[0] !== this.#top
     )
       return `${JSON.stringify(path.slice(0, 200))}, a path that leaves the package`
-    // Where case does not count, they would be one file as well.
-    if (type !== 'Directory' && this.#paths.has(clean.toLowerCase()))
-      return `${JSON.stringify(path.slice(0, 200))} twice`
-    this.#paths.add(clean.toLowerCase())
+    const file = asOneFile(clean)
+    if (type !== 'Directory' && this.#paths.has(file)) return `${JSON.stringify(path.slice(0, 200))} twice`
+    this.#paths.add(file)
     if (this.#paths.size > MOST_ENTRIES) return `more than ${MOST_ENTRIES} files`
     return this.#bytes > LARGEST ? `more than ${LARGEST} bytes` : undefined
   }
@@ -114,6 +113,16 @@ class Contents {
     }
     throw unsafe(this.#label, 'no package.json that can be read')
   }
+}
+
+/** Paths that are one file where neither case counts nor how a letter is written, as on macOS: `package.j\u017fon` is package.json. */
+function asOneFile(path: string): string {
+  return path.normalize('NFKD').toUpperCase()
+}
+
+/** A value of package.json, which may be anything. */
+function quoted(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value.slice(0, 100)) : `a value of type ${typeof value}`
 }
 
 function unsafe(label: string, found: string): PosternError {
