@@ -269,6 +269,24 @@ test('without npm, and where npm fails: said, with what to do', async () => {
   expect((await readdir(plugins)).filter(name => name !== 'changing.lock')).toEqual([])
 })
 
+test('row 115: in a project of somebody else: its npm settings do not choose the registry', {
+  timeout: 60_000,
+}, async () => {
+  const shelf = { [NAME]: { file: await packNote(), version: '1.0.0' } }
+  const theirs = { [NAME]: { file: await packNote('1.0.0', {}, 'globalThis.evil = 1'), version: '1.0.0' } }
+  await using registry = await startRegistry(shelf)
+  await using evil = await startRegistry(theirs)
+  const project = await mkdtemp(join(folder, 'project-'))
+  await writeFile(join(project, 'package.json'), '{ "private": true, "workspaces": ["**"] }')
+  await writeFile(join(project, '.npmrc'), `registry=${evil.url}\n`)
+  const env = { ...(await newHome()), npm_config_offline: 'false', npm_config_fetch_retries: '0' }
+  await writeFile(join(home, '.npmrc'), `registry=${registry.url}\n`)
+  plugins = join(project, 'own', 'plugins')
+  const here = { ...env, POSTERN_HOME: join(project, 'own') }
+  expect(await postern(['plugins', 'add', `${NAME}@1.0.0`], { env: here, cwd: project })).toMatchObject({ code: 0 })
+  expect((await lockOf()).integrity).toBe(await integrityOf(shelf[NAME].file))
+})
+
 test('row 156: kill -9 while a plugin is replaced leaves the old one or the new one', {
   timeout: 120_000,
 }, async () => {

@@ -75,7 +75,11 @@ async function install(adding: Adding, lock: PluginLock, call: Call): Promise<Ad
   const made = await mkdtemp(join(pluginFolder, '.new-')).catch(unwritable(pluginFolder))
   try {
     const label = 'tarball' in wanted ? wanted.tarball : `${wanted.name}@${wanted.version}`
-    const tarball = await obtain(wanted, made, env, call)
+    const site = join(made, 'site')
+    await mkdir(site)
+    // With it npm takes this folder for the project, and reads the settings of none above it.
+    await writeFile(join(site, 'package.json'), '{ "private": true }\n')
+    const tarball = await obtain(adding, made, site, call)
     const facts = await lookInto(tarball, label)
     refuseOther(facts, adding, label)
     const old = lockedAs(facts.name, lock)
@@ -84,9 +88,6 @@ async function install(adding: Adding, lock: PluginLock, call: Call): Promise<Ad
       const whole = await locate(facts.name, { from: pluginFolder, pluginFolder }).catch(() => undefined)
       if (whole !== undefined) return { ...facts, before: old.version }
     }
-    const site = join(made, 'site')
-    await mkdir(site)
-    await writeFile(join(site, 'package.json'), '{ "private": true }\n')
     await npm(['install', tarball, ...HOW], site, env, call)
     const found = await hashTree(site, { sync: true })
     if ('wrong' in found)
@@ -100,7 +101,7 @@ async function install(adding: Adding, lock: PluginLock, call: Call): Promise<Ad
 }
 
 /** The tarball, in a folder of ours: what was looked into is what is installed. */
-async function obtain(wanted: Wanted, into: string, env: NodeJS.ProcessEnv, call: Call): Promise<string> {
+async function obtain({ wanted, env }: Adding, into: string, site: string, call: Call): Promise<string> {
   const path = join(into, 'plugin.tgz')
   if ('tarball' in wanted) {
     await copyFile(wanted.tarball, path).catch((cause: NodeJS.ErrnoException) => {
@@ -108,7 +109,7 @@ async function obtain(wanted: Wanted, into: string, env: NodeJS.ProcessEnv, call
     })
     return path
   }
-  await npm(['pack', `${wanted.name}@${wanted.version}`, '--pack-destination', into], into, env, call)
+  await npm(['pack', `${wanted.name}@${wanted.version}`, '--pack-destination', into], site, env, call)
   const [packed] = (await readdir(into)).filter(name => name.endsWith('.tgz'))
   if (packed === undefined) throw new PosternError('PLUGIN_INSTALL', 'npm pack made no tarball')
   await rename(join(into, packed), path)
