@@ -287,6 +287,17 @@ test('row 115: in a project of somebody else: its npm settings do not choose the
   expect((await lockOf()).integrity).toBe(await integrityOf(shelf[NAME].file))
 })
 
+test('row 156: npm that was told to do nothing: what was there stays', { timeout: 60_000 }, async () => {
+  const env = await newHome()
+  await postern(['plugins', 'add', await packNote('1.0.0')], { env })
+  const next = await packNote('1.1.0')
+  const dry = await postern(['plugins', 'add', next], { env: { ...env, npm_config_dry_run: 'true' } })
+  expect(dry).toMatchObject({ code: 51, stderr: expect.stringContaining('is not there') })
+  expect((await listed(env)).added).toMatchObject([{ version: '1.0.0', ok: true }])
+  await postern(['plugins', 'add', next], { env })
+  expect((await listed(env)).added).toMatchObject([{ version: '1.1.0', ok: true }])
+})
+
 test('row 156: kill -9 while a plugin is replaced leaves the old one or the new one', {
   timeout: 120_000,
 }, async () => {

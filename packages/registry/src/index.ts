@@ -10,6 +10,6 @@ export {
   type PluginLock,
   readLock,
 } from './lock.ts'
-export { checkManifest, LARGEST_MANIFEST, readManifest } from './manifest.ts'
+export { checkManifest, LARGEST_MANIFEST, readManifest, readPackageFile } from './manifest.ts'
 export { type Builtin, createRegistry, type Owner, type Registry, type RegistryOptions } from './registry.ts'
 export { hashTree } from './tree.ts'

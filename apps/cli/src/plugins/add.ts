@@ -10,6 +10,7 @@ import {
   locate,
   PACKAGE_NAME,
   type PluginLock,
+  readPackageFile,
 } from '@postern/registry'
 import { onlyWord, type Page, readCommand } from './command.ts'
 import { changing, place, unwritable } from './folder.ts'
@@ -93,6 +94,7 @@ async function install(adding: Adding, lock: PluginLock, call: Call): Promise<Ad
     if ('wrong' in found)
       throw new PosternError('PLUGIN_UNSAFE', `plugin ${label}: found ${found.wrong}; it was not added`)
     const { version, integrity } = facts
+    await refuseMissing(site, facts)
     await place(pluginFolder, lock, facts.name, site, { version, integrity, tree: found.hash })
     return { ...facts, ...(old && old.version !== version && { before: old.version }) }
   } finally {
@@ -114,6 +116,15 @@ async function obtain({ wanted, env }: Adding, into: string, site: string, call:
   if (packed === undefined) throw new PosternError('PLUGIN_INSTALL', 'npm pack made no tarball')
   await rename(join(into, packed), path)
   return path
+}
+
+/** npm may have been told to do something else, by its settings. @throws PosternError PLUGIN_INSTALL */
+async function refuseMissing(site: string, { name, version }: TarballFacts): Promise<void> {
+  const found = await readPackageFile(join(site, 'node_modules', name), name).catch(() => undefined)
+  if (found?.name === name && found.version === version) return
+  throw new PosternError('PLUGIN_INSTALL', `npm says that it installed ${name}@${version}, but it is not there`, {
+    next: 'Look at npm’s settings (npm config list), for example dry-run; then try again.',
+  })
 }
 
 function readWanted(word: string, cwd: string): Wanted {
