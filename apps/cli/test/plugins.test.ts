@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
-import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -297,6 +297,28 @@ test('row 156: npm that was told to do nothing: what was there stays', { timeout
   await postern(['plugins', 'add', next], { env })
   expect((await listed(env)).added).toMatchObject([{ version: '1.1.0', ok: true }])
 })
+
+test.each(['000', '002', '077'])(
+  'row 115: with the umask %s: others may read all of it, and write nothing',
+  {
+    timeout: 60_000,
+  },
+  async umask => {
+    const env = await newHome()
+    const tarball = await packNote()
+    const before = process.umask(Number.parseInt(umask, 8))
+    const added = postern(['plugins', 'add', tarball], { env })
+    process.umask(before)
+    expect(await added).toMatchObject({ code: 0 })
+    const own = join(plugins, (await lockOf()).folder)
+    const inside = (await readdir(own, { recursive: true })).map(path => join(own, path))
+    expect(inside).toContainEqual(expect.stringMatching(/client\.js$/))
+    for (const path of [plugins, own, join(plugins, LOCK), ...inside]) {
+      const facts = await stat(path)
+      expect([path, (facts.mode & 0o777).toString(8)]).toEqual([path, facts.isDirectory() ? '755' : '644'])
+    }
+  },
+)
 
 test('row 156: kill -9 while a plugin is replaced leaves the old one or the new one', {
   timeout: 120_000,

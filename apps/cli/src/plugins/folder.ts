@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Call, PosternError } from '@postern/interface'
 import { fileSecrets } from '@postern/program'
@@ -20,7 +20,8 @@ const OURS = /^(?:\.new-.+|.+@\d.*-[0-9a-f]{8})$/
 export async function changing<T>(folder: string, work: (lock: PluginLock) => Promise<T>, call: Call): Promise<T> {
   // Who runs the plugins may be somebody else than who adds them, as with a service: they are no secret.
   await mkdir(dirname(folder), { recursive: true, mode: 0o700 }).catch(unwritable(folder))
-  await mkdir(folder, { recursive: true, mode: 0o755 }).catch(unwritable(folder))
+  const isNew = await mkdir(folder, { recursive: true, mode: 0o755 }).catch(unwritable(folder))
+  if (isNew !== undefined) await chmod(folder, 0o755)
   const alone = async () => {
     const lock = await readLock(folder)
     await sweep(folder, lock)
@@ -42,10 +43,20 @@ export async function place(
   facts: Omit<LockedPlugin, 'folder'>,
 ): Promise<void> {
   const own = `${name.replace('/', '+')}@${facts.version}-${randomBytes(4).toString('hex')}`
-  await chmod(site, 0o755)
+  await openToReaders(site)
   await rename(site, join(folder, own))
   await syncFolder(folder)
   await writeLock(folder, new Map([...lock, [name, { ...facts, folder: own }]]))
+}
+
+/** Whoever runs the plugins may read them, and nobody else write them, whatever umask they were added with. */
+async function openToReaders(site: string): Promise<void> {
+  await chmod(site, 0o755)
+  for (const entry of await readdir(site, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    const isRun = entry.isDirectory() || ((await stat(path)).mode & 0o100) !== 0
+    await chmod(path, isRun ? 0o755 : 0o644)
+  }
 }
 
 /** Whole or not at all. */
@@ -57,6 +68,7 @@ export async function writeLock(folder: string, lock: PluginLock): Promise<void>
   try {
     await using file = await open(temporary, 'wx', 0o644)
     await file.writeFile(text)
+    await file.chmod(0o644)
     await file.sync()
     await rename(temporary, path)
   } catch (error) {
