@@ -5,6 +5,7 @@ import { onTestFinished } from 'vitest'
 
 /** A verifier that does what the header `x-<its name>` says. */
 const EDGE = (name: string) => `
+import { parentPort } from 'node:worker_threads'
 const identity = { kind: 'user', issuer: 'https://${name}.example', subject: 'ann', claims: {}, revokeKeys: [] }
 const told = claims => ({ identity: { ...identity, claims } })
 const blocked = ms => { for (const until = Date.now() + ms; Date.now() < until; ); }
@@ -47,6 +48,11 @@ const ways = {
   'aborts': async () => process.abort(),
   'fills its memory': async () => { const all = []; for (;;) all.push(new Array(1e6).fill(all.length)) },
   'logs without end': async ({ log }) => { for (;;) log.info('x') },
+  'posts nothing': () => { parentPort.postMessage(null); return new Promise(() => {}) },
+  'logs what has no text': async ({ log }) => {
+    log.info('x', { claims: JSON.parse('{"toString": null}') })
+    return { identity }
+  },
   slow: async ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
   sees: async (call, presented) => told({ headers: Object.keys(presented.headers).sort(), method: presented.method }),
   environment: async () => told({ names: Object.keys(process.env), cwd: typeof process.cwd() }),

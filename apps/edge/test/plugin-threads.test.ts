@@ -1,20 +1,22 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Call, type EdgeHost, type Identity, type Logger, PosternError, type Presented } from '@postern/interface'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { FailureCounter } from '../src/authorize/attempts.ts'
 import { verifyAll } from '../src/authorize/verify.ts'
 import { guardedFetch } from '../src/guarded-fetch.ts'
 import { Kept, type KeptStatus } from '../src/plugins/kept.ts'
+import { Lending } from '../src/plugins/lending.ts'
 import { Life } from '../src/plugins/life.ts'
 import { KeptVerifier } from '../src/plugins/sides.ts'
 import { oddPlugin } from './odd-plugin.ts'
 
-const uncaught = vi.fn()
+const thrown: unknown[] = []
+const uncaught = (error: unknown) => void thrown.push(error)
 beforeAll(() => void process.on('uncaughtException', uncaught).on('unhandledRejection', uncaught))
 afterAll(() => {
   process.off('uncaughtException', uncaught).off('unhandledRejection', uncaught)
-  expect(uncaught).not.toHaveBeenCalled()
+  expect(thrown).toEqual([])
 })
 
 const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} }
@@ -121,6 +123,7 @@ const FATAL = [
   'exits with 1',
   'fills its memory',
   'logs without end',
+  'posts nothing',
 ]
 
 describe('rows 113, 114: a verifier by somebody else, in its own thread, that', () => {
@@ -194,6 +197,16 @@ describe('rows 113, 114: a verifier by somebody else, in its own thread, that', 
     await isBack(odd)
   })
 
+  test('logs what cannot be put into words, which a visitor may have sent: the line is there, and the edge', async () => {
+    const lines: unknown[] = []
+    const odd = await keep({ log: { ...quiet, info: (...line) => void lines.push(line) } })
+    expect(await verify({ odd }, { 'x-odd': 'logs what has no text' })).toMatchObject({
+      identities: [{ subject: 'ann' }],
+    })
+    expect(lines).toEqual([['x', { claims: expect.any(String) }]])
+    expect(odd.status).toMatchObject({ state: 'running', restarts: 0 })
+  })
+
   test('is asked by somebody who goes away: it is told, and nothing is its fault', async () => {
     const odd = await keep()
     const gone = new AbortController()
@@ -262,6 +275,22 @@ describe('what it is shown and lent', () => {
     const claims = await claimsOf(allowed, { 'x-odd': 'fetches', 'x-url': `http://${place}/` })
     expect(claims).toEqual({ status: 200, text: 'me', type: 'text/x' })
   })
+})
+
+test('what is lent: no more at once than may be, whatever the questions are called, and bytes alone for a body', async () => {
+  const bodies: unknown[] = []
+  const fetch = (_: unknown, { body }: RequestInit) => {
+    bodies.push(body)
+    return new Promise<never>(() => {})
+  }
+  const replies: number[] = []
+  const lending = new Lending({ ...lent, fetch }, id => void replies.push(id))
+  const asking = { url: 'https://a.example', method: 'POST', headers: [], redirect: 'follow', body: 5 }
+  for (let n = 0; n < 300; n += 1) void lending.answer(1, 'fetch', [asking])
+  for (let n = 0; n < 300; n += 1) void lending.answer(n, 'fetch', [asking])
+  await expect.poll(() => replies.length).toBe(299 + 45)
+  expect(bodies).toEqual(new Array(256).fill(undefined))
+  lending[Symbol.dispose]()
 })
 
 describe('a start that fails says why, and leaves no thread', () => {

@@ -34,12 +34,13 @@ export class Lending implements Disposable {
   }
 
   async answer(id: number, service: string, args: readonly unknown[]): Promise<void> {
+    if (this.#asked.has(id) || this.#asked.size >= MOST_ASKED)
+      return this.#reply(id, { error: { message: `more than ${MOST_ASKED} questions at once, or one twice` } })
     const abort = new AbortController()
+    this.#asked.set(id, abort)
     try {
       const serve = Object.hasOwn(SERVICES, service) ? SERVICES[service] : undefined
       if (serve === undefined) throw new Error(`there is no ${service}`)
-      if (this.#asked.size >= MOST_ASKED) throw new Error(`more than ${MOST_ASKED} questions at once`)
-      this.#asked.set(id, abort)
       this.#reply(id, { value: await serve(this.#host, args, abort.signal) })
     } catch (error) {
       if (!abort.signal.aborted) this.#reply(id, { error: tell(error) })
@@ -60,7 +61,7 @@ export class Lending implements Disposable {
 async function fetchFor(fetch: EdgeHost['fetch'], asked: Fetching, signal: AbortSignal): Promise<Fetched> {
   const { url, method, redirect, body } = asked
   const headers = asked.headers.map(([name, value]): [string, string] => [name, value])
-  const sent = body && { body: new Uint8Array(body) }
+  const sent = body instanceof Uint8Array && { body: new Uint8Array(body) }
   const answer = await fetch(new URL(url), { method, redirect, headers, signal, ...sent })
   return { status: answer.status, headers: [...answer.headers], body: new Uint8Array(await answer.arrayBuffer()) }
 }

@@ -141,6 +141,15 @@ export class Life {
 
   #hear(message: FromThread): void {
     if (this.#why !== undefined || this.#floods()) return
+    try {
+      this.#take(message)
+    } catch {
+      this.#fail('it sent what is no message')
+    }
+  }
+
+  /** @throws TypeError for what is none: the plugin can send anything */
+  #take(message: FromThread): void {
     if (message.type === 'answer') this.#settle(message.id, message.settled)
     else if (message.type === 'ask') void this.#lending.answer(message.id, String(message.service), message.args)
     else if (message.type === 'dropped') this.#lending.drop(message.id)
@@ -161,7 +170,7 @@ export class Life {
     const told = Object.entries(typeof fields === 'object' && fields !== null ? fields : {}).slice(0, 16)
     const short = told.map(([name, value]) => [
       name.slice(0, 64),
-      typeof value === 'number' ? value : String(value).slice(0, 256),
+      typeof value === 'number' ? value : textOf(value).slice(0, 256),
     ])
     this.#log[known](String(message).slice(0, 1024), Object.fromEntries(short))
   }
@@ -191,5 +200,14 @@ export class Life {
     this.#steps.reject(new PosternError('PLUGIN_LOAD', why))
     this.#lending[Symbol.dispose]()
     void this.#worker.terminate()
+  }
+}
+
+/** Never throws: data that a visitor sent may be in it. */
+function textOf(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return 'something without a text'
   }
 }
