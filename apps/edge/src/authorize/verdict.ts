@@ -4,6 +4,8 @@ import type { Identity, Json, SentHeaders } from '@postern/interface'
 
 /** Characters of an identity as JSON: it travels in the header of every stream. */
 const LARGEST_IDENTITY = 8192
+/** Values in an answer, each of which would be a character at least. A list may be said to have four thousand million, or be in itself. */
+const MOST_VALUES = LARGEST_IDENTITY
 
 /** What a verifier said, read by hand. `nonsense` is anything that no honest verifier says, with why. */
 export type ReadVerdict =
@@ -22,7 +24,7 @@ export function readVerdict(returned: unknown, name: string): ReadVerdict {
   if (returned === undefined) return { absent: true }
   let value: unknown
   try {
-    value = plainCopy(returned, 0)
+    value = plainCopy(returned, 0, { values: 0 })
   } catch {
     return { nonsense: 'not plain data' }
   }
@@ -80,21 +82,23 @@ function readChallenge(value: unknown): ReadVerdict {
   return { challenge: value as SentHeaders }
 }
 
-/** @throws Error for anything but plain objects, arrays and what is no object */
-function plainCopy(value: unknown, depth: number): unknown {
+/** @throws Error for anything but plain objects, arrays and what is no object; for too much */
+function plainCopy(value: unknown, depth: number, seen: { values: number }): unknown {
+  seen.values += 1
+  if (seen.values > MOST_VALUES) throw new Error('too much')
   if (typeof value === 'function' || typeof value === 'symbol') throw new Error('not data')
   if (typeof value !== 'object' || value === null) return value
   if (isProxy(value) || depth > DEEPEST_COPIED) throw new Error('not plain')
   if (Array.isArray(value)) {
     const copy: unknown[] = []
-    for (let at = 0; at < value.length; at += 1) copy.push(plainCopy(value[at], depth + 1))
+    for (let at = 0; at < value.length; at += 1) copy.push(plainCopy(value[at], depth + 1, seen))
     return copy
   }
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null) throw new Error('not plain')
   const copy: Record<string, unknown> = {}
   for (const key of Object.keys(value)) {
-    const one = plainCopy((value as Record<string, unknown>)[key], depth + 1)
+    const one = plainCopy((value as Record<string, unknown>)[key], depth + 1, seen)
     if (key !== '__proto__') copy[key] = one
     else Object.defineProperty(copy, key, { value: one, enumerable: true, configurable: true, writable: true })
   }

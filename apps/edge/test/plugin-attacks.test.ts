@@ -1,0 +1,102 @@
+import { type Call, type EdgeHost, type Logger, PosternError, type Presented } from '@postern/interface'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
+import { FailureCounter } from '../src/authorize/attempts.ts'
+import { verifyAll } from '../src/authorize/verify.ts'
+import { Kept } from '../src/plugins/kept.ts'
+import { Life } from '../src/plugins/life.ts'
+import { KeptRules, KeptVerifier } from '../src/plugins/sides.ts'
+import { oddPlugin } from './odd-plugin.ts'
+
+const uncaught = vi.fn()
+beforeAll(() => void process.on('uncaughtException', uncaught).on('unhandledRejection', uncaught))
+afterAll(() => {
+  process.off('uncaughtException', uncaught).off('unhandledRejection', uncaught)
+  expect(uncaught).not.toHaveBeenCalled()
+})
+
+const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+const call: Call = { signal: new AbortController().signal, log: quiet }
+const rows = new Map<string, unknown>()
+const lent: EdgeHost = {
+  records: {
+    get: async id => rows.get(id) as never,
+    list: async prefix => new Map([...rows].filter(([id]) => id.startsWith(prefix))) as never,
+    put: async (id, value) => void rows.set(id, value),
+    delete: async id => void rows.delete(id),
+  },
+  keys: { jwks: async () => ({ keys: [{}] }), issuer: async () => 'https://team.example' },
+  attempts: new FailureCounter().of('odd'),
+  fetch: () => Promise.reject(new Error('no network here')),
+}
+
+/** A verifier, or the rules of a protocol, that do what `way` says. */
+const SOURCE = (kind: 'auth' | 'protocol', way: string) => `
+import { parentPort } from 'node:worker_threads'
+const identity = { kind: 'user', issuer: 'https://odd.example', subject: 'ann', claims: {}, revokeKeys: [] }
+/** 8 to the power of 12, were it not the same list again and again. */
+const folded = () => { let all = ['x']; for (let n = 0; n < 12; n += 1) all = new Array(8).fill(all); return all }
+const way = async (log, asked) => { ${way} }
+let lent
+export default {
+  api: 1, kind: '${kind}', side: 'edge', name: 'odd', options: {},
+  create: (_, host) => {
+    lent = host
+    const verify = ({ headers }, { log }) => way(log, headers['x-odd'][0])
+    return { verify, check: permit => way(undefined, permit) }
+  },
+}`
+
+async function keep(way: string, kind: 'auth' | 'protocol' = 'auth'): Promise<Kept> {
+  const { file } = await oddPlugin('odd', {}, SOURCE(kind, way))
+  const begin = async () => {
+    const life = new Life(
+      { file, package: 'postern-odd', entry: { kind, name: 'odd', edge: './edge.js' } },
+      lent,
+      quiet,
+      {
+        start: 10_000,
+        hung: 1500,
+      },
+    )
+    return { life, options: await life.load() }
+  }
+  const about = { kind, name: 'odd', package: 'postern-odd', values: async () => ({}), scrub: (text: string) => text }
+  const kept = await Kept.start({ ...about, begin, log: quiet, firstWait: 20 })
+  onTestFinished(() => kept[Symbol.asyncDispose]())
+  return kept
+}
+
+const presented = (way: string): Presented => ({
+  method: 'GET',
+  url: '/',
+  headers: { 'x-odd': [way] },
+  remoteAddress: '127.0.0.1',
+})
+const verify = (kept: Kept, way: string) =>
+  verifyAll([{ name: 'odd', verifier: new KeptVerifier(kept, 'odd', ['x-odd']) }], presented(way), call)
+
+const LET_IN = { identities: [{ subject: 'ann' }] }
+const DENIED = { refused: 'PLUGIN_FAILED', by: 'odd' }
+
+test('row 113: an answer that is small to send and has no end to copy: denied, and the edge goes on', async () => {
+  const kept = await keep(`
+    if (asked === 'fine') return { identity: { ...identity, groups: new Array(500).fill('g') } }
+    if (asked === 'folded') return { identity: { ...identity, claims: { all: folded() } } }
+    if (asked === 'sparse') return { identity: { ...identity, groups: new Array(2 ** 32 - 1) } }`)
+  for (const way of ['folded', 'sparse']) {
+    expect(await verify(kept, way), way).toMatchObject(DENIED)
+    expect(await verify(kept, 'fine')).toMatchObject(LET_IN)
+  }
+  expect(kept.status.restarts).toBe(0)
+})
+
+test('row 113: mistakes in a permit that are a list without end: not saved; a list of texts is read', async () => {
+  const kept = await keep(`return asked === 'fine' ? ['one', 'two'] : new Array(2 ** 32 - 1)`, 'protocol')
+  const rules = new KeptRules(kept, 'odd')
+  expect(await rules.check('fine')).toEqual(['one', 'two'])
+  const error = await rules.check('sparse').then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )
+  expect(PosternError.from(error).code).toBe('EDGE_UNAVAILABLE')
+})
