@@ -90,6 +90,21 @@ test('row 113: an answer that is small to send and has no end to copy: denied, a
   expect(kept.status.restarts).toBe(0)
 })
 
+test('row 113: a row and a log line of the same kind: they cost the thread, and the edge goes on', {
+  timeout: 60_000,
+}, async () => {
+  const kept = await keep(`
+    if (asked === 'row') await lent.records.put('a', folded())
+    if (asked === 'log') log.info('x', { all: folded() })
+    if (asked === 'fine') await lent.records.put('fine', { n: [1] })
+    return { identity }`)
+  for (const way of ['row', 'log']) {
+    await verify(kept, way)
+    await expect.poll(() => verify(kept, 'fine'), { timeout: 20_000 }).toMatchObject(LET_IN)
+  }
+  expect(rows.get('fine')).toEqual({ n: [1] })
+})
+
 test('row 113: mistakes in a permit that are a list without end: not saved; a list of texts is read', async () => {
   const kept = await keep(`return asked === 'fine' ? ['one', 'two'] : new Array(2 ** 32 - 1)`, 'protocol')
   const rules = new KeptRules(kept, 'odd')

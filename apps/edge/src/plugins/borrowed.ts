@@ -20,7 +20,7 @@ export class Borrowed {
       records: {
         get: id => ask<Json | undefined>('records.get', id),
         list: prefix => ask<ReadonlyMap<string, Json>>('records.list', prefix),
-        put: (id, value) => ask<void>('records.put', id, value),
+        put: async (id, value) => ask<void>('records.put', id, JSON.stringify(value)),
         delete: id => ask<void>('records.delete', id),
       },
       keys: { jwks: () => ask<Json>('keys.jwks'), issuer: () => ask<string>('keys.issuer') },

@@ -75,6 +75,19 @@ function withUrls(values: Readonly<Record<string, unknown>>, specs: OptionSpecs)
   return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, urlOf(name, value)]))
 }
 
+/** Of what a visitor sent some has no text, and some is without end: whatever it costs to find out, it costs here. */
+function inWords(fields: object): Readonly<Record<string, string | number>> {
+  const words = (value: unknown) => {
+    try {
+      return typeof value === 'number' ? value : String(value).slice(0, 256)
+    } catch {
+      return 'something without a text'
+    }
+  }
+  const some = Object.entries(fields).slice(0, 16)
+  return Object.fromEntries(some.map(([name, value]) => [name.slice(0, 64), words(value)]))
+}
+
 /** A look-alike of a promise would run its own code when it is awaited; nobody needs one. */
 async function settle(work: () => unknown): Promise<Settled> {
   try {
@@ -91,9 +104,9 @@ function loggerTo(send: (message: FromThread) => void): Logger {
     (level: keyof Logger): Logger['info'] =>
     (message, fields = {}) => {
       try {
-        send({ type: 'log', level, message: String(message).slice(0, 1024), fields })
+        send({ type: 'log', level, message: String(message).slice(0, 1024), fields: inWords(fields) })
       } catch {
-        // Fields that are no data: the line is not worth the thread.
+        // A message that is no text: the line is not worth the thread.
       }
     }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
