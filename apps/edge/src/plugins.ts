@@ -18,7 +18,7 @@ import {
 } from '@postern/options'
 import type { Registry } from '@postern/registry'
 import type { Store } from '@postern/store'
-import type { FailureCounter } from './authorize/attempts.ts'
+import { FailureCounter } from './authorize/attempts.ts'
 import type { NamedVerifier } from './authorize/verify.ts'
 import type { TeamKeys } from './keys/team-keys.ts'
 import type { KeptStatus } from './plugins/kept.ts'
@@ -71,9 +71,9 @@ export async function startPlugins(
     started.defer(async () => plugin[Symbol.asyncDispose]?.())
     return plugin
   }
-  const others = started.use(
-    new Others({ registry, redactor, log: call.log, valuesOf, hostOf: rows => hostOf(rows, store, failures, lent) }),
-  )
+  // The counter forgets where there is too much, and what a plugin counts strangers may choose: each has one of its own.
+  const lentTo = (rows: string) => hostOf(rows, store, new FailureCounter(), lent)
+  const others = started.use(new Others({ registry, redactor, log: call.log, valuesOf, hostOf: lentTo }))
   const verifiers: NamedVerifier[] = []
   for (const name of registry.names('auth', 'edge')) {
     const kept = await others.keep('auth', name)

@@ -6,6 +6,7 @@ import { Kept } from '../src/plugins/kept.ts'
 import { Life } from '../src/plugins/life.ts'
 import { KeptRules, KeptVerifier } from '../src/plugins/sides.ts'
 import { oddPlugin } from './odd-plugin.ts'
+import { startWorld } from './world.ts'
 
 const uncaught = vi.fn()
 beforeAll(() => void process.on('uncaughtException', uncaught).on('unhandledRejection', uncaught))
@@ -114,4 +115,24 @@ test('row 113: mistakes in a permit that are a list without end: not saved; a li
     (thrown: unknown) => thrown,
   )
   expect(PosternError.from(error).code).toBe('EDGE_UNAVAILABLE')
+})
+
+test('row 97: what strangers have a verifier count makes nobody forget the guesses at another one', {
+  timeout: 60_000,
+}, async () => {
+  const source = SOURCE(
+    'auth',
+    `for (let n = 0; n < 10_001; n += 1) await lent.attempts.failed(asked + n); return undefined`,
+  )
+  const { folder } = await oddPlugin('odd', { reads: ['x-odd'], options: {} }, source)
+  await using world = await startWorld({ addPlugins: { packages: [folder], from: '/' } })
+  const ask = (lines: string) => world.ask(`GET / HTTP/1.1\r\nHost: db.localhost\r\n${lines}\r\n`)
+  const { 'postern-client-id': id = '', 'postern-client-secret': secret = '' } = world.headers()
+  const token = (said: string) => `postern-client-id: ${id}\r\npostern-client-secret: ${said}\r\n`
+  const wrong = () => ask(token(`${secret.slice(0, -4)}${secret.endsWith('aaaa') ? 'bbbb' : 'aaaa'}`))
+  for (let n = 0; n < 60; n += 1) await wrong()
+  expect(await wrong()).toMatchObject({ code: 'RATE_LIMITED' })
+  await ask('x-odd: stranger\r\n')
+  expect(await wrong()).toMatchObject({ code: 'RATE_LIMITED' })
+  expect(await ask(token(secret))).toMatchObject({ status: 426 })
 })

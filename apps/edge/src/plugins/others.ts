@@ -31,13 +31,15 @@ export class Others implements AsyncDisposable {
 
   /** Starts one. @returns undefined for one that comes with the edge @throws PosternError PLUGIN_*, OPTION_* */
   async keep(kind: Kind, name: string): Promise<Kept | undefined> {
-    const { registry, redactor, valuesOf } = this.#options
+    const { registry, redactor, valuesOf, hostOf } = this.#options
     const found = registry.find(kind, name)
     if (found === undefined || found.builtin) return undefined
     const about = { kind, name, package: found.package, ...(found.version !== undefined && { version: found.version }) }
+    // The edge keeps rows of its own, by names that have no colon: a plugin that calls itself `team-keys` is not shown them.
+    const host = hostOf(`plugin:${kind}:${name}`)
     const kept = await Kept.start({
       ...about,
-      begin: () => this.#begin(found),
+      begin: () => this.#begin(found, host),
       values: async options => withoutUrls(await valuesOf(kind, name, options)),
       scrub: redactor.scrub,
       log: redactor.logger(this.#options.log),
@@ -50,12 +52,13 @@ export class Others implements AsyncDisposable {
     await Promise.all(this.#kept.map(kept => kept[Symbol.asyncDispose]()))
   }
 
-  async #begin({ package: from, entry }: Found): Promise<{ readonly life: Life; readonly options: OptionSpecs }> {
-    const { registry, redactor, log, hostOf } = this.#options
+  async #begin(
+    { package: from, entry }: Found,
+    host: EdgeHost,
+  ): Promise<{ readonly life: Life; readonly options: OptionSpecs }> {
+    const { registry, redactor, log } = this.#options
     const { kind, name } = entry
     const file = await registry.moduleOf(kind, name, 'edge')
-    // The edge keeps rows of its own, by names that have no colon: a plugin that calls itself `team-keys` is not shown them.
-    const host = hostOf(`plugin:${kind}:${name}`)
     const life = new Life(
       { file, package: from, entry },
       host,
