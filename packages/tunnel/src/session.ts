@@ -215,9 +215,9 @@ export class TunnelSession implements Tunnel {
     }
   }
 
-  /** A reset without a word before any answer is yamux's own no: the other end never offered the stream to anybody. */
+  /** A reset without a word of a stream that was never accepted is yamux's own no: the other end never offered it to anybody. */
   #openFailure(error: unknown): unknown {
-    if (!PosternError.is(error) || error.code !== 'STREAM_CUT' || !isReset(error.cause)) return error
+    if (!PosternError.is(error) || error.code !== 'STREAM_CUT' || !isRefusal(error.cause)) return error
     const facts = { cause: error, ...(error.requestId && { requestId: error.requestId }) }
     if (this.draining) return new PosternError('DRAINING', 'The other end takes no new streams', facts)
     return new PosternError('LIMIT_EXCEEDED', 'The other end has as many streams as it takes', facts)
@@ -380,7 +380,11 @@ export class TunnelSession implements Tunnel {
 }
 
 function isReset(error: unknown): boolean {
-  return error instanceof YamuxError && error.code === 'STREAM_RESET'
+  return (error instanceof YamuxError && error.code === 'STREAM_RESET') || isRefusal(error)
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof YamuxError && error.code === 'STREAM_REFUSED'
 }
 
 /** As the other end will read it. */

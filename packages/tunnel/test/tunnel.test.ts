@@ -228,6 +228,22 @@ describe('opening a stream', () => {
     expect(await text(accepted)).toBe('early late')
   })
 
+  test('one that was accepted, and reset before its yes was read, is cut; it is not one too many', async () => {
+    const { yamux, started, offered: taken } = await byHand()
+    const tunnel = await started
+    const opening = tunnel.open(headerOf(), call)
+    await until('the stream', () => taken.length === 1)
+    taken[0]!.accept()
+    taken[0]!.destroy()
+    await expect(opening).rejects.toMatchObject({ code: 'STREAM_CUT' })
+    const refused = tunnel.open(headerOf(), call)
+    await until('the next', () => taken.length === 2)
+    taken[1]!.destroy()
+    await expect(refused).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+    yamux.destroy()
+    await tunnel.closed
+  })
+
   test('a stream that says nothing but its header and its end: the end is not lost', async () => {
     const { yamux, started } = await byHand(undefined, { onStream: offered => void offers.push(offered) })
     const offers: OfferedTunnelStream[] = []

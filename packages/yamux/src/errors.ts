@@ -7,6 +7,7 @@
  * - `PEER_NOT_READING`: more than `maxControlQueue` bytes of control frames wait for a peer that does not read.
  * - `SESSION_CLOSED`: this side ended or destroyed the session.
  * - `STREAM_RESET`: the peer reset this stream (RST).
+ * - `STREAM_REFUSED`: the same for a stream of ours that the peer had never accepted.
  * - `GONE_AWAY`: the peer asked for no new streams; `open()` refuses.
  * - `TOO_MANY_STREAMS`, `TOO_MANY_UNACKNOWLEDGED`, `PIPE_FULL`, `IDS_EXHAUSTED`: `open()` refuses, the session goes on.
  * - `OPTION`: an option out of its range.
@@ -18,6 +19,7 @@ export type YamuxErrorCode =
   | 'PEER_NOT_READING'
   | 'SESSION_CLOSED'
   | 'STREAM_RESET'
+  | 'STREAM_REFUSED'
   | 'GONE_AWAY'
   | 'TOO_MANY_STREAMS'
   | 'TOO_MANY_UNACKNOWLEDGED'

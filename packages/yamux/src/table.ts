@@ -93,7 +93,10 @@ export class StreamTable implements LinkOwner {
 
   /** The peer's RST. */
   reset(link: StreamLink): void {
-    const reason = new YamuxError('STREAM_RESET', `The peer reset stream ${link.id}`)
+    const reason =
+      link.ours && !link.acknowledged
+        ? new YamuxError('STREAM_REFUSED', `The peer did not accept stream ${link.id}`)
+        : new YamuxError('STREAM_RESET', `The peer reset stream ${link.id}`)
     link.cut(this.#hooks.cutError(link.id, reason))
   }
 

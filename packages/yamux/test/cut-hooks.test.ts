@@ -16,7 +16,7 @@ describe('the owner’s say in cuts', () => {
     await turns()
     taken[0]!.destroy()
     await turns()
-    expect(streams[0]!.errored).toMatchObject({ message: 'stream 1', cause: { code: 'STREAM_RESET' } })
+    expect(streams[0]!.errored).toMatchObject({ message: 'stream 1', cause: { code: 'STREAM_REFUSED' } })
     expect(streams[1]!.errored).toBe(null)
     server.destroy()
     await client.closed

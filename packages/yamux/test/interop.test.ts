@@ -191,7 +191,7 @@ describe.skipIf(!peers.includes('go-yamux'))(
         await gone
         const crossing = ask('e')
         socket.resume()
-        await expect(readAll(crossing)).rejects.toMatchObject({ code: 'STREAM_RESET' })
+        await expect(readAll(crossing)).rejects.toMatchObject({ code: 'STREAM_REFUSED' })
         expect(session.remoteGoneAway).toBe(true)
         expect(() => session.open()).toThrow('no new streams')
         stream.end('still here')
