@@ -179,14 +179,16 @@ ingress:
   - { hostname: cache.example.com, service: "redis://10.0.0.7" }
 `
 
-  it.each(['@acme/postern-redis', './node_modules/@acme/postern-redis'])(
-    '%s is looked for from the file’s folder',
-    async name => {
-      const { rules, forPlugins } = await read(text(name))
-      expect(rules[0]?.service).toEqual(new URL('redis://10.0.0.7:6379'))
-      expect(forPlugins?.values).toEqual({ database: 3 })
-    },
-  )
+  it('a path is looked for from the file’s folder', async () => {
+    const { rules, forPlugins } = await read(text('./node_modules/@acme/postern-redis'))
+    expect(rules[0]?.service).toEqual(new URL('redis://10.0.0.7:6379'))
+    expect(forPlugins?.values).toEqual({ database: 3 })
+  })
+
+  it('a name that nobody added is not looked for there: it says that it was not added', async () => {
+    const { code, message } = await refusal(text('@acme/postern-redis'))
+    expect([code, message]).toEqual(['CONFIG_INVALID', expect.stringContaining('no such plugin was added')])
+  })
 
   it('that are not there are said to be missing', async () => {
     const { code, message } = await refusal(text('@acme/other'))
