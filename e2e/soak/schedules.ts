@@ -16,7 +16,7 @@ export interface Size {
 export const stated: { readonly schedules: number; readonly seed: number } = { schedules: 10_000, seed: 1 }
 
 /** Sites at once: most of a schedule is waiting. */
-const LANES = 8
+const LANES = 16
 /** Schedules of one site. Then it is stopped, and what is left of it is counted. */
 const BATCH = 25
 /**
