@@ -78,7 +78,9 @@ export async function startPlugins(
   for (const name of registry.names('auth', 'edge')) {
     const kept = await others.keep('auth', name)
     const reads = registry.find('auth', name)?.entry.reads
-    const verifier = kept ? new KeptVerifier(kept, name, reads) : ((await create('auth', name)) as AuthVerifier)
+    const verifier = kept
+      ? new KeptVerifier(kept, name, reads, () => lent.keys.issuer)
+      : ((await create('auth', name)) as AuthVerifier)
     verifiers.push({ name, verifier })
   }
   const transports: TransportListener[] = []

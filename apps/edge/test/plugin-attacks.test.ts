@@ -74,7 +74,11 @@ const presented = (way: string): Presented => ({
   remoteAddress: '127.0.0.1',
 })
 const verify = (kept: Kept, way: string) =>
-  verifyAll([{ name: 'odd', verifier: new KeptVerifier(kept, 'odd', ['x-odd']) }], presented(way), call)
+  verifyAll(
+    [{ name: 'odd', verifier: new KeptVerifier(kept, 'odd', ['x-odd'], () => 'https://team.example') }],
+    presented(way),
+    call,
+  )
 
 const LET_IN = { identities: [{ subject: 'ann' }] }
 const DENIED = { refused: 'PLUGIN_FAILED', by: 'odd' }
@@ -115,6 +119,20 @@ test('row 113: mistakes in a permit that are a list without end: not saved; a li
     (thrown: unknown) => thrown,
   )
   expect(PosternError.from(error).code).toBe('EDGE_UNAVAILABLE')
+})
+
+test('row 113: a person of the team’s own directory is none by the word of a plugin; one of its own issuer is', async () => {
+  const source = SOURCE(
+    'auth',
+    `return { identity: { ...identity, ...(asked === 'team' && { issuer: await lent.keys.issuer() }) } }`,
+  )
+  const { folder } = await oddPlugin('odd', { reads: ['x-odd'], options: {} }, source)
+  await using world = await startWorld({ addPlugins: { packages: [folder], from: '/' } })
+  const token = Object.entries(world.headers()).map(([name, value]) => `${name}: ${value}\r\n`)
+  const ask = (way: string) =>
+    world.ask(`GET / HTTP/1.1\r\nHost: db.localhost\r\nx-odd: ${way}\r\n${token.join('')}\r\n`)
+  expect(await ask('team')).toMatchObject({ status: 401, code: 'PLUGIN_FAILED' })
+  expect(await ask('its own')).toMatchObject({ status: 426 })
 })
 
 test('row 97: what strangers have a verifier count makes nobody forget the guesses at another one', {

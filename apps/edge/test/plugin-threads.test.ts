@@ -63,7 +63,9 @@ async function keep({ name = 'odd', hung = DEADLINE + 400, host, log = quiet, ..
   const values = async () => ({})
   const kept = await Kept.start({ ...about, begin, values, scrub: text => text, log, firstWait: 20 })
   onTestFinished(() => kept[Symbol.asyncDispose]())
-  return Object.defineProperty(new KeptVerifier(kept, name, reads), 'status', { get: () => kept.status }) as Odd
+  return Object.defineProperty(new KeptVerifier(kept, name, reads, () => 'https://team.example'), 'status', {
+    get: () => kept.status,
+  }) as Odd
 }
 
 const asked = (headers: Readonly<Record<string, string>>): Presented => ({

@@ -13,12 +13,17 @@ export class KeptVerifier implements AuthVerifier {
   readonly #kept: Kept
   readonly #name: string
   readonly #reads: readonly string[] | undefined
+  readonly #team: () => string
 
-  /** @param reads what of a request it wants to see; absent: all */
-  constructor(kept: Kept, name: string, reads: readonly string[] | undefined) {
+  /**
+   * @param reads what of a request it wants to see; absent: all
+   * @param team issuer of the people in the team's own directory, whom the edge itself signs in
+   */
+  constructor(kept: Kept, name: string, reads: readonly string[] | undefined, team: () => string) {
     this.#kept = kept
     this.#name = name
     this.#reads = reads
+    this.#team = team
   }
 
   async verify(presented: Presented, { signal }: Call): Promise<Verdict | undefined> {
@@ -26,6 +31,8 @@ export class KeptVerifier implements AuthVerifier {
     const read = (answer: unknown) => {
       const verdict = readVerdict(answer, this.#name)
       if ('nonsense' in verdict) throw new Error(verdict.nonsense)
+      if ('identity' in verdict && verdict.identity.issuer === this.#team())
+        throw new Error('the identity claims to be of the team’s own directory')
       return answer as Verdict | undefined
     }
     const isRefusal = (thrown: unknown) => PosternError.is(thrown) && REFUSALS.includes(thrown.code)
