@@ -67,6 +67,8 @@ export class WebSocketPipe extends Duplex {
   #ender: Done | undefined
   #peerEnded = false
   #closed = false
+  /** What came last was for the WebSocket alone: whoever is in between may have sent it. */
+  #isControl = false
   /** The connection is left to its closing handshake, though the pipe is gone. */
   #lingers = false
   #timer: NodeJS.Timeout | undefined
@@ -79,7 +81,8 @@ export class WebSocketPipe extends Duplex {
     socket.on('message', (data, isBinary) => this.#message(data, isBinary))
     socket.on('error', error => this.#cut(`the other end broke the WebSocket protocol: ${error.message}`, error))
     socket.on('close', code => this.#close(code))
-    // A message is told when all of it is there, which on a slow line is long after its other end has begun.
+    socket.on('ping', this.#onControl).on('pong', this.#onControl)
+    // A message is told when all of it is there, which on a slow line is long after its other end has begun. ws hears the bytes first.
     options.connection.on('data', this.#onBytes)
   }
 
@@ -154,8 +157,13 @@ export class WebSocketPipe extends Duplex {
     else this.#writer = done
   }
 
+  readonly #onControl = (): void => {
+    this.#isControl = true
+  }
+
   readonly #onBytes = (): void => {
-    this.emit('progress')
+    if (!this.#isControl) this.emit('progress')
+    this.#isControl = false
   }
 
   #message(data: RawData, isBinary: boolean): void {

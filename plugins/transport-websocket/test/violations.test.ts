@@ -44,6 +44,19 @@ test('a message that comes in parts: its pipe says so at each, and hands over al
   expect(text).toEqual(['in three parts'])
 })
 
+test('a ping, which a proxy in between may send for ever: no sign of who is at the other end; a part of a message is', async () => {
+  await using edge = await startEdge()
+  const wire = await open(edge)
+  let progress = 0
+  edge.pipes.at(-1)!.on('progress', () => (progress += 1))
+  wire.send(Buffer.concat([frame(0x8a, 'still there'), frame(0x89, 'still there?')]))
+  await until(() => wire.received[0] === 0x8a)
+  expect(progress).toBe(0)
+  wire.send(frame(0x82, 'a message').subarray(0, 4))
+  await until(() => progress > 0)
+  expect(progress).toBe(1)
+})
+
 // RFC 6455 §5 and §7.4, as in the Autobahn cases 1–7.
 describe('frames that no client may send', () => {
   test.each<[string, Buffer, number]>([
