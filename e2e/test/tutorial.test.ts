@@ -94,6 +94,9 @@ describe('docs/plugins/tutorial.md', () => {
       expect(stdout).toMatch(/^\S fail 0$/m)
       expect(stdout).toContain('OK\nhello\n')
       expect(stderr).toContain('permit: redis: there is no "comands", only "commands"')
+      expect(stderr).toContain(
+        'next     Correct the permit; what one may say, the plugin of the protocol redis documents.',
+      )
       expect(stdout.split("hello\nNOPERM the rule that let you in does not permit 'flushall'\n").length).toBe(3)
       expect(stdout).toContain('PONG\n')
       for (const mode of ['hop', 'end-to-end'])

@@ -184,6 +184,7 @@ test('the permits of a protocol by somebody else are checked when rules are save
   await expect(save({ odd: {} })).rejects.toMatchObject({
     code: 'BAD_USAGE',
     message: 'permit: odd: commands is missing',
+    next: expect.stringContaining('the protocol odd'),
   })
   for (const permit of ['lie', 'block'])
     await expect(save({ odd: permit })).rejects.toMatchObject({

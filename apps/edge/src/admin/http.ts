@@ -209,7 +209,9 @@ function problemOf(error: PosternError, code: Code, requestId: string): Problem 
     speaker: 'edge',
     ...(code === error.code && !SILENT.includes(code) && { detail: error.message, next: error.next }),
   })
-  if (code === 'BAD_USAGE') return { ...said, next: `Correct the request; GET ${BASE}/openapi.json describes it.` }
+  const isGeneral = said.next === problem('BAD_USAGE', requestId).next
+  if (code === 'BAD_USAGE' && isGeneral)
+    return { ...said, next: `Correct the request; GET ${BASE}/openapi.json describes it.` }
   if (code === 'NOT_FOUND') return { ...said, title: 'There is no such thing' }
   if (code === 'REQUEST_TOO_LARGE') return { ...said, status: 413 }
   return said

@@ -15,7 +15,9 @@ export async function checkPermits(
   for (const permit of permitsIn(sent)) {
     for (const [name, own] of Object.entries(permit)) {
       const [wrong] = (await protocols.get(name)?.check(own)) ?? []
-      if (wrong !== undefined) throw new PosternError('BAD_USAGE', `permit: ${name}: ${wrong}`, { speaker: 'edge' })
+      if (wrong === undefined) continue
+      const next = `Correct the permit; what one may say, the plugin of the protocol ${name} documents.`
+      throw new PosternError('BAD_USAGE', `permit: ${name}: ${wrong}`, { speaker: 'edge', next })
     }
   }
 }
