@@ -6,6 +6,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { create } from 'tar'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { postern } from './postern.ts'
@@ -144,6 +145,15 @@ describe('row 115: what is refused, before anything of it is unpacked', () => {
     [
       'package.json twice, where long s is s',
       () => pack({ ...note, 'package/package.j\u017fon': manifest('1.0.0') }),
+      52,
+    ],
+    [
+      'zeros without end behind it',
+      async () => {
+        const file = join(folder, 'zeros.tgz')
+        await writeFile(file, Buffer.concat([await readFile(await packNote()), gzipSync(Buffer.alloc(2 ** 27))]))
+        return file
+      },
       52,
     ],
     ['no package.json', () => pack({ 'package/client.js': '' }), 52],

@@ -7,6 +7,10 @@ import { Parser, type ReadEntry } from 'tar'
 const MOST_ENTRIES = 20_000
 /** Bytes of all files, unpacked. */
 const LARGEST = 256 * 2 ** 20
+/** Bytes read at once: they are unpacked at once, to a thousand times as many. */
+const AT_ONCE = 1024
+/** Bytes behind the end of a tarball: it is filled up to a multiple of that, and the parser keeps them all. */
+const MOST_BEHIND = 10_240
 const FILES: readonly string[] = ['File', 'OldFile', 'ContiguousFile', 'Directory']
 const SCRIPTS: readonly string[] = ['preinstall', 'install', 'postinstall']
 
@@ -31,8 +35,12 @@ export async function lookInto(path: string, label: string): Promise<TarballFact
   const broken = (cause: unknown) => (contents.wrong ??= `no tarball that can be read (${messageOf(cause)})`)
   parser.on('error', broken)
   const hash = createHash('sha512')
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+  let behind = Number.NEGATIVE_INFINITY
+  parser.on('eof', () => (behind = 0))
+  for await (const chunk of createReadStream(path, { highWaterMark: AT_ONCE }) as AsyncIterable<Buffer>) {
     hash.update(chunk)
+    behind += chunk.length
+    if (behind > MOST_BEHIND) contents.wrong ??= `more than ${MOST_BEHIND} bytes behind its end`
     if (contents.wrong === undefined) parser.write(chunk)
   }
   const { promise, resolve } = Promise.withResolvers<void>()
