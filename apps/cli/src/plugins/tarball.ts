@@ -9,8 +9,8 @@ const MOST_ENTRIES = 20_000
 const LARGEST = 256 * 2 ** 20
 /** Bytes read at once: they are unpacked at once, to a thousand times as many. */
 const AT_ONCE = 1024
-/** Bytes behind the end of a tarball: it is filled up to a multiple of that, and the parser keeps them all. */
-const MOST_BEHIND = 10_240
+/** Bytes behind the end of a tarball, compressed: what it is filled up with takes some fifty. The parser keeps them all, unpacked. */
+const MOST_BEHIND = 2048
 const FILES: readonly string[] = ['File', 'OldFile', 'ContiguousFile', 'Directory']
 const SCRIPTS: readonly string[] = ['preinstall', 'install', 'postinstall']
 
