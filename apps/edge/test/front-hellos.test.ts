@@ -96,7 +96,15 @@ describe('row 127: a hello that is none', () => {
     let at = 0
     const timer = setInterval(() => trickle.write(sent.subarray(at, ++at)), 50)
     expect(await ask(world.port, 'a.localhost', ann)).toMatchObject({ status: 200 })
-    await Promise.all([...sockets, trickle].map(socket => once(socket.resume(), 'close')))
+    // A byte that comes right behind the end is answered by RST: it is gone either way.
+    const gone = (socket: Socket) =>
+      new Promise(resolve =>
+        socket
+          .on('error', () => {})
+          .resume()
+          .once('close', resolve),
+      )
+    await Promise.all([...sockets, trickle].map(gone))
     clearInterval(timer)
     expect(at).toBeLessThan(sent.length)
   })
