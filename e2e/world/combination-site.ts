@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { keyFingerprint } from '@postern/connector'
@@ -248,6 +248,7 @@ function served(daemon: string): readonly { hostname: string; protocol: string; 
 function addThirdParty(folder: string): Pick<EdgeConfig, 'addPlugins' | 'pluginOptions'> {
   const own = join(folder, THIRD_PARTY)
   cpSync(join(import.meta.dirname, '../../packages/create-postern-plugin/templates/auth'), own, { recursive: true })
+  renameSync(join(own, '_package.json'), join(own, 'package.json'))
   symlinkSync(join(import.meta.dirname, '../node_modules'), join(own, 'node_modules'))
   const path = join(folder, 'edge.yaml')
   const keys = `ann:${createHash('sha256').update(KEY).digest('hex')}`
