@@ -61,7 +61,7 @@ export async function measure(
   if (wants('streams', 'fairness')) {
     const { bytes, seconds, least, most } = await run('down', sizes.streams)
     put('streams', bytes / seconds / 1e6)
-    put('fairness', least / most)
+    put('fairness', most === 0 ? 0 : least / most)
   }
   if (wants('connections')) put('connections', perSecond(await run('connect', 16)))
   if (wants('first-byte')) put('first-byte', (await run('connect', 1)).p50)
