@@ -62,7 +62,8 @@ describe.skipIf(LIBRARY === undefined)('row 148: clocks (needs: apt-get install 
       await put(whose, by)
       expect([REJECTED, EXPIRED]).toContain(await comes())
       await put(whose, 0)
-      expect(await comes()).toBe(0)
+      // A busy machine lets it look later.
+      await expect.poll(comes, { timeout: 30_000, interval: 500 }).toBe(0)
     },
   )
 
