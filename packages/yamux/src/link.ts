@@ -234,7 +234,7 @@ export class StreamLink implements Turn {
         error ?? new YamuxError('STREAM_RESET', `Stream ${this.id} was destroyed before its bytes were sent`),
       )
     }
-    this.#growth.giveBack(this.#grown, this.#whose)
+    if (this.#grown > 0) this.#growth.giveBack(this.#grown, this.#whose)
     this.#owner.destroyed(this)
   }
 
