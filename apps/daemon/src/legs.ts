@@ -36,8 +36,13 @@ export class Legs {
   }
 
   #isBlocked({ name }: NamedTransport): boolean {
-    const { times, at } = this.#lost.get(name) ?? { times: 0, at: 0 }
-    return times >= NO_CHANCE && at > performance.now() - REMEMBERED
+    return this.#lostBy(name) >= NO_CHANCE
+  }
+
+  /** How often in a row, as far as that is remembered. */
+  #lostBy(name: string): number {
+    const lost = this.#lost.get(name)
+    return lost !== undefined && lost.at > performance.now() - REMEMBERED ? lost.times : 0
   }
 
   async #by(one: NamedTransport, ticket: string, call: Call): Promise<Pipe> {
@@ -53,7 +58,6 @@ export class Legs {
 
   #note({ name }: NamedTransport, error: unknown): void {
     if (!PosternError.is(error) || !LOOKS_BLOCKED.has(error.code)) return
-    const { times } = this.#lost.get(name) ?? { times: 0 }
-    this.#lost.set(name, { times: times + 1, at: performance.now() })
+    this.#lost.set(name, { times: this.#lostBy(name) + 1, at: performance.now() })
   }
 }

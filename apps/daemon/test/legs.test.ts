@@ -1,7 +1,7 @@
 import type { NamedTransport } from '@postern/client'
 import { type Call, type Pipe, PosternError } from '@postern/interface'
 import { memoryPair, recordingLog } from '@postern/testkit'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Legs } from '../src/legs.ts'
 
 const log = recordingLog()
@@ -47,6 +47,16 @@ describe('a daemon comes for a client', () => {
       expect(dialled).toEqual(['tls', 'websocket', 'tls', 'websocket', 'websocket'])
     },
   )
+
+  it('by the same one again after a while, and then once is nothing', async () => {
+    const { legs: own, dialled } = legs({ tls: () => new PosternError('TIMED_OUT', 'too late') })
+    for (const ticket of ['t', 'u', 'v']) await own.come(ticket, ['tls'], call)
+    vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 600_001)
+    onTestFinished(() => void vi.restoreAllMocks())
+    dialled.length = 0
+    for (const ticket of ['w', 'x', 'y']) await own.come(ticket, ['tls'], call)
+    expect(dialled).toEqual(['tls', 'websocket', 'tls', 'websocket', 'websocket'])
+  })
 
   it('by the same one again where it got through between', async () => {
     const late = () => new PosternError('TIMED_OUT', 'too late')
