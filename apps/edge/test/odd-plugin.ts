@@ -1,7 +1,9 @@
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { EdgeHost } from '@postern/interface'
 import { onTestFinished } from 'vitest'
+import { FailureCounter } from '../src/authorize/attempts.ts'
 
 /** A verifier that does what the header `x-<its name>` says. */
 const EDGE = (name: string) => `
@@ -121,4 +123,19 @@ export async function oddPlugin(
   await writeFile(join(folder, 'package.json'), JSON.stringify(manifest))
   await writeFile(join(folder, 'edge.js'), source)
   return { folder, file: join(folder, 'edge.js') }
+}
+
+/** What an edge lends it, whose rows are in memory. */
+export function oddHost(rows: Map<string, unknown>, fetch: EdgeHost['fetch']): EdgeHost {
+  return {
+    records: {
+      get: async id => rows.get(id) as never,
+      list: async prefix => new Map([...rows].filter(([id]) => id.startsWith(prefix))) as never,
+      put: async (id, value) => void rows.set(id, value),
+      delete: async id => void rows.delete(id),
+    },
+    keys: { jwks: async () => ({ keys: [{}] }), issuer: async () => 'https://team.example' },
+    attempts: new FailureCounter().of('odd'),
+    fetch,
+  }
 }

@@ -1,11 +1,10 @@
-import { type Call, type EdgeHost, type Logger, PosternError, type Presented } from '@postern/interface'
+import { type Call, type Logger, PosternError, type Presented } from '@postern/interface'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
-import { FailureCounter } from '../src/authorize/attempts.ts'
 import { verifyAll } from '../src/authorize/verify.ts'
 import { Kept } from '../src/plugins/kept.ts'
 import { Life } from '../src/plugins/life.ts'
 import { KeptRules, KeptVerifier } from '../src/plugins/sides.ts'
-import { oddPlugin } from './odd-plugin.ts'
+import { oddHost, oddPlugin } from './odd-plugin.ts'
 import { startWorld } from './world.ts'
 
 const uncaught = vi.fn()
@@ -18,17 +17,7 @@ afterAll(() => {
 const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 const call: Call = { signal: new AbortController().signal, log: quiet }
 const rows = new Map<string, unknown>()
-const lent: EdgeHost = {
-  records: {
-    get: async id => rows.get(id) as never,
-    list: async prefix => new Map([...rows].filter(([id]) => id.startsWith(prefix))) as never,
-    put: async (id, value) => void rows.set(id, value),
-    delete: async id => void rows.delete(id),
-  },
-  keys: { jwks: async () => ({ keys: [{}] }), issuer: async () => 'https://team.example' },
-  attempts: new FailureCounter().of('odd'),
-  fetch: () => Promise.reject(new Error('no network here')),
-}
+const lent = oddHost(rows, () => Promise.reject(new Error('no network here')))
 
 /** A verifier, or the rules of a protocol, that do what `way` says. */
 const SOURCE = (kind: 'auth' | 'protocol', way: string) => `

@@ -2,14 +2,13 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Call, type EdgeHost, type Identity, type Logger, PosternError, type Presented } from '@postern/interface'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { FailureCounter } from '../src/authorize/attempts.ts'
 import { verifyAll } from '../src/authorize/verify.ts'
 import { guardedFetch } from '../src/guarded-fetch.ts'
 import { Kept, type KeptStatus } from '../src/plugins/kept.ts'
 import { Lending } from '../src/plugins/lending.ts'
 import { Life } from '../src/plugins/life.ts'
 import { KeptVerifier } from '../src/plugins/sides.ts'
-import { oddPlugin } from './odd-plugin.ts'
+import { oddHost, oddPlugin } from './odd-plugin.ts'
 
 const thrown: unknown[] = []
 const uncaught = (error: unknown) => void thrown.push(error)
@@ -23,18 +22,7 @@ const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 const call: Call = { signal: new AbortController().signal, log: quiet }
 /** Milliseconds. */
 const DEADLINE = 800
-const rows = new Map<string, unknown>()
-const lent: EdgeHost = {
-  records: {
-    get: async id => rows.get(id) as never,
-    list: async prefix => new Map([...rows].filter(([id]) => id.startsWith(prefix))) as never,
-    put: async (id, value) => void rows.set(id, value),
-    delete: async id => void rows.delete(id),
-  },
-  keys: { jwks: async () => ({ keys: [{}] }), issuer: async () => 'https://team.example' },
-  attempts: new FailureCounter().of('odd'),
-  fetch: guardedFetch(),
-}
+const lent = oddHost(new Map(), guardedFetch())
 
 interface Wanted {
   /** Milliseconds. */
