@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { keyFingerprint } from '@postern/connector'
@@ -247,8 +248,8 @@ function served(daemon: string): readonly { hostname: string; protocol: string; 
 /** A package by somebody else, at the edge too. */
 function addThirdParty(folder: string): Pick<EdgeConfig, 'addPlugins' | 'pluginOptions'> {
   const own = join(folder, THIRD_PARTY)
-  cpSync(join(import.meta.dirname, '../../packages/create-postern-plugin/templates/auth'), own, { recursive: true })
-  renameSync(join(own, '_package.json'), join(own, 'package.json'))
+  const program = join(import.meta.dirname, '../../packages/create-postern-plugin/bin/create-postern-plugin.js')
+  execFileSync(process.execPath, [program, THIRD_PARTY, '--kind', 'auth'], { cwd: folder, stdio: 'pipe' })
   symlinkSync(join(import.meta.dirname, '../node_modules'), join(own, 'node_modules'))
   const path = join(folder, 'edge.yaml')
   const keys = `ann:${createHash('sha256').update(KEY).digest('hex')}`
