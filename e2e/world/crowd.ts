@@ -7,6 +7,7 @@ import { writeJson } from '@postern/connector/files'
 import { createConnector, createIdentity, signConnector } from '@postern/connector/issue'
 import { type EdgeConfig, initialiseEdge, type RunningEdge, startEdge } from '@postern/edge'
 import type { Call } from '@postern/interface'
+import { countHeldBuffers } from '@postern/program'
 import { quiet } from './lab.ts'
 import { type Running, start } from './program.ts'
 
@@ -41,6 +42,7 @@ export interface Crowd extends AsyncDisposable {
 }
 
 export async function startCrowd(config: Partial<EdgeConfig> = {}): Promise<Crowd> {
+  countHeldBuffers() // as `postern-edge` does
   await using owned = new AsyncDisposableStack()
   const folder = mkdtempSync(join(tmpdir(), 'postern-crowd-'))
   owned.defer(() => rmSync(folder, { recursive: true, force: true }))

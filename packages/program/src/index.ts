@@ -3,6 +3,7 @@ export { type Composed, type Composition, composePlugins, PLUGIN_FLAGS, transpor
 export { type ConfigFile, parseConfigText, readConfigFile } from './config-file.ts'
 export { describeFailure, exitCodeOf, unwritten } from './failure.ts'
 export { homeFolder, readPrivate, userFolder, writePrivate } from './files.ts'
+export { countHeldBuffers } from './heap.ts'
 export { clientHost, pluginPlaces, readTrust } from './host.ts'
 export { exclusively } from './lock.ts'
 export { createLog, jsonLineOf, LEVELS, type Level, type LogOptions, printable } from './log.ts'

@@ -1,6 +1,7 @@
 import { type Call, type Logger, PosternError } from '@postern/interface'
 import { createRedactor, type Redactor } from '@postern/options'
 import { describeFailure, exitCodeOf, unwritten } from './failure.ts'
+import { countHeldBuffers } from './heap.ts'
 import { createLog, LEVELS, type Level } from './log.ts'
 import { onStop, Stopped, type Stopping } from './signals.ts'
 
@@ -48,6 +49,7 @@ export async function runProgram(
   work: (program: Program, call: Call) => Promise<void>,
   manifest?: URL,
 ): Promise<void> {
+  countHeldBuffers()
   const argv = process.argv.slice(2)
   const json = wantsJson(argv)
   const redactor = createRedactor()
