@@ -1,6 +1,7 @@
 import { cpus } from 'node:os'
-import { type Crowd, type Mode, startCrowd, type Who } from '../world/crowd.ts'
+import { type Mode, type Who, Worker } from '../world/crowd.ts'
 import type { Attack, AttackerAsked, AttackerTold } from '../world/crowd-attacker.ts'
+import type { SiteAsked } from '../world/crowd-site.ts'
 import type { VictimAsked, VictimTold } from '../world/crowd-victim.ts'
 
 /**
@@ -19,6 +20,8 @@ export const stated = { requests: 10_000, rounds: 5 }
 
 const ATTACKS = ['resets', 'flood', 'stalled', 'bulk', 'sessions'] as const satisfies readonly Attack[]
 const MODES = ['hop', 'end-to-end'] as const satisfies readonly Mode[]
+/** What `postern-edge` starts itself with. */
+const HEAP = ['--max-semi-space-size=2', '--initial-old-space-size=48']
 const WAYS = ['alone', 'burning', 'elsewhere', 'attacked'] as const
 type Way = (typeof WAYS)[number]
 type Times = Record<Way, VictimTold[]>
@@ -36,8 +39,7 @@ export default async function (size: typeof stated): Promise<Record<string, numb
   for (const mode of MODES)
     for (const attack of ATTACKS) {
       if (only && !only.includes(`${mode}:${attack}`)) continue
-      await using crowd = await startCrowd()
-      const measured = await measure(crowd, mode, attack, size)
+      const measured = await measure(mode, attack, size)
       for (const [name, figure] of Object.entries(measured)) figures[`${mode}, ${attack}: ${name}`] = figure
       process.stderr.write(`${mode}, ${attack}: ${JSON.stringify(measured)}\n`)
     }
@@ -45,16 +47,17 @@ export default async function (size: typeof stated): Promise<Record<string, numb
 }
 
 async function measure(
-  crowd: Crowd,
   mode: Mode,
   attack: Exclude<Attack, 'burn'>,
   { requests, rounds }: typeof stated,
 ): Promise<Record<string, number>> {
-  const victim = crowd.worker<VictimAsked, VictimTold>('crowd-victim.ts')
-  const attacker = crowd.worker<AttackerAsked, AttackerTold>('crowd-attacker.ts')
-  const who = crowd.visitor('attacker', mode)
-  const other = await crowd.worker<{ mode: Mode }, Who>('crowd-elsewhere.ts').ask({ mode })
-  const asked = { who: crowd.visitor('victim', mode), requests: Math.ceil(requests / rounds / 2) }
+  await using here = new Worker<SiteAsked, Who>('crowd-site.ts', HEAP)
+  await using elsewhere = new Worker<SiteAsked, Who>('crowd-site.ts', HEAP)
+  await using victim = new Worker<VictimAsked, VictimTold>('crowd-victim.ts')
+  await using attacker = new Worker<AttackerAsked, AttackerTold>('crowd-attacker.ts')
+  const who = await here.ask({ name: 'attacker', mode })
+  const other = await elsewhere.ask({ name: 'attacker', mode })
+  const asked = { who: await here.ask({ name: 'victim', mode }), requests: Math.ceil(requests / rounds / 2) }
   const times: Times = { alone: [], burning: [], elsewhere: [], attacked: [] }
   const left: Left = { alone: [], burning: [], elsewhere: [], attacked: [] }
   const asks = async (way: Way) => {

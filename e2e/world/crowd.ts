@@ -37,7 +37,7 @@ export interface Crowd extends AsyncDisposable {
   /** Connections that the service has now. */
   open(): Promise<number>
   visitor(name: 'victim' | 'attacker', mode: Mode): Who
-  /** Starts a script beside this file, a process that is told what to do. */
+  /** Starts a script beside this file, a process that is told what to do; a {@link Worker} is one without a crowd. */
   worker<Asked extends object, Told extends object>(script: string): Worker<Asked, Told>
 }
 
@@ -96,8 +96,9 @@ export class Worker<Asked extends object, Told extends object> implements AsyncD
   readonly #child: ChildProcess
   readonly #gone: Promise<never>
 
-  constructor(script: string) {
-    this.#child = fork(join(import.meta.dirname, script))
+  /** @param flags of Node.js */
+  constructor(script: string, flags: readonly string[] = []) {
+    this.#child = fork(join(import.meta.dirname, script), { execArgv: [...flags] })
     this.#gone = once(this.#child, 'exit').then(() => Promise.reject(new Error(`${script} ended`)))
     this.#gone.catch(() => {}) // told to whoever asks
   }

@@ -6,12 +6,13 @@ if (Number(process.versions.node.split('.')[0]) < 24) {
   )
   process.exit(6)
 }
-// V8 lets the young generation grow to 64 MiB. Who carries bytes gains nothing by it: held small, what was read and sent on is freed
-// sooner (2 GiB of bodies: a third of the growth, half of the daemon's CPU). V8 reads the flag once, at start, so this process
-// starts itself again.
-const young = '--max-semi-space-size'
-const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ').includes(young)
-if (!given && process.platform !== 'win32')
-  process.execve(process.execPath, [process.execPath, `${young}=2`, ...process.execArgv, ...process.argv.slice(1)])
+// What is read and sent on is garbage at once. V8 lets its young generation grow to 64 MiB: held small, that is freed sooner. And it walks
+// the whole heap whenever that is a bit larger than it was: not below these megabytes, about twice what is there (docs/decisions/0027). It
+// reads its flags once, at start, so this process starts itself again.
+const flags = ['--max-semi-space-size=2', '--initial-old-space-size=48']
+const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
+const missing = flags.filter(flag => !given.includes(flag.split('=')[0]))
+if (missing.length > 0 && process.platform !== 'win32')
+  process.execve(process.execPath, [process.execPath, ...missing, ...process.execArgv, ...process.argv.slice(1)])
 const { over } = await import('../dist/main.cjs')
 await over

@@ -220,7 +220,7 @@ class Flow implements Reader {
     this.bytes += chunk.length
     // 'drain' comes only after a write that said false, so that is asked first.
     if (!this.#to.write(chunk)) this.#falls()
-    if (isEnough(chunk.length, this)) this.#rest()
+    if (isEnough(chunk.length, this, this.#room[0])) this.#rest()
     else if (this.#choked) this.from.pause()
   }
 
