@@ -8,7 +8,7 @@ const MAX_BLOCK = 16 * 1024
  * of their chunk: those are copied into blocks, so that a peer cannot make one byte of window keep 64 KiB (or one object) alive.
  */
 export class ReceiveQueue {
-  #buffers: Buffer[] = []
+  #buffers: (Buffer | undefined)[] = []
   #head = 0
   #bytes = 0
   // The block being filled is always the last of #buffers' future items: [start, fill) of it is not in #buffers yet.
@@ -33,6 +33,7 @@ export class ReceiveQueue {
     if (this.#head === this.#buffers.length) this.#closeBlock()
     const buffer = this.#buffers[this.#head]
     if (buffer === undefined) return undefined
+    this.#buffers[this.#head] = undefined // what was taken is not held until the list is cut
     this.#head += 1
     if (this.#head === this.#buffers.length) {
       this.#reset()
