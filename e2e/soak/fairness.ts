@@ -21,7 +21,7 @@ export const stated = { requests: 10_000, rounds: 5 }
 const ATTACKS = ['resets', 'flood', 'stalled', 'bulk', 'sessions'] as const satisfies readonly Attack[]
 const MODES = ['hop', 'end-to-end'] as const satisfies readonly Mode[]
 /** What `postern-edge` starts itself with. */
-const HEAP = ['--max-semi-space-size=2', '--initial-old-space-size=48']
+const HEAP = ['--max-semi-space-size=2', '--initial-old-space-size=32']
 const WAYS = ['alone', 'burning', 'elsewhere', 'attacked'] as const
 type Way = (typeof WAYS)[number]
 type Times = Record<Way, VictimTold[]>

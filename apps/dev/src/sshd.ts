@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { userInfo } from 'node:os'
@@ -90,11 +91,23 @@ async function listening(port: number, child: ChildProcess, said: () => string):
   throw new PosternError('INTERNAL', `sshd did not start: ${said().trim() || `exit code ${child.exitCode}`}`)
 }
 
-/** A port nobody listens on now. */
-export function freePort(): Promise<number> {
+/**
+ * A port of 127.0.0.1 that nobody listens at. It is below those that systems give to outgoing connections (Linux: from 32768, others: from
+ * 49152), so that none of them takes it before it is used.
+ */
+export async function freePort(): Promise<number> {
+  for (let tried = 0; tried < 16; tried += 1) {
+    const port = await listenedAt(randomInt(16_384, 32_768)).catch(() => undefined)
+    if (port !== undefined) return port
+  }
+  return listenedAt(0)
+}
+
+/** Listens for a moment. @returns where */
+function listenedAt(port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
+    server.listen(port, '127.0.0.1', () => {
       const address = server.address()
       server.close(() =>
         address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port')),

@@ -7,9 +7,9 @@ if (Number(process.versions.node.split('.')[0]) < 24) {
   process.exit(6)
 }
 // What is read and sent on is garbage at once. V8 lets its young generation grow to 64 MiB: held small, that is freed sooner. And it walks
-// the whole heap whenever that is a bit larger than it was: not below these megabytes, about twice what is there (docs/decisions/0027). It
-// reads its flags once, at start, so this process starts itself again.
-const flags = ['--max-semi-space-size=2', '--initial-old-space-size=48']
+// the whole heap whenever that is a bit larger than it was: not below these megabytes, somewhat more than what is there
+// (docs/decisions/0027). It reads its flags once, at start, so this process starts itself again.
+const flags = ['--max-semi-space-size=2', '--initial-old-space-size=32']
 const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
 const missing = flags.filter(flag => !given.includes(flag.split('=')[0]))
 if (missing.length > 0 && process.platform !== 'win32')
