@@ -34,8 +34,7 @@ async function walks(...flags: string[]): Promise<number> {
 it.skipIf(major > 14 || (major === 14 && minor >= 8))(
   'buffers that are held are reckoned with, not those that were; a flag that was given stays',
   async () => {
-    const before = await walks('--no-external-memory-accounted-in-global-limit')
-    expect(before).toBeGreaterThan(5)
-    expect(await walks()).toBeLessThan(before / 2)
+    const [ever, held] = [await walks('--no-external-memory-accounted-in-global-limit'), await walks()]
+    expect(ever).toBeGreaterThan(2 * held) // 7 to 29 beside 1
   },
 )
