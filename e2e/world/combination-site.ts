@@ -249,7 +249,11 @@ function served(daemon: string): readonly { hostname: string; protocol: string; 
 function addThirdParty(folder: string): Pick<EdgeConfig, 'addPlugins' | 'pluginOptions'> {
   const own = join(folder, THIRD_PARTY)
   const program = join(import.meta.dirname, '../../packages/create-postern-plugin/bin/create-postern-plugin.js')
-  execFileSync(process.execPath, [program, THIRD_PARTY, '--kind', 'auth'], { cwd: folder, stdio: 'pipe' })
+  execFileSync(process.execPath, [program, THIRD_PARTY, '--kind', 'auth'], {
+    cwd: folder,
+    stdio: 'pipe',
+    timeout: 30_000,
+  })
   symlinkSync(join(import.meta.dirname, '../node_modules'), join(own, 'node_modules'))
   const path = join(folder, 'edge.yaml')
   const keys = `ann:${createHash('sha256').update(KEY).digest('hex')}`

@@ -8,8 +8,8 @@ const FLAG = 'external-memory-accounted-in-global-limit'
  * flag that was given stays.
  */
 export function countHeldBuffers(): void {
-  const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ').replaceAll('_', '-')
-  if (knowsFlag(process.versions.v8) && !given.includes(FLAG)) setFlagsFromString(`--${FLAG}`)
+  const isGiven = process.execArgv.some(word => word.includes(FLAG)) // Node.js takes it nowhere else
+  if (knowsFlag(process.versions.v8) && !isGiven) setFlagsFromString(`--${FLAG}`)
 }
 
 /** V8 13.6 is that of Node.js 24; from 14.8 on, the flag is gone. */
